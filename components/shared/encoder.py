@@ -1,0 +1,134 @@
+"""The exported encoder: uint8 pictures in, unit vectors out, by ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.shared.embeddings import Vectors, check_vectors
+from components.shared.errors import ContractError, InputError
+from components.shared.files import digest_of, sha256_of, write_json
+from components.shared.preprocessing import PreprocessingSpec
+
+ENCODER_FILE = "encoder.onnx"
+ENCODER_SPEC_FILE = "encoder.json"
+INPUT_NAME = "images"
+OUTPUT_NAME = "embeddings"
+
+
+class EncoderSpec(BaseModel):
+    """What an encoder is; lies beside `encoder.onnx` and travels in the release's manifest.
+
+    Attributes:
+        architecture: for example "resnet18".
+        dimension: length d of an embedding.
+        preprocessing: how a picture becomes its input.
+        onnx_sha256: digest of `encoder.onnx`.
+        space_id: digest of encoder and preprocessing; embeddings are comparable only where it is equal.
+        training: facts for people (parameters, epochs, validation figures); nothing depends on them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
+    architecture: str
+    dimension: int
+    preprocessing: PreprocessingSpec
+    onnx_sha256: str
+    space_id: str
+    training: dict[str, Any] = {}
+
+
+def space_id_of(onnx_sha256: str, preprocessing: PreprocessingSpec) -> str:
+    """Return the id of the space that an encoder and a preprocessing span together."""
+    return "s-" + digest_of({"encoder": onnx_sha256, "preprocessing": preprocessing.model_dump(mode="json")})[:16]
+
+
+def write_encoder_spec(
+    directory: Path, *, architecture: str, dimension: int, preprocessing: PreprocessingSpec, training: dict[str, Any]
+) -> EncoderSpec:
+    """Describe the `encoder.onnx` in `directory` by an `encoder.json` beside it."""
+    sha256 = sha256_of(directory / ENCODER_FILE)
+    spec = EncoderSpec(
+        architecture=architecture,
+        dimension=dimension,
+        preprocessing=preprocessing,
+        onnx_sha256=sha256,
+        space_id=space_id_of(sha256, preprocessing),
+        training=training,
+    )
+    write_json(directory / ENCODER_SPEC_FILE, spec.model_dump(mode="json"))
+    return spec
+
+
+def read_encoder_spec(directory: Path) -> EncoderSpec:
+    """Read `encoder.json` and check that it describes the `encoder.onnx` beside it.
+
+    Raises:
+        ContractError: the file is missing, unreadable, or describes another encoder.
+    """
+    path = directory / ENCODER_SPEC_FILE
+    try:
+        spec = EncoderSpec.model_validate(json.loads(path.read_text()))
+    except (OSError, ValueError, ValidationError) as error:
+        raise ContractError(f"{path} does not describe an encoder ({error}); run the training step again") from error
+    if sha256_of(directory / ENCODER_FILE) != spec.onnx_sha256:
+        raise ContractError(f"{path} describes another encoder than {ENCODER_FILE} beside it; run the training step again")
+    return spec
+
+
+class OnnxEncoder:
+    """An encoder in ONNX Runtime. One session; calls may come from several threads.
+
+    Args:
+        path: an `encoder.onnx`: input "images" (b, side, side, 3) uint8, output "embeddings" (b, d) float32.
+        threads: threads of one call; 0 lets ONNX Runtime use all cores.
+
+    Raises:
+        ContractError: the file is missing, damaged or has other inputs and outputs.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        available = onnxruntime.get_available_providers()
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+        try:
+            # Bytes, not a path: external data (which could point anywhere) is then refused.
+            self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
+        except Exception as error:  # ONNX Runtime raises many unrelated classes
+            raise ContractError(f"{path} is not an encoder that ONNX Runtime can load: {error}") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [i.name for i in inputs] != [INPUT_NAME] or [o.name for o in outputs] != [OUTPUT_NAME]:
+            raise ContractError(f"{path} must have the input {INPUT_NAME!r} and the output {OUTPUT_NAME!r} only")
+        self._shape = tuple(inputs[0].shape[1:])
+        self._source = str(path)
+        if inputs[0].type != "tensor(uint8)" or len(self._shape) != 3 or self._shape[2] != 3:
+            raise ContractError(f"{path} must take uint8 (b, side, side, 3), it takes {inputs[0].type} {inputs[0].shape}")
+        self.dimension = int(outputs[0].shape[1])
+
+    def encode(self, images: NDArray[np.uint8]) -> Vectors:
+        """Embed pictures.
+
+        Args:
+            images: (b, side, side, 3) uint8 RGB, preprocessed; b ≥ 1.
+
+        Returns:
+            (b, d) float32, rows finite and of unit L2 norm.
+
+        Raises:
+            InputError: another shape or type.
+            PoisonedVectorError: the encoder gave something that is not a unit vector.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._shape or not len(images):
+            raise InputError(f"expected uint8 (b, {', '.join(map(str, self._shape))}), got {images.dtype} {images.shape}")
+        (vectors,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: images})
+        check_vectors(vectors, source=self._source)
+        return np.asarray(vectors, np.float32)

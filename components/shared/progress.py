@@ -1,0 +1,37 @@
+"""Progress of long work: a bar on a terminal, a line every few seconds in a log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+_LOG_INTERVAL_SECONDS = 5.0
+
+
+def progress(values: Iterable[T], description: str, *, total: int | None = None, unit: str = "it") -> Iterator[T]:
+    """Iterate over `values` and show on standard error how far the work is, how fast, and when it will end."""
+    yield from progress_bar(values, description, total=total, unit=unit)
+
+
+def progress_bar(
+    values: Iterable[T] | None, description: str, *, total: int | None = None, unit: str = "it"
+) -> tqdm[T]:
+    """Return the bar itself, for work that is counted by hand (`update`) or shows figures (`set_postfix`)."""
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        values,
+        desc=description,
+        total=total,
+        unit=unit,
+        file=sys.stderr,
+        dynamic_ncols=terminal,
+        mininterval=0.2 if terminal else _LOG_INTERVAL_SECONDS,
+        maxinterval=10 if terminal else _LOG_INTERVAL_SECONDS,
+        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% [{elapsed}<{remaining}, {rate_fmt}{postfix}]\n",
+        leave=True,
+    )
