@@ -77,7 +77,8 @@ def hit_rate_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQ
     Returns:
         (q,) float64; NaN where nothing is relevant.
     """
-    return _defined(_relevant(ranked_grades, k).any(axis=1).astype(np.float64), relevant_count)
+    hit = np.asarray(_relevant(ranked_grades, k).any(axis=1), np.float64)
+    return _defined(hit, relevant_count)
 
 
 def recall_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQuery:
@@ -92,7 +93,7 @@ def recall_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQue
         (q,) float64 in [0, 1]; NaN where nothing is relevant.
     """
     found = np.asarray(np.count_nonzero(_relevant(ranked_grades, k), axis=1), np.float64)
-    return _defined(found / np.maximum(relevant_count, 1), relevant_count)
+    return _defined(np.divide(found, np.maximum(relevant_count, 1)), relevant_count)
 
 
 def precision_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQuery:
@@ -169,13 +170,15 @@ def ndcg_at_k(ranked_grades: Grades, ideal: Grades, k: int) -> PerQuery:
     return _defined(_discounted_gain(ranked_grades, k) / np.where(best > 0, best, 1.0), best)
 
 
-def ann_recall_at_k(found_rows: Rows, exact_rows: Rows, k: int) -> PerQuery:
+def ann_recall_at_k(found_rows: Rows, exact_rows: Rows, k: int, *, tied: NDArray[np.bool_] | None = None) -> PerQuery:
     """Return the share of the k exact neighbours that an index returned among its first k; relevance plays no part.
 
     Args:
         found_rows: (q, ≥ k) rows that the index gave, −1 where it found fewer.
         exact_rows: (q, ≥ k) rows of the exact search, −1 where the gallery has fewer.
         k: cut-off, ≥ 1.
+        tied: (q, ≥ k) true where a found row is exactly as near as the k-th exact neighbour, and so counts as found
+            although the exact search happened to return its equal (catalogues hold identical pictures).
 
     Returns:
         (q,) float64 in [0, 1]; NaN where the exact search found nothing.
@@ -187,6 +190,9 @@ def ann_recall_at_k(found_rows: Rows, exact_rows: Rows, k: int) -> PerQuery:
         wanted = exact[:, column]
         hits += (found == wanted[:, None]).any(axis=1) & (wanted >= 0)
     there = np.count_nonzero(exact >= 0, axis=1)
+    if tied is not None:
+        strangers = tied[:, :k] & (found >= 0) & ~(found[:, :, None] == exact[:, None, :]).any(axis=2)
+        hits = np.minimum(hits + np.count_nonzero(strangers, axis=1), there)
     return _defined(hits / np.maximum(there, 1), there)
 
 
