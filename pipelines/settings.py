@@ -1,0 +1,52 @@
+"""Settings of the command line, from the environment; read once, where a command starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from components.shared.errors import ParameterError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "VISUAL_SEARCH_"
+
+
+class Settings(BaseSettings):
+    """Where things lie. Every field is an environment variable with the prefix VISUAL_SEARCH_.
+
+    Attributes:
+        home: folder for everything that this machine keeps: workspace, runs, reports, MLflow's database and files.
+        tracking_uri: MLflow server; empty: SQLite and a folder below `home`.
+        kfp_host: address of the Kubeflow Pipelines API; empty: what the kfp client finds by itself.
+        kfp_namespace: namespace for runs in a multi-user installation.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    home: Path = Path(".visual-search")
+    tracking_uri: str = ""
+    kfp_host: str = ""
+    kfp_namespace: str = ""
+
+    @property
+    def registry_uri(self) -> str:
+        """MLflow's URI, the embedded default included."""
+        return self.tracking_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+
+    @property
+    def workspace(self) -> Path:
+        """Where steps keep finished and unfinished work."""
+        return self.home.absolute() / "workspace"
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the settings; `overrides` (from the command line) win where they are not None.
+
+    Raises:
+        ParameterError: a variable has our prefix but no such setting exists (a typo must not be silent).
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise ParameterError(f"the environment sets {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}")
+    return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
