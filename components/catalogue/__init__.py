@@ -1,0 +1,1 @@
+"""Images in: decode, validate, fingerprint, group near-duplicates, split."""
