@@ -1,0 +1,81 @@
+"""What the header of a JPEG file says, read without decoding it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import simplejpeg
+
+_START_OF_SCAN = 0xDA
+_APP1 = 0xE1
+_END = 0xD9
+_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+# Within a scan, FF is followed by 00 or a restart marker; anything else ends it.
+_MARKER_AFTER_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_BARE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})  # markers without a length
+_USUAL_SCANS = 10  # of a progressive file
+_PLAIN = frozenset({"Gray", "YCbCr", "RGB"})
+
+
+@dataclass(frozen=True)
+class JpegHeader:
+    """Facts of a JPEG file.
+
+    Attributes:
+        width: pixels, as stored.
+        height: likewise.
+        is_plain: grey or three colours: what libjpeg turns into RGB by itself.
+        scans: passes over the picture; 1 in a baseline file, about 10 in a progressive one.
+        exif: the EXIF block; empty without one.
+    """
+
+    width: int
+    height: int
+    is_plain: bool
+    scans: int
+    exif: bytes
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader | None:
+    """Read the facts of a JPEG file; None if libjpeg makes nothing of its header.
+
+    Source: ITU-T T.81, annex B (markers and their segments).
+    """
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+    except ValueError:
+        return None
+    scans = data.count(b"\xff\xda")  # an upper bound: thumbnails and trailers may hold the bytes, too
+    if scans > _USUAL_SCANS:
+        scans = _count_scans(data)
+    return JpegHeader(width, height, colours in _PLAIN, scans, _find_exif(data))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Go from marker to marker: (marker, start, end) of each segment's content."""
+    position, form = 2, _MARKER
+    while (match := form.search(data, position)) is not None:
+        marker, position = match[1][0], match.end()
+        if marker == _END:
+            return
+        if marker in _BARE:
+            continue
+        end = position + max(2, int.from_bytes(data[position : position + 2], "big"))
+        yield marker, position + 2, end
+        position = end
+        form = _MARKER_AFTER_SCAN if marker == _START_OF_SCAN else _MARKER
+
+
+def _count_scans(data: bytes) -> int:
+    return sum(marker == _START_OF_SCAN for marker, _, _ in _segments(data))
+
+
+def _find_exif(data: bytes) -> bytes:
+    for marker, start, end in _segments(data):
+        if marker == _START_OF_SCAN:
+            break
+        if marker == _APP1 and data.startswith(b"Exif\x00\x00", start):
+            return data[start:end]
+    return b""
