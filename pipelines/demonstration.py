@@ -1,8 +1,8 @@
 """The main pipeline on a catalogue that it renders itself, so that it runs where there are no pictures yet."""
 
-from components.catalogue.component import rendering
 from kfp import dsl
 
+from components.catalogue.component import rendering
 from pipelines.placement import WORKSPACE_MOUNT, place
 from pipelines.training import training_pipeline
 

@@ -7,8 +7,9 @@ import importlib
 import json
 from typing import Any
 
-from components.shared.errors import ParameterError
 from pydantic import BaseModel, ValidationError
+
+from components.shared.errors import ParameterError
 
 _MODELS = {
     "rendering": ("components.catalogue.rendering.parameters", "RenderingParameters"),
@@ -78,10 +79,14 @@ def encode_parameters(values: dict[str, dict[str, Any]]) -> str:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in (step, *first["loc"]))
-            raise ParameterError(f"{where}: {first['msg']} (got {first.get('input')!r}); see `visual-search parameters {step}`") from error
+            raise ParameterError(
+                f"{where}: {first['msg']} (got {first.get('input')!r}); see `visual-search parameters {step}`"
+            ) from error
     text = json.dumps(values, sort_keys=True)
     if len(text.encode()) > _LIMIT_BYTES:
-        raise ParameterError(f"the parameters take {len(text)} bytes, at most {_LIMIT_BYTES} reach a task; put data into files")
+        raise ParameterError(
+            f"the parameters take {len(text)} bytes, at most {_LIMIT_BYTES} reach a task; put data into files"
+        )
     return text
 
 
@@ -89,10 +94,14 @@ def describe_parameters(step: str) -> str:
     """Return a table of a step's parameters: name, default, meaning."""
     model = model_of(step)
     meanings = _attribute_docs(model)
-    rows = [(name, json.dumps(field.get_default(call_default_factory=True), default=str)) for name, field in model.model_fields.items()]
+    rows = [
+        (name, json.dumps(field.get_default(call_default_factory=True), default=str))
+        for name, field in model.model_fields.items()
+    ]
     width = max(len(name) for name, _ in rows) + 2
     return "\n".join(
-        f"{step}.{name:<{width}} {default:<14} {model.model_fields[name].description or meanings.get(name, '')}" for name, default in rows
+        f"{step}.{name:<{width}} {default:<14} {model.model_fields[name].description or meanings.get(name, '')}"
+        for name, default in rows
     )
 
 

@@ -44,9 +44,7 @@ def place(
     return task
 
 
-def accelerate(
-    task: PipelineTask, *, kind: PipelineParameterChannel, count: PipelineParameterChannel
-) -> PipelineTask:
+def accelerate(task: PipelineTask, *, kind: PipelineParameterChannel, count: PipelineParameterChannel) -> PipelineTask:
     """Give a training task its accelerators, and shared memory for its worker processes."""
     task.set_accelerator_type(kind).set_accelerator_limit(count)
     kubernetes.empty_dir_mount(task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit="4Gi")  # noqa: S108

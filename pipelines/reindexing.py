@@ -1,13 +1,13 @@
 """The second pipeline: new and removed pictures into a new generation of the champion, with the champion's encoder."""
 
+from kfp import dsl
+
 from components.catalogue.component import catalogue
 from components.embedding.component import renewal
 from components.evaluation.component import evaluation
 from components.indexing.component import indexing
 from components.labelling.component import labelling
 from components.registration.component import champion, registration
-from kfp import dsl
-
 from pipelines.placement import WORKSPACE_MOUNT, place
 
 
@@ -81,5 +81,13 @@ def reindexing_pipeline(
             tracking_uri=tracking_uri,
             parameters=parameters,
         )
-    for task in (champion_task, catalogue_task, labelling_task, renewal_task, indexing_task, evaluation_task, registration_task):
+    for task in (
+        champion_task,
+        catalogue_task,
+        labelling_task,
+        renewal_task,
+        indexing_task,
+        evaluation_task,
+        registration_task,
+    ):
         place(task, volume=workspace_volume, cpu=cpu, memory=memory)

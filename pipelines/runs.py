@@ -15,7 +15,6 @@ from typing import Any
 
 from components.shared.errors import ParameterError, VisualSearchError
 from components.shared.files import write_json
-
 from pipelines.console import Console
 
 
@@ -73,7 +72,13 @@ def start_run(pipeline: str, arguments: dict[str, Any], home: Path, *, verbose: 
     with (
         log.open("w") as file,
         subprocess.Popen(  # noqa: S603 (our own module)
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1, env=environment, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            env=environment,
+            start_new_session=True,
         ) as process,
     ):
         try:
@@ -97,7 +102,9 @@ def _refuse_what_kfp_alters(arguments: dict[str, Any], home: Path) -> None:
         # kfp.local replaces "python3" in every argument by the interpreter's path, and reads {{$…}} as a placeholder.
         for word in ("python3", "{{$"):
             if word in str(value):
-                raise ParameterError(f"{name} contains {word!r}, which Kubeflow's local runner replaces; rename {value!r} or link to it")
+                raise ParameterError(
+                    f"{name} contains {word!r}, which Kubeflow's local runner replaces; rename {value!r} or link to it"
+                )
 
 
 def _new_directory(runs: Path) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from components.shared.errors import ParameterError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from components.shared.errors import ParameterError
 
 PREFIX = "VISUAL_SEARCH_"
 
@@ -48,5 +49,7 @@ def read_settings(**overrides: object) -> Settings:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
-        raise ParameterError(f"the environment sets {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}")
+        raise ParameterError(
+            f"the environment sets {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}"
+        )
     return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """The main pipeline: from a folder of pictures to a registered release."""
 
+from kfp import dsl
+
 from components.catalogue.component import catalogue
 from components.embedding.component import embedding
 from components.evaluation.component import evaluation
@@ -7,8 +9,6 @@ from components.indexing.component import indexing
 from components.labelling.component import labelling
 from components.registration.component import champion, registration
 from components.training.component import training
-from kfp import dsl
-
 from pipelines.placement import WORKSPACE_MOUNT, accelerate, place
 
 
@@ -101,7 +101,15 @@ def training_pipeline(
             tracking_uri=tracking_uri,
             parameters=parameters,
         )
-    for task in (champion_task, catalogue_task, labelling_task, embedding_task, indexing_task, evaluation_task, registration_task):
+    for task in (
+        champion_task,
+        catalogue_task,
+        labelling_task,
+        embedding_task,
+        indexing_task,
+        evaluation_task,
+        registration_task,
+    ):
         place(task, volume=workspace_volume, cpu=cpu, memory=memory)
     place(training_task, volume=workspace_volume, cpu=training_cpu, memory=training_memory)
     accelerate(training_task, kind=accelerator_type, count=accelerator_count)

@@ -25,9 +25,9 @@ def catalogue(catalogue: dsl.Output[dsl.Dataset], images: str, workspace: str, p
 
 
 @dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
-def rendering(  # noqa: D417
-    workspace: str, parameters: str
-) -> NamedTuple("World", [("images", str), ("judgements", str), ("events", str), ("truth", str)]):  # type: ignore[valid-type]
+def rendering(workspace: str, parameters: str) -> NamedTuple(
+    "World", [("images", str), ("judgements", str), ("events", str), ("truth", str)]
+):  # type: ignore[valid-type]
     """Render a catalogue with judgements and clicks of simulated people into the workspace."""
     import json
     from pathlib import Path

@@ -11,6 +11,7 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 _LOG_INTERVAL_SECONDS = 5.0
+_LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% [{elapsed}<{remaining}, {rate_fmt}{postfix}]\n"
 
 
 def progress(values: Iterable[T], description: str, *, total: int | None = None, unit: str = "it") -> Iterator[T]:
@@ -32,6 +33,6 @@ def progress_bar(
         dynamic_ncols=terminal,
         mininterval=0.2 if terminal else _LOG_INTERVAL_SECONDS,
         maxinterval=10 if terminal else _LOG_INTERVAL_SECONDS,
-        bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% [{elapsed}<{remaining}, {rate_fmt}{postfix}]\n",
+        bar_format=None if terminal else _LOG_LINE,
         leave=True,
     )

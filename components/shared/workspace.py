@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import inspect
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from components.shared.artifacts import ARTIFACT_FILE, Artifact, open_artifact, seal_artifact
-from components.shared.errors import ResourceError
 from components.shared.files import digest_of, publish_tree, write_json
 
 
@@ -69,7 +69,7 @@ class Workspace:
     def step(
         self, name: str, *, inputs: Mapping[str, Path | str], parameters: BaseModel | Mapping[str, Any]
     ) -> Iterator[StepWork]:
-        """Open the work of one step, alone: a second process that wants the same work is refused.
+        """Open the work of one step, alone; a second process that wants the same waits, and then finds it finished.
 
         Args:
             name: the step, a package below `components`.
@@ -77,7 +77,6 @@ class Workspace:
             parameters: everything else that the result depends on.
 
         Raises:
-            ResourceError: another process is doing the same work.
             UnfinishedArtifactError: an input directory was not finished.
         """
         values = parameters.model_dump(mode="json") if isinstance(parameters, BaseModel) else dict(parameters)
@@ -103,10 +102,10 @@ def _alone(lock: Path, step: str) -> Iterator[None]:
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it when the process dies
-        except BlockingIOError as error:
-            raise ResourceError(
-                f"another process is running the step {step} on the same inputs ({lock.parent}); wait for it, or stop it"
-            ) from error
+        except BlockingIOError:
+            notice = f"another process is doing this work of the step {step} ({lock.parent}); waiting for it"
+            print(notice, file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -1,0 +1,60 @@
+# Everything needs only python3 (3.11), pip and a package registry. `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+HOME_DIR ?= .visual-search
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-long check format lock golden clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+install: $(VENV)/.installed  ## make the virtual environment from the hashed lock
+
+# The lock is complete, so pip resolves nothing (--no-deps) and every file is checked by its hash.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "visual-search needs Python 3.11; say make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+# pyspark and the benchmarks' partners; only where there is Java is pyspark of use.
+$(VENV)/.optional: benchmarks/requirements.lock $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r benchmarks/requirements.lock
+	touch $@
+
+demo: install  ## the main job: render a catalogue, learn it, register a release, show the report
+	$(BIN)/visual-search demo --home $(HOME_DIR)
+
+test: install  ## the whole test suite, with style, types and import rules
+	@if command -v java > /dev/null && $(BIN)/python -c 'import setuptools'; then \
+	  $(MAKE) --no-print-directory $(VENV)/.optional || echo "no pyspark: the tests that need it will say that they are skipped"; fi
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: install  ## the long forms of the tests as well
+	$(BIN)/python -m pytest
+
+check: install  ## style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## let ruff format and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: install  ## write the golden files of the compiled pipelines anew (look at the difference before you commit it)
+	REGENERATE=1 $(BIN)/python -m pytest tests/pipelines/test_golden.py
+
+# Only for maintainers, with uv: no download addresses stand in the lock.
+UV_COMPILE := uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --quiet
+lock:  ## resolve the dependencies anew (needs uv)
+	$(UV_COMPILE) --extra pipelines --extra training --extra serving --extra monitoring --extra dev -o requirements.lock
+	$(UV_COMPILE) --extra spark --extra benchmarks -c requirements.lock -o benchmarks/requirements.lock
+
+clean:  ## remove the environment and all that this machine learnt
+	rm -rf $(VENV) $(HOME_DIR)

@@ -1,0 +1,162 @@
+"""The command line, `visual-search`. Only the parser is built here; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+_DESCRIPTION = "Visual search: learn from pictures, judgements and clicks; index, evaluate, register and serve."
+_EPILOG = """examples:
+  visual-search demo                              learn a rendered catalogue and open the report
+  visual-search run --images photos/              the same with your own pictures
+  visual-search releases                          what is registered, and which release is champion
+  visual-search promote 3 --to champion --why "better on shoes"
+"""
+
+PIPELINE_NAMES = ("training", "reindexing", "demonstration")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="visual-search",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_running(commands)
+    _add_cluster(commands)
+    _add_registry(commands)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.add_argument(
+        "--home", metavar="DIR", help="folder for workspace, runs, reports and MLflow (default .visual-search)"
+    )
+    command.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: SQLite below the home folder)")
+    return command
+
+
+def _add_parameters(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set", metavar="STEP.NAME=VALUE", action="append", default=[], dest="assignments",
+        help="a step's parameter, for example training.epochs=20; may be repeated",
+    )  # fmt: skip
+    command.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+
+
+def _add_sources(command: argparse.ArgumentParser, *, required: bool = True) -> None:
+    command.add_argument(
+        "--images",
+        metavar="URI",
+        required=required,
+        help="folder of pictures, or a CSV/Parquet manifest with a column uri",
+    )
+    command.add_argument(
+        "--judgements", metavar="URI", default="", help="human judgements: CSV or Label Studio's JSON export"
+    )
+    command.add_argument("--events", metavar="URI", default="", help="click log: Parquet file or folder")
+    command.add_argument(
+        "--categories", choices=("auto", "judgements", "ignore"), default="auto",
+        help="whether two pictures of one folder count as similar; auto: yes, unless there are judgements, clicks or items",
+    )  # fmt: skip
+
+
+def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = _command(commands, "demo", "render a catalogue, learn it and show what was learnt")
+    _add_parameters(demo)
+    demo.add_argument("--verbose", action="store_true", help="show everything that tasks print")
+    run = _command(commands, "run", "learn from your pictures and register a release, on this machine")
+    _add_sources(run)
+    _add_parameters(run)
+    run.add_argument(
+        "--pipeline", metavar="NAME", default="training", help="training, reindexing or a compiled YAML file"
+    )
+    run.add_argument("--verbose", action="store_true", help="show everything that tasks print")
+    tune = _command(commands, "tune", "search for better training parameters (Optuna; resumes where it stopped)")
+    _add_sources(tune)
+    _add_parameters(tune)
+    tune.add_argument("--trials", type=int, default=20, help="number of trials in all (default 20)")
+    tune.add_argument("--study", default="visual-search", help="name of the study")
+    tune.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite below the home folder)")
+    parameters = _command(commands, "parameters", "list the parameters of a step, with defaults and meaning")
+    parameters.add_argument("step", nargs="?", help="one step; all if left out")
+
+
+def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compile_ = _command(commands, "compile", "write a pipeline as YAML for Kubeflow Pipelines")
+    compile_.add_argument("pipeline", choices=PIPELINE_NAMES)
+    compile_.add_argument("--output", metavar="FILE", help="file to write (default NAME.yaml)")
+    compile_.add_argument("--image", metavar="REF", help="OCI image of the tasks, with its digest in production")
+    compile_.add_argument(
+        "--kubernetes", action="store_true", help="as Pipeline and PipelineVersion resources for kubectl apply"
+    )
+    compile_.add_argument("--namespace", default="", help="namespace of these resources")
+    for name, text in (
+        ("submit", "start a run on a Kubeflow Pipelines server"),
+        ("schedule", "start runs on a Kubeflow Pipelines server again and again"),
+    ):
+        command = _command(commands, name, text)
+        command.add_argument("pipeline", choices=PIPELINE_NAMES)
+        _add_sources(command, required=False)
+        _add_parameters(command)
+        command.add_argument(
+            "--argument",
+            metavar="NAME=VALUE",
+            action="append",
+            default=[],
+            help="a pipeline parameter, for example training_memory=64Gi",
+        )
+        command.add_argument("--image", metavar="REF", help="OCI image of the tasks")
+        command.add_argument("--host", metavar="URL", help="the server's API (default: VISUAL_SEARCH_KFP_HOST)")
+        command.add_argument("--namespace", default="", help="namespace in a multi-user installation")
+        command.add_argument("--service-account", default="", help="Kubernetes service account of the tasks")
+        if name == "submit":
+            command.add_argument(
+                "--wait", action="store_true", help="wait until the run has ended; exit code 1 if it failed"
+            )
+        else:
+            command.add_argument(
+                "--cron", required=True, help='six fields, seconds first; "0 0 3 * * *" is 03:00 UTC every day'
+            )
+
+
+def _add_registry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    releases = _command(commands, "releases", "list the registered releases, their aliases and figures")
+    releases.add_argument("--json", action="store_true", help="as JSON")
+    promote = _command(commands, "promote", "make a version champion or challenger")
+    promote.add_argument("version", help="version number, or an alias such as challenger")
+    promote.add_argument("--to", choices=("champion", "challenger"), default="champion")
+    promote.add_argument("--why", required=True, help="the reason, for the promotion log")
+    promote.add_argument("--who", help="who decided (default: the user of this machine)")
+    history = _command(commands, "history", "show the promotion log: who, when, from, to, why")
+    history.add_argument("--json", action="store_true", help="as JSON")
+    fetch = _command(commands, "fetch", "download and verify a release")
+    fetch.add_argument("version", nargs="?", default="champion", help="version number or alias (default champion)")
+    fetch.add_argument("--output", metavar="DIR", help="folder for it (default: below the home folder)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, 1 for a failure of ours or of the data, 2 for a wrong call, 3 if the gate refused."""
+    options = build_parser().parse_args(arguments)
+    from components.shared.errors import VisualSearchError
+    from pipelines import commands
+
+    try:
+        return int(getattr(commands, options.command)(options))
+    except VisualSearchError as error:
+        print(f"visual-search: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("visual-search: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""What each subcommand does, in a few lines; the work is in the steps, in `runs` and in `cluster`."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from components.container_images import PIPELINE_IMAGE
+from components.shared.errors import ParameterError
+from pipelines import presets, summary
+from pipelines.parameters import STEPS, describe_parameters, encode_parameters, merge_assignments, model_of
+from pipelines.settings import Settings, read_settings
+
+GATE_REFUSED = 3
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Render a catalogue, learn it and show what was learnt."""
+    return _run("demonstration", {}, presets.DEMONSTRATION, options)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Learn from the user's pictures and register a release."""
+    sources = _sources(options)
+    if options.pipeline == "reindexing":
+        sources = {name: sources[name] for name in ("images", "judgements")}
+    return _run(options.pipeline, sources, _with_categories(presets.FOLDER, options), options)
+
+
+def tune(options: argparse.Namespace) -> int:
+    """Search for better training parameters."""
+    from pipelines.tuning import tune_training
+
+    settings = _settings(options)
+    sources = {name: _absolute(value) for name, value in _sources(options).items()}
+    values = _parameters(_with_categories(presets.FOLDER, options), options)
+    print(tune_training(settings, sources, values, trials=options.trials, study=options.study, storage=options.storage))
+    return 0
+
+
+def parameters(options: argparse.Namespace) -> int:
+    """List parameters."""
+    for step in [options.step] if options.step else STEPS:
+        print(describe_parameters(step) + "\n")
+    return 0
+
+
+def compile(options: argparse.Namespace) -> int:
+    """Compile a pipeline."""
+    from pipelines.compilation import compile_pipeline
+
+    output = Path(options.output or f"{options.pipeline}.yaml")
+    compile_pipeline(
+        options.pipeline,
+        output,
+        image=options.image or PIPELINE_IMAGE,
+        kubernetes=options.kubernetes,
+        namespace=options.namespace,
+    )
+    print(f"wrote {output}")
+    return 0
+
+
+def submit(options: argparse.Namespace) -> int:
+    """Start a run on a server."""
+    from pipelines import cluster
+
+    settings = read_settings(kfp_host=options.host, kfp_namespace=options.namespace or None)
+    with tempfile.TemporaryDirectory() as folder:
+        package, arguments = _package(options, settings, Path(folder))
+        client = cluster.connect(settings)
+        run_id = cluster.submit_run(
+            client,
+            package,
+            arguments,
+            name=f"visual-search-{options.pipeline}",
+            namespace=settings.kfp_namespace,
+            service_account=options.service_account,
+        )
+    print(f"run {run_id} started")
+    if not options.wait:
+        return 0
+    ended = client.wait_for_run_completion(run_id, timeout=7 * 24 * 3600, sleep_duration=10)
+    print(f"run {run_id} ended: {ended.state}")
+    return 0 if str(ended.state).upper().endswith("SUCCEEDED") else 1
+
+
+def schedule(options: argparse.Namespace) -> int:
+    """Start runs on a server again and again."""
+    from pipelines import cluster
+
+    settings = read_settings(kfp_host=options.host, kfp_namespace=options.namespace or None)
+    with tempfile.TemporaryDirectory() as folder:
+        package, arguments = _package(options, settings, Path(folder))
+        schedule_id = cluster.schedule_runs(
+            cluster.connect(settings),
+            package,
+            arguments,
+            name=f"visual-search-{options.pipeline}",
+            cron=options.cron,
+            namespace=settings.kfp_namespace,
+            service_account=options.service_account,
+        )
+    print(f"schedule {schedule_id} made")
+    return 0
+
+
+def releases(options: argparse.Namespace) -> int:
+    """List releases."""
+    rows = _registry(_settings(options)).releases()
+    print(summary.releases_json(rows) if options.json else summary.releases_table(rows))
+    return 0
+
+
+def promote(options: argparse.Namespace) -> int:
+    """Move an alias, after verifying the release behind it."""
+    who = options.who or getpass.getuser()
+    promotion = _registry(_settings(options)).promote(options.version, to=options.to, who=who, why=options.why)
+    print(summary.promotion_line(promotion))
+    return 0
+
+
+def history(options: argparse.Namespace) -> int:
+    """Show the promotion log."""
+    rows = _registry(_settings(options)).history()
+    print(
+        summary.history_json(rows)
+        if options.json
+        else "\n".join(map(summary.promotion_line, rows)) or "nothing was promoted yet"
+    )
+    return 0
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Download and verify a release."""
+    settings = _settings(options)
+    destination = Path(options.output) if options.output else settings.home / "releases"
+    print(_registry(settings).fetch(options.version, destination))
+    return 0
+
+
+def _registry(settings: Settings) -> Any:
+    from components.registration.registry import Registry
+
+    return Registry(settings.registry_uri)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return read_settings(home=options.home, tracking_uri=options.tracking_uri)
+
+
+def _sources(options: argparse.Namespace) -> dict[str, str]:
+    return {"images": options.images or "", "judgements": options.judgements, "events": options.events}
+
+
+def _absolute(uri: str) -> str:
+    return uri if not uri or "://" in uri else str(Path(uri).expanduser().absolute())
+
+
+def _with_categories(defaults: dict[str, dict[str, Any]], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    table = options.images and options.images.lower().endswith((".csv", ".parquet"))
+    by_itself = not (options.judgements or options.events or table)
+    use = options.categories == "judgements" or (options.categories == "auto" and by_itself)
+    merged = {step: dict(values) for step, values in defaults.items()}
+    merged.setdefault("labelling", {})["categories_as_judgements"] = use
+    return merged
+
+
+def _parameters(defaults: dict[str, dict[str, Any]], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    merged = merge_assignments(options.assignments, defaults)
+    if options.seed is not None:
+        for step in STEPS:
+            if "seed" in model_of(step).model_fields:
+                merged.setdefault(step, {}).setdefault("seed", options.seed)
+    return merged
+
+
+def _run(
+    pipeline: str, sources: dict[str, str], defaults: dict[str, dict[str, Any]], options: argparse.Namespace
+) -> int:
+    from pipelines.runs import read_verdict, start_run
+
+    settings = _settings(options)
+    arguments = {
+        **{name: _absolute(value) for name, value in sources.items()},
+        "tracking_uri": settings.registry_uri,
+        "workspace": str(settings.workspace),
+        "parameters": encode_parameters(_parameters(defaults, options)),
+    }
+    result = start_run(pipeline, arguments, settings.home, verbose=options.verbose)
+    print(summary.run_summary(result, settings))
+    return 0 if read_verdict(result)["passed"] else GATE_REFUSED
+
+
+def _package(options: argparse.Namespace, settings: Settings, folder: Path) -> tuple[Path, dict[str, str]]:
+    from pipelines.compilation import compile_pipeline
+
+    defaults = (
+        presets.DEMONSTRATION if options.pipeline == "demonstration" else _with_categories(presets.FOLDER, options)
+    )
+    arguments = {"parameters": encode_parameters(_parameters(defaults, options))}
+    if options.pipeline != "demonstration":
+        if not options.images:
+            raise ParameterError(
+                f"the pipeline {options.pipeline} needs --images, an address that the cluster can read (s3://, gs://)"
+            )
+        names = ("images", "judgements", "events") if options.pipeline == "training" else ("images", "judgements")
+        arguments |= {name: value for name, value in _sources(options).items() if value and name in names}
+    if options.tracking_uri or settings.tracking_uri:
+        arguments["tracking_uri"] = options.tracking_uri or settings.tracking_uri
+    for assignment in options.argument:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise ParameterError(f"expected --argument NAME=VALUE, got {assignment!r}")
+        arguments[name] = value
+    package = folder / f"{options.pipeline}.yaml"
+    compile_pipeline(options.pipeline, package, image=options.image or PIPELINE_IMAGE)
+    return package, arguments
