@@ -1,0 +1,136 @@
+"""What training reads: pictures, pairs and the truth that validation measures by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from components.shared.errors import NoPositivePairError
+from components.shared.labels import JUDGEMENTS_FILE, PAIRS_FILE, read_labels_spec
+from components.shared.preprocessing import ENCODER_SIDE, PreprocessingSpec
+from components.shared.relevance import Relevance
+from components.shared.tables import CATALOGUE, JUDGEMENTS, PAIRS, read_table
+from components.training.image_cache import cache_images
+from components.training.parameters import TrainingParameters
+from components.training.relations import Pairs, Rows
+
+CATALOGUE_FILE = "catalogue.parquet"
+_COLUMNS = ["image_id", "item_id", "uri", "category", "split"]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Pictures with what is known of their relevance.
+
+    Attributes:
+        pixels: (n, 224, 224, 3) uint8, usually memory-mapped.
+        relevance: relevance among the n.
+        unusable: how many further pictures could not be decoded.
+    """
+
+    pixels: NDArray[np.uint8]
+    relevance: Relevance
+    unusable: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training images with their pairs, and validation images."""
+
+    training: ImageSet
+    pairs: Pairs
+    validation: ImageSet
+    pairs_without_image: int
+
+
+def preprocessing_of(parameters: TrainingParameters) -> PreprocessingSpec:
+    """Return the preprocessing that the encoder will carry."""
+    return PreprocessingSpec(side=ENCODER_SIDE, fit=parameters.fit, pad_level=parameters.pad_level)
+
+
+def open_dataset(
+    catalogue: Path, labels: Path, scratch: Path, parameters: TrainingParameters, *, threads: int
+) -> Dataset:
+    """Read tables, decode pictures into `scratch` and join them.
+
+    Args:
+        catalogue: output of the catalogue step.
+        labels: output of the labelling step.
+        scratch: where decoded pictures are kept.
+        parameters: limits, seed and preprocessing.
+        threads: pictures decoded at a time.
+
+    Raises:
+        NoPositivePairError: no pair is left to train on.
+    """
+    table = read_table(catalogue / CATALOGUE_FILE, CATALOGUE, _COLUMNS)
+    pairs = read_table(labels / PAIRS_FILE, PAIRS)
+    judgements = read_table(labels / JUDGEMENTS_FILE, JUDGEMENTS)
+    rule = read_labels_spec(labels).rule
+    spec = preprocessing_of(parameters)
+    sets: dict[str, tuple[pa.Table, ImageSet]] = {}
+    for split, limit in (("train", parameters.max_images), ("validation", parameters.max_validation_images)):
+        images = _sample_items(table.filter(pc.equal(table["split"], split)), limit, parameters.seed)
+        pixels, usable = cache_images(scratch, split, images.column("uri").to_pylist(), spec, threads=threads)
+        # All rows stay, so that rows of the table and of the memory map agree; bad ones are in no pair and no query.
+        relevance = Relevance.of(images, judgements, rule)
+        sets[split] = (
+            images.append_column("usable", pa.array(usable)),
+            ImageSet(pixels, relevance, int((~usable).sum())),
+        )
+    rows = _rows_of_pairs(pairs, sets["train"][0])
+    if not len(rows):
+        raise NoPositivePairError(
+            f"{labels / PAIRS_FILE} holds {pairs.num_rows} pairs, none of them of two usable training images of {catalogue}; "
+            "label more, or look into the quarantined images"
+        )
+    validation = _usable(*sets["validation"])
+    return Dataset(sets["train"][1], rows, validation, pairs.num_rows - len(rows))
+
+
+def _usable(images: pa.Table, found: ImageSet) -> ImageSet:
+    usable = np.asarray(images.column("usable"))
+    if usable.all():
+        return found
+    keep = np.flatnonzero(usable)
+    place = {int(row): new for new, row in enumerate(keep)}
+    judged = {}
+    for query, (rows, grades) in found.relevance.judged.items():
+        kept = np.array([int(row) in place for row in rows], bool)
+        if query in place and kept.any():
+            judged[place[query]] = (np.array([place[int(row)] for row in rows[kept]], np.int64), grades[kept])
+    relevance = Relevance(
+        found.relevance.item_codes[keep], found.relevance.category_codes[keep], judged, found.relevance.rule
+    )
+    return ImageSet(found.pixels[keep], relevance, found.unusable)
+
+
+def _sample_items(images: pa.Table, limit: int, seed: int) -> pa.Table:
+    """Return all images, or whole items drawn at random up to `limit` images, in the table's order."""
+    if images.num_rows <= limit:
+        return images
+    codes = images.column("item_id").combine_chunks().dictionary_encode().indices.to_numpy()
+    counts = np.bincount(codes)
+    order = np.random.default_rng((seed, 0x11)).permutation(len(counts))
+    chosen = order[np.cumsum(counts[order]) <= limit]
+    return images.filter(pa.array(np.isin(codes, chosen)))
+
+
+def _rows_of_pairs(pairs: pa.Table, images: pa.Table) -> Pairs:
+    usable = images.filter(images["usable"])
+    places = np.flatnonzero(np.asarray(images.column("usable")))
+
+    def rows(column: str) -> Rows:
+        found = pc.index_in(pairs.column(column), usable.column("image_id").combine_chunks())
+        index = np.asarray(pc.fill_null(found, -1).combine_chunks(), np.int64)
+        return np.where(index >= 0, places[index], -1) if len(places) else np.full(len(index), -1)
+
+    query, positive = rows("query_image_id"), rows("positive_image_id")
+    kept = (query >= 0) & (positive >= 0)
+    weight = np.asarray(pairs.column("weight").combine_chunks(), np.float32)
+    return Pairs(query[kept], positive[kept], weight[kept])

@@ -1,0 +1,167 @@
+"""The encoder as a torch module: uint8 pictures in, unit vectors out; reduction and normalisation are part of it."""
+
+from __future__ import annotations
+
+import urllib.error
+from pathlib import Path
+from typing import cast
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.models.vision_transformer import VisionTransformer
+
+from components.shared.errors import ParameterError, ResourceError
+from components.shared.preprocessing import ENCODER_SIDE
+from components.training.parameters import Architecture, TrainingParameters
+
+_RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+}
+_VITS: dict[str, tuple[int, int]] = {"vit_small": (6, 384), "vit_base": (12, 768)}  # heads, width
+_TORCHVISION_NAMES = {"resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50", "vit_base": "vit_b_16"}
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, in [0, 1]
+
+
+class Encoder(nn.Module):
+    """Pictures to unit vectors.
+
+    Args:
+        backbone: a network (b, 3, s, s) → (b, w).
+        width: w.
+        dimension: length d of an embedding.
+        training_side: s, the pixels per side that the backbone sees.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, width: int, dimension: int, training_side: int) -> None:
+        super().__init__()
+        self.training_side = training_side
+        self.dimension = dimension
+        self.backbone = backbone
+        self.projection = nn.Linear(width, dimension, bias=False)
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1) * 255, persistent=False)
+        matrix = _area_matrix(ENCODER_SIDE, training_side) if ENCODER_SIDE % training_side else torch.empty(0)
+        self.register_buffer("reduction", matrix, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed pictures.
+
+        Args:
+            images: (b, 224, 224, 3) uint8 RGB, or (b, s, s, 3) already reduced to the training side s.
+
+        Returns:
+            (b, d) float32, rows of unit L2 norm.
+        """
+        pixels = images.permute(0, 3, 1, 2).float()
+        if images.shape[1] != self.training_side:
+            pixels = self._reduce(pixels)
+        features = self.backbone((pixels - self.mean) / self.std)
+        return functional.normalize(self.projection(features).float(), dim=1)
+
+    def _reduce(self, pixels: Tensor) -> Tensor:
+        if ENCODER_SIDE % self.training_side == 0:
+            return functional.avg_pool2d(pixels, ENCODER_SIDE // self.training_side)
+        with torch.autocast(pixels.device.type, enabled=False):
+            reduction = cast(Tensor, self.reduction)
+            return reduction @ pixels @ reduction.T
+
+
+def build_encoder(parameters: TrainingParameters) -> Encoder:
+    """Build the encoder that the parameters name, with initial weights drawn from their seed, or loaded.
+
+    Raises:
+        ParameterError: the weights do not exist or do not fit the architecture.
+        ResourceError: torchvision's weights cannot be fetched.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(parameters.seed)
+        backbone, width = _build_backbone(parameters.architecture, parameters.stem, parameters.training_side)
+        encoder = Encoder(backbone, width, parameters.dimension, parameters.training_side)
+    if parameters.weights.endswith(".safetensors"):
+        _load_file(encoder, Path(parameters.weights))
+    elif parameters.weights:
+        _load_named(encoder, parameters)
+    return encoder.to(memory_format=torch.channels_last)
+
+
+def _build_backbone(architecture: Architecture, stem: str, side: int) -> tuple[nn.Module, int]:
+    if architecture in _RESNETS:
+        block, layers = _RESNETS[architecture]
+        network = ResNet(block, layers, zero_init_residual=True)
+        if stem == "light":
+            network.conv1 = nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False)
+            nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+            network.maxpool = nn.Identity()
+        width = network.fc.in_features
+        network.fc = nn.Identity()
+        return network, width
+    heads, width = _VITS[architecture]
+    patch = next(p for p in range(1, side + 1) if side % p == 0 and side // p <= 14)
+    network = VisionTransformer(side, patch, 12, heads, width, 4 * width)
+    network.heads = nn.Identity()
+    return network, width
+
+
+def _area_matrix(source: int, target: int) -> Tensor:
+    """Return the (target, source) float32 matrix that averages areas when it shrinks a line of pixels; rows sum to 1."""
+    edges = torch.linspace(0, source, target + 1, dtype=torch.float64)
+    pixels = torch.arange(source, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
+    return (overlap.clamp(min=0) * target / source).float()
+
+
+def _load_file(encoder: Encoder, path: Path) -> None:
+    """Load an encoder's or, under torchvision's names, a backbone's weights."""
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ParameterError(f"weights: {path} is not a readable .safetensors file ({error})") from error
+    module: nn.Module = encoder if any(name.startswith("backbone.") for name in state) else encoder.backbone
+    _load(module, state, str(path))
+
+
+def _load_named(encoder: Encoder, parameters: TrainingParameters) -> None:
+    name = _TORCHVISION_NAMES.get(parameters.architecture)
+    known = [w.name for w in torchvision.models.get_model_weights(name)] if name else []
+    if parameters.weights not in known:
+        raise ParameterError(
+            f"weights: expected a .safetensors file or one of {', '.join(known) or 'none'} for {parameters.architecture}, "
+            f"got {parameters.weights!r}"
+        )
+    try:
+        state = torchvision.models.get_model_weights(name)[parameters.weights].get_state_dict(
+            progress=False, check_hash=True
+        )
+    except (urllib.error.URLError, OSError) as error:
+        raise ResourceError(
+            f"torchvision's weights {parameters.weights} of {name} cannot be fetched from here ({error}); "
+            "give them as a local .safetensors file, or leave weights empty to train from scratch"
+        ) from error
+    _load(encoder.backbone, state, f"{name} {parameters.weights}")
+
+
+def _load(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    wanted = module.state_dict()
+    state = {name: value for name, value in state.items() if not name.startswith(("fc.", "heads."))}
+    wrong = sorted(
+        n
+        for n in wanted.keys() | state.keys()
+        if n not in wanted or n not in state or wanted[n].shape != state[n].shape
+    )
+    if wrong:
+        raise ParameterError(
+            f"weights: {source} does not fit the chosen architecture, stem, side and dimension; "
+            f"{len(wrong)} tensors differ, for example {wrong[0]}"
+        )
+    module.load_state_dict(state)

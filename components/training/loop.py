@@ -1,0 +1,296 @@
+"""The training loop: batches to gradients, epochs to validation, and everything to a checkpoint that resumes exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from components.shared.progress import progress_bar
+from components.training.augment import Augmentation
+from components.training.checkpoint import load_checkpoint, save_checkpoint
+from components.training.contrastive_loss import contrastive_sum, require_positives
+from components.training.dataset import Dataset
+from components.training.distributed import Group, share_statistics
+from components.training.encoder import Encoder, build_encoder
+from components.training.hard_negatives import mine
+from components.training.memory_queue import MemoryQueue
+from components.training.optimiser import WeightAverage, build_optimiser, learning_rate, scale_gradients
+from components.training.parameters import TrainingParameters
+from components.training.precision import choose_device, choose_type, mixed
+from components.training.relations import Relations, Rows, batch_targets
+from components.training.sampler import Batch, PairSampler
+from components.training.validation import validate
+from components.training.views import Views, make_views
+
+Figures = dict[str, float]
+
+CHECKPOINT_INTERVAL_SECONDS = 20.0
+_EMBED_IMAGES = 64
+
+
+class Training:
+    """One training from its first (or its interrupted) epoch to its last.
+
+    Args:
+        dataset: pictures, pairs and validation images.
+        parameters: all dials.
+        scratch: where the checkpoint lies.
+        group: the processes that train together.
+    """
+
+    def __init__(self, dataset: Dataset, parameters: TrainingParameters, scratch: Path, group: Group) -> None:
+        self._dataset, self._parameters, self._scratch, self._group = dataset, parameters, scratch, group
+        self._device = choose_device(parameters, group.rank)
+        self._kind = choose_type(parameters, self._device)
+        self._threads = parameters.threads or torch.get_num_threads()
+        self._relations = Relations(dataset.training.relevance, dataset.pairs)
+        self._sampler = PairSampler(
+            dataset.pairs,
+            batch_pairs=parameters.batch_pairs,
+            pairs_per_epoch=parameters.pairs_per_epoch,
+            seed=parameters.seed,
+            processes=group.size,
+            hard_share=parameters.hard_negative_share,
+        )
+        self._encoder = build_encoder(parameters)
+        if group.size > 1:
+            share_statistics(self._encoder)
+        self._encoder.to(self._device)
+        self._optimiser = build_optimiser(self._encoder, parameters)
+        self._average = WeightAverage(self._encoder, parameters.average_decay) if parameters.average_decay else None
+        self._queue = MemoryQueue(parameters.queue, parameters.dimension, self._device)
+        self._neighbours: Rows | None = None
+        self._epoch = 0
+        self._best: dict[str, Tensor] = {}
+        self.history: list[Figures] = []
+        self._resume()
+
+    def run(self, on_epoch: Callable[[Figures, float], None] | None = None) -> dict[str, Tensor]:
+        """Train to the end and return the weights of the best validated epoch.
+
+        Args:
+            on_epoch: called after each epoch with its figures and the seconds it took; in every process.
+        """
+        saved = time.monotonic()
+        while self._epoch < self._parameters.epochs and not self._is_exhausted():
+            started = time.monotonic()
+            self._run_epoch()
+            if on_epoch is not None:
+                on_epoch(self.history[-1], time.monotonic() - started)
+            if time.monotonic() - saved > CHECKPOINT_INTERVAL_SECONDS:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+        return self._best
+
+    def save(self) -> None:
+        """Write the checkpoint (first process only)."""
+        if self._group.rank == 0:
+            save_checkpoint(self._scratch, self._state())
+
+    def _run_epoch(self) -> None:
+        parameters, epoch = self._parameters, self._epoch
+        if parameters.hard_negative_share and epoch and (epoch % parameters.hard_negative_interval == 0):
+            embeddings = self._embed(self._dataset.training.pixels)
+            count = parameters.hard_negative_neighbours
+            self._neighbours = mine(embeddings, self._relations, count, seed=parameters.seed, epoch=epoch)
+        losses: list[float] = []
+        views = make_views(
+            self._sampler.epoch(epoch, self._neighbours),
+            self._dataset.training.pixels,
+            Augmentation.of(parameters),
+            seed=parameters.seed,
+            epoch=epoch,
+            group=self._group,
+            threads=self._threads,
+        )
+        title = f"epoch {epoch + 1}/{parameters.epochs}"
+        with progress_bar(None, title, total=len(self._sampler), unit="batch") as bar:
+            bar.disable = self._group.rank > 0
+            for step, part in enumerate(views):
+                losses.append(self._step(part, epoch * len(self._sampler) + step))
+                bar.set_postfix(self._shown(losses), refresh=False)
+                bar.update()
+        self._conclude(float(np.mean(losses)))
+
+    def _shown(self, losses: list[float]) -> dict[str, str]:
+        shown = {"loss": f"{np.mean(losses):.3f}"}
+        rates = [
+            figures["validation_hit_rate_at_1"] for figures in self.history if "validation_hit_rate_at_1" in figures
+        ]
+        return shown | ({"hit rate@1": f"{rates[-1]:.3f}"} if rates else {})
+
+    def _conclude(self, loss: float) -> None:
+        """Validate, note the figures and keep the weights if they are the best so far."""
+        parameters = self._parameters
+        figures: Figures = {"epoch": self._epoch + 1, "loss": loss}
+        figures["learning_rate"] = self._optimiser.param_groups[0]["lr"]
+        self._epoch += 1
+        due = self._epoch % parameters.validation_interval == 0 or self._epoch == parameters.epochs
+        found = (
+            validate(self._embed(self._dataset.validation.pixels), self._dataset.validation.relevance) if due else None
+        )
+        if found is not None:
+            figures["validation_hit_rate_at_1"] = found.hit_rate_at_1
+            figures["validation_recall_at_10"] = found.recall_at_10
+            figures["validation_mean_average_precision"] = found.mean_average_precision
+        self.history.append(figures)
+        if best_epoch(self.history) == self._epoch:
+            self._best = {name: value.detach().cpu().clone() for name, value in self._exported().state_dict().items()}
+
+    def _is_exhausted(self) -> bool:
+        return bool(self._parameters.patience) and self._epoch - best_epoch(self.history) >= self._parameters.patience
+
+    def _step(self, views: Views, step: int) -> float:
+        parameters = self._parameters
+        rate = learning_rate(step, parameters.epochs * len(self._sampler), parameters)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._encoder.train()
+        self._optimiser.zero_grad(set_to_none=True)
+        pixels = views.pixels.to(self._device)
+        chunk = parameters.chunk_images
+        if chunk and chunk < len(pixels):
+            loss, embeddings = self._in_chunks(pixels, views, chunk)
+        else:
+            with mixed(self._device, self._kind):
+                embeddings = self._encoder(pixels)
+            loss = self._loss(embeddings, views)
+            loss.backward()  # type: ignore[no-untyped-call]
+        self._group.sum_gradients(self._encoder)
+        scale_gradients(self._encoder, parameters.gradient_norm)
+        self._optimiser.step()
+        if self._average is not None:
+            self._average.update(self._encoder, step)
+        if parameters.queue:
+            self._remember(pixels, embeddings.detach(), views.batch)
+        return float(self._group.sum(loss))
+
+    def _loss(self, embeddings: Tensor, views: Views) -> Tensor:
+        """Return this process's part of the loss; the parts of all processes add up to the loss of the whole batch."""
+        contrasted = bool(self._parameters.queue) and self._epoch >= self._parameters.queue_start_epoch
+        remembered = self._queue.images.numpy() if contrasted else np.empty(0, np.int64)
+        targets = batch_targets(
+            self._relations,
+            views.batch.images,
+            views.batch.weights,
+            remembered=remembered,
+            first=views.first,
+            count=len(embeddings) // 2,
+            multiple=self._parameters.objective == "multiple",
+        ).to(self._device)
+        candidates = self._group.gather(embeddings)
+        if contrasted:
+            candidates = torch.cat([candidates, self._queue.embeddings])
+        total, weight = contrastive_sum(embeddings, candidates, targets, self._parameters.temperature)
+        return total / require_positives(self._group.sum(weight))
+
+    def _in_chunks(self, pixels: Tensor, views: Views, chunk: int) -> tuple[Tensor, Tensor]:
+        """Run the encoder twice, a chunk at a time: for the embeddings, then for the gradients of each.
+
+        Activations of one chunk exist at a time, so that the batch may be as large as its embeddings fit.
+
+        Source:
+            GradCache arXiv:2101.06983, section 3.
+        """
+        with torch.no_grad(), mixed(self._device, self._kind), _statistics_kept(self._encoder):
+            embeddings = torch.cat([self._encoder(part) for part in pixels.split(chunk)])
+        embeddings.requires_grad_()
+        loss = self._loss(embeddings, views)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert embeddings.grad is not None
+        for part, gradient in zip(pixels.split(chunk), embeddings.grad.split(chunk), strict=True):
+            with mixed(self._device, self._kind):
+                again = self._encoder(part)
+            again.backward(gradient)
+        return loss, embeddings
+
+    def _remember(self, pixels: Tensor, embeddings: Tensor, batch: Batch) -> None:
+        if self._parameters.queue_encoder == "momentum":
+            embeddings = torch.cat(list(self._embed_parts(self._exported(), pixels)))
+        images = torch.from_numpy(batch.images.reshape(-1))
+        self._queue.push(self._group.gather(embeddings), images)
+
+    def _exported(self) -> Encoder:
+        encoder = self._average.encoder if self._average is not None else self._encoder
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    def _embed(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed pictures as they will be embedded later: no augmentation, averaged weights. (n, d) float32."""
+        if not len(pictures):
+            return np.zeros((0, self._parameters.dimension), np.float32)
+        blocks = (pictures[start : start + _EMBED_IMAGES] for start in range(0, len(pictures), _EMBED_IMAGES))
+        encoder = self._exported()
+        parts = [part for b in blocks for part in self._embed_parts(encoder, torch.from_numpy(np.array(b)))]
+        return torch.cat(parts).cpu().numpy()
+
+    @torch.no_grad()
+    def _embed_parts(self, encoder: Encoder, pixels: Tensor) -> Iterator[Tensor]:
+        was_training = encoder.training
+        encoder.eval()
+        for part in pixels.split(_EMBED_IMAGES):
+            with mixed(self._device, self._kind):
+                yield encoder(part.to(self._device))
+        encoder.train(was_training)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "epoch": self._epoch,
+            "history": self.history,
+            "encoder": self._encoder.state_dict(),
+            "average": self._average.encoder.state_dict() if self._average is not None else {},
+            "optimiser": self._optimiser.state_dict(),
+            "queue": self._queue.state_dict(),
+            "neighbours": None if self._neighbours is None else torch.from_numpy(self._neighbours),
+            "best": self._best,
+        }
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self._scratch)
+        if state is None:
+            return
+        self._epoch, self.history, self._best = state["epoch"], state["history"], state["best"]
+        self._encoder.load_state_dict(state["encoder"])
+        if self._average is not None:
+            self._average.encoder.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._queue.load_state_dict(state["queue"])
+        self._neighbours = None if state["neighbours"] is None else state["neighbours"].numpy()
+
+
+def best_epoch(history: list[Figures]) -> int:
+    """Return the epoch (from 1) with the best validation hit rate, mean average precision deciding ties.
+
+    Where nothing was validated it is the last one; epochs without validation are passed over.
+    """
+    validated = [figures for figures in history if "validation_hit_rate_at_1" in figures]
+    if not validated:
+        return int(history[-1]["epoch"])
+    best = max(
+        validated,
+        key=lambda f: (f["validation_hit_rate_at_1"], f["validation_mean_average_precision"], -f["epoch"]),
+    )
+    return int(best["epoch"])
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of batch normalisation as they are while running in training mode."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

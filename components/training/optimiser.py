@@ -1,0 +1,61 @@
+"""The optimiser, its learning rate over the steps, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from components.training.parameters import TrainingParameters
+
+
+def build_optimiser(encoder: nn.Module, parameters: TrainingParameters) -> torch.optim.Optimizer:
+    """Build the optimiser. Matrices and kernels decay; biases, norms and position embeddings do not."""
+    decaying = [p for p in encoder.parameters() if p.ndim in (2, 4)]
+    others = [p for p in encoder.parameters() if p.ndim not in (2, 4)]
+    groups = [{"params": decaying, "weight_decay": parameters.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if parameters.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=parameters.learning_rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=parameters.learning_rate, fused=True)
+
+
+def learning_rate(step: int, steps: int, parameters: TrainingParameters) -> float:
+    """Return the learning rate of a step counted from 0: a linear rise, then half a cosine down to 1 % of the peak.
+
+    Source:
+        SGDR arXiv:1608.03983 eq. 5, without restarts.
+    """
+    rise = max(1, round(steps * parameters.warm_up_share))
+    if step < rise:
+        return parameters.learning_rate * (step + 1) / rise
+    done = (step - rise) / max(1, steps - rise)
+    return parameters.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, done))) / 2)
+
+
+class WeightAverage:
+    """An exponential moving average of an encoder's weights and batch statistics, young at first and slower later.
+
+    Source:
+        Polyak averaging as in MoCo arXiv:1911.05722 eq. 2; the decay of the first steps is (1 + t) / (10 + t).
+    """
+
+    def __init__(self, encoder: nn.Module, decay: float) -> None:
+        self.encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, encoder: nn.Module, step: int) -> None:
+        """Move the average towards `encoder`; `step` counts from 0."""
+        weight = 1 - min(self._decay, (1 + step) / (10 + step))
+        averaged, current = self.encoder.state_dict(), encoder.state_dict()
+        floats = [name for name, value in averaged.items() if value.is_floating_point()]
+        torch._foreach_lerp_([averaged[name] for name in floats], [current[name] for name in floats], weight)
+        for name in averaged.keys() - set(floats):
+            averaged[name].copy_(current[name])
+
+
+def scale_gradients(encoder: nn.Module, norm: float) -> Tensor:
+    """Scale the gradients down to the given total norm; return the norm that they had."""
+    return torch.nn.utils.clip_grad_norm_(encoder.parameters(), norm)
