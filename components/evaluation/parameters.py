@@ -1,0 +1,59 @@
+"""The dials of the evaluation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+GateMetric = Literal[
+    "hit_rate_at_1",
+    "hit_rate_at_5",
+    "hit_rate_at_10",
+    "recall_at_1",
+    "recall_at_10",
+    "recall_at_50",
+    "precision_at_10",
+    "map",
+    "ndcg_at_10",
+    "mrr",
+]
+
+
+class EvaluationParameters(BaseModel):
+    """What is measured, how surely, and what a release must reach.
+
+    Attributes:
+        max_queries: test images that serve as queries; a seeded sample where there are more.
+        resamples: bootstrap resamples behind every interval.
+        confidence: level of the intervals.
+        interval: kind of the intervals; "bca" corrects bias and skew, "percentile" does not.
+        index_depth: how many neighbours the index is asked for.
+        gate_metrics: metrics on which the encoder must be ahead of every baseline and not behind the champion.
+        superiority: "paired": the interval of the difference on the same queries lies above 0; "separate": the two
+            intervals do not overlap, which asks for more.
+        min_queries: fewer queries with something relevant cannot decide, so the gate refuses.
+        index_recall_target: share of the exact top 10 that the index must return.
+        champion_margin: how far below the champion the lower end of the paired difference may lie.
+        report_queries: queries on the result sheets.
+        map_images: images on the 2-D map; 0 leaves the map out.
+        threads: threads for decoding and encoding; 0 uses all cores.
+        seed: decides samples, resamples and chance.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_queries: int = Field(default=2_000, ge=1, le=100_000)
+    resamples: int = Field(default=2_000, ge=100, le=100_000)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    interval: Literal["bca", "percentile"] = "bca"
+    index_depth: int = Field(default=100, ge=50, le=2_000)
+    gate_metrics: tuple[GateMetric, ...] = Field(default=("hit_rate_at_1", "map"), min_length=1)
+    superiority: Literal["paired", "separate"] = "paired"
+    min_queries: int = Field(default=50, ge=1, le=100_000)
+    index_recall_target: float = Field(default=0.95, ge=0.0, le=1.0)
+    champion_margin: float = Field(default=0.03, ge=0.0, le=1.0)
+    report_queries: int = Field(default=12, ge=1, le=40)
+    map_images: int = Field(default=800, ge=0, le=1_500)
+    threads: int = Field(default=0, ge=0, le=256)
+    seed: int = Field(default=0, ge=0, lt=2**32)
