@@ -9,6 +9,9 @@ import faiss
 import numpy as np
 import onnx
 import pyarrow as pa
+from factories import EPOCH, make_catalogue
+from onnx import TensorProto, helper, numpy_helper
+
 from components.shared.artifacts import seal_artifact
 from components.shared.decoder import load_image
 from components.shared.embeddings import EmbeddingsSpec, write_embeddings, write_embeddings_spec
@@ -26,8 +29,6 @@ from components.shared.labels import LabelsSpec, write_labels_spec
 from components.shared.preprocessing import PreprocessingSpec
 from components.shared.relevance import RelevanceRule
 from components.shared.tables import CATALOGUE, ITEMS, JUDGEMENTS, PAIRS, QUARANTINE, read_table, write_table
-from factories import EPOCH, make_catalogue
-from onnx import TensorProto, helper, numpy_helper
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from components.shared.embeddings import Vectors
 from components.shared.errors import BadImageError, DamagedArtifactError, SourceError
 from components.shared.files import whole_file
 from components.shared.preprocessing import Pixels, PreprocessingSpec
-from components.shared.progress import progress_bar
+from components.shared.progress import progress
 
 _SHARD = 256  # pictures read at once: 224 × 224 × 3 × 256 = 38 MB
 
@@ -55,18 +56,15 @@ def describe_pictures(
         threads: threads that read and decode; 0: one a core.
     """
     uris: list[str] = images.column("uri").to_pylist()
-    shards = []
-    with (
-        ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool,
-        progress_bar(None, "describing held-out pictures", total=len(uris), unit="pictures") as bar,
-    ):
-        for start in range(0, len(uris), _SHARD):
+    shards: list[dict[str, Any]] = []
+    starts = range(0, len(uris), _SHARD)
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        for start in progress(starts, "describing held-out pictures", unit=f"×{_SHARD}"):
             path = scratch / f"pictures-{start // _SHARD:05d}.npz"
             if (shard := _read_shard(path)) is None:
                 shard = _describe_shard(uris[start : start + _SHARD], rankers, pool)
                 _write_shard(path, shard)
             shards.append(shard)
-            bar.update(len(shard["reason"]))
     reasons = np.concatenate([shard["reason"] for shard in shards])
     return Descriptions(
         usable=reasons == "",

@@ -135,9 +135,11 @@ def flat_metrics(results: Results) -> dict[str, float]:
     flat = {}
     for ranker, figures in results.rankers.items():
         prefix = "" if ranker == "trained" else f"{ranker}_"
-        flat.update({f"{prefix}{metric}": f.value for metric, f in figures.items() if not math.isnan(f.value)})
+        flat.update(
+            {f"{prefix}{metric}": round(f.value, 6) for metric, f in figures.items() if not math.isnan(f.value)}
+        )
     if not math.isnan(results.ann_recall.value):
-        flat["ann_recall_at_10"] = results.ann_recall.value
+        flat["ann_recall_at_10"] = round(results.ann_recall.value, 6)
     return flat
 
 
@@ -190,7 +192,9 @@ def _figures_json(figures: Figures) -> dict[str, Any]:
 
 
 def _interval_json(interval: Interval) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in asdict(interval).items()
-    }
+    return {key: _rounded(value) if isinstance(value, float) else value for key, value in asdict(interval).items()}
+
+
+def _rounded(value: float) -> float | None:
+    """Keep six decimals: beyond them, machines differ in how they sum."""
+    return None if math.isnan(value) else round(value, 6)
