@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import getpass
+import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -110,42 +111,47 @@ def schedule(options: argparse.Namespace) -> int:
 
 def releases(options: argparse.Namespace) -> int:
     """List releases."""
-    rows = _registry(_settings(options)).releases()
-    print(summary.releases_json(rows) if options.json else summary.releases_table(rows))
+    from components.registration import console
+    from components.registration.registry import Registry
+
+    uri = _settings(options).registry_uri
+    if options.json:
+        print(json.dumps([asdict(release) for release in Registry(uri).releases()], indent=2, default=str))
+    else:
+        print(console.releases(uri))
     return 0
 
 
 def promote(options: argparse.Namespace) -> int:
     """Move an alias, after verifying the release behind it."""
-    who = options.who or getpass.getuser()
-    promotion = _registry(_settings(options)).promote(options.version, to=options.to, who=who, why=options.why)
-    print(summary.promotion_line(promotion))
+    from components.registration import console
+
+    uri = _settings(options).registry_uri
+    print(console.promote(uri, options.version, to=options.to, who=options.who, why=options.why))
     return 0
 
 
 def history(options: argparse.Namespace) -> int:
     """Show the promotion log."""
-    rows = _registry(_settings(options)).history()
-    print(
-        summary.history_json(rows)
-        if options.json
-        else "\n".join(map(summary.promotion_line, rows)) or "nothing was promoted yet"
-    )
+    from components.registration import console
+    from components.registration.registry import Registry
+
+    uri = _settings(options).registry_uri
+    if options.json:
+        print(json.dumps([asdict(entry) for entry in Registry(uri).history()], indent=2, default=str))
+    else:
+        print(console.history(uri))
     return 0
 
 
 def fetch(options: argparse.Namespace) -> int:
     """Download and verify a release."""
+    from components.registration import console
+
     settings = _settings(options)
     destination = Path(options.output) if options.output else settings.home / "releases"
-    print(_registry(settings).fetch(options.version, destination))
+    print(console.fetch(settings.registry_uri, options.version, destination))
     return 0
-
-
-def _registry(settings: Settings) -> Any:
-    from components.registration.registry import Registry
-
-    return Registry(settings.registry_uri)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -191,7 +197,7 @@ def _run(
         "parameters": encode_parameters(_parameters(defaults, options)),
     }
     result = start_run(pipeline, arguments, settings.home, verbose=options.verbose)
-    print(summary.run_summary(result, settings))
+    print(summary.run_summary(result))
     return 0 if read_verdict(result)["passed"] else GATE_REFUSED
 
 

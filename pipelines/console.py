@@ -17,14 +17,14 @@ class Console:
     """Reads the log line by line and says what is worth showing; remembers the error of a task that failed.
 
     Attributes:
-        task: the task that runs now, or the one that failed.
-        error: its error in one sentence, empty as long as nothing failed.
+        failed: the first task that failed; tasks that do not need it still run.
+        error: its error in one sentence; both are empty as long as nothing failed.
     """
 
     def __init__(self) -> None:
-        self.task = ""
+        self.failed = ""
         self.error = ""
-        self._started = 0.0
+        self._task, self._sentence, self._started = "", "", 0.0
         self._in_task = self._in_dump = self._in_traceback = False
         self._traceback: list[str] = []
 
@@ -32,14 +32,14 @@ class Console:
         """Take one line of the log, give the lines to show."""
         line = _COLOUR.sub("", raw.rstrip("\n"))
         if started := _STARTED.search(line):
-            self.task, self._started = started[1], time.monotonic()
+            self._task, self._sentence, self._started = started[1], "", time.monotonic()
             self._in_task, self._in_dump, self._in_traceback, self._traceback = True, False, False, []
-            yield f"▶ {self.task}"
-        elif (ended := _ENDED.search(line)) and ended[1] == self.task:
+            yield f"▶ {self._task}"
+        elif (ended := _ENDED.search(line)) and ended[1] == self._task:
             self._in_task = False
             seconds = time.monotonic() - self._started
             if ended[2] == "SUCCESS":
-                yield f"✔ {self.task} ({seconds:.1f} s)"
+                yield f"✔ {self._task} ({seconds:.1f} s)"
             else:
                 yield from self._failure(seconds)
         elif self._in_task and line.startswith("    "):
@@ -56,13 +56,15 @@ class Console:
             self._traceback.append(line)
             self._in_traceback = line.startswith(" ") or not line or not _ANY_ERROR.match(line)
             if not self._in_traceback and (own := _OWN_ERROR.match(line)):
-                self.error = own[2]
+                self._sentence = own[2]
         elif line.strip():
             yield f"  {line}"
 
     def _failure(self, seconds: float) -> Iterator[str]:
-        if not self.error:  # not an error of ours: show where it comes from
+        if not self._sentence:  # not an error of ours: show where it comes from
             yield from (f"  {line}" for line in self._traceback if line.strip())
             last = next((line for line in reversed(self._traceback) if line.strip()), "")
-            self.error = last or "the task's process was killed or ended without a word"
-        yield f"✘ {self.task} ({seconds:.1f} s)"
+            self._sentence = last or "the task's process was killed or ended without a word"
+        if not self.failed:
+            self.failed, self.error = self._task, self._sentence
+        yield f"✘ {self._task} ({seconds:.1f} s)"

@@ -93,7 +93,7 @@ def start_run(pipeline: str, arguments: dict[str, Any], home: Path, *, verbose: 
             raise
     if process.returncode:
         message = console.error or f"the pipeline ended with code {process.returncode}"
-        raise RunFailedError(message, task=console.task, log=log)
+        raise RunFailedError(message, task=console.failed, log=log)
     return _collect(directory, home)
 
 

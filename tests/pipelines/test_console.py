@@ -84,7 +84,7 @@ def test_tasks_and_their_lines_are_shown_without_the_executors_dump() -> None:
 def test_own_error_is_one_sentence_without_traceback() -> None:
     shown, console = read(LOG + OWN)
     assert console.error == "the folder x is empty; put pictures there"
-    assert console.task == "labelling"
+    assert console.failed == "labelling"
     assert not any("Traceback" in line for line in shown)
     assert shown[-1].startswith("✘ labelling")
 
