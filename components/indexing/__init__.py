@@ -1,0 +1,1 @@
+"""Embeddings → index: choose, forecast, train, build, tune, verify."""

@@ -1,0 +1,103 @@
+"""Training and filling an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from components.indexing.clustering import two_level_kmeans
+from components.indexing.forecast import CENTROID_LINKS, HNSW_LINKS, Plan
+from components.shared.embeddings import Vectors
+from components.shared.errors import DamagedArtifactError
+from components.shared.files import whole_file
+from components.shared.progress import progress
+
+EF_CONSTRUCTION = 100
+_BLOCK_ROWS = 65_536
+_CODE_BITS = 4
+_CODE_TRAINING_ROWS = 65_536
+
+
+def train(plan: Plan, vectors: Vectors, *, training_rows_per_list: int, seed: int) -> Any:
+    """Return an empty index that is ready to take vectors.
+
+    Args:
+        plan: what to build.
+        vectors: (n, d) float32 unit vectors; only a sample is read.
+        training_rows_per_list: vectors by inverted list that k-means learns from.
+        seed: of sampling and k-means.
+    """
+    d, metric = plan.dimension, faiss.METRIC_INNER_PRODUCT
+    if plan.kind == "exact":
+        return faiss.IndexFlatIP(d)
+    if plan.kind == "exact_f16":
+        return faiss.IndexScalarQuantizer(d, faiss.ScalarQuantizer.QT_fp16, metric)
+    if plan.kind == "hnsw":
+        graph = faiss.IndexHNSWFlat(d, HNSW_LINKS, metric)
+        graph.hnsw.efConstruction = EF_CONSTRUCTION
+        return graph
+    sample = _sample(vectors, max(plan.lists * training_rows_per_list, _CODE_TRAINING_ROWS), seed)
+    quantizer = _quantizer(plan, sample, seed)
+    if plan.kind == "ivf_flat":
+        lists = faiss.IndexIVFFlat(quantizer, d, plan.lists, metric)
+        lists.train(sample)
+        return lists
+    lists = faiss.IndexIVFPQFastScan(quantizer, d, plan.lists, plan.code_parts, _CODE_BITS, metric)
+    # Codes of the vectors themselves, not of their residuals: measured better, and one table for all lists.
+    lists.by_residual = False
+    lists.pq.cp.seed = seed
+    lists.train(sample[: max(_CODE_TRAINING_ROWS, 1)])
+    if plan.maps_vectors:
+        return lists
+    refine = faiss.IndexScalarQuantizer(d, faiss.ScalarQuantizer.QT_fp16, metric)
+    return faiss.IndexRefine(lists, refine)
+
+
+def fill(index: Any, vectors: Vectors) -> None:
+    """Add all vectors; row i gets Faiss id i. The same vectors give the same index, whatever the number of threads."""
+    blocks = range(0, len(vectors), _BLOCK_ROWS)
+    for start in progress(blocks, "building the index", total=len(blocks), unit="block"):
+        index.add(np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS], np.float32))
+
+
+def write_index(index: Any, path: Path) -> None:
+    """Write an index, all or nothing."""
+    with whole_file(path) as temporary:
+        try:
+            faiss.write_index(index, str(temporary))
+        except RuntimeError as error:
+            # Faiss hides the cause; asking for the same room again names a full disk.
+            with temporary.open("ab") as file:
+                file.write(b"\0" * (1 << 20))
+                file.flush()
+            raise DamagedArtifactError(f"{path} could not be written: {error}", file=path.name) from error
+
+
+def write_vectors(vectors: Vectors, path: Path) -> None:
+    """Write (n, d) float16, all or nothing, for rescoring from a memory map."""
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        for start in range(0, len(vectors), _BLOCK_ROWS):
+            file.write(np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS], "<f2").tobytes())
+
+
+def _quantizer(plan: Plan, sample: Vectors, seed: int) -> Any:
+    centroids = two_level_kmeans(sample, plan.lists, seed=seed)
+    if plan.kind == "ivf_hnsw_pq":
+        quantizer = faiss.IndexHNSWFlat(plan.dimension, CENTROID_LINKS, faiss.METRIC_INNER_PRODUCT)
+        quantizer.hnsw.efConstruction = EF_CONSTRUCTION
+        quantizer.hnsw.efSearch = 64  # of the assignment while filling
+    else:
+        quantizer = faiss.IndexFlatIP(plan.dimension)
+    quantizer.add(centroids)
+    return quantizer
+
+
+def _sample(vectors: Vectors, rows: int, seed: int) -> Vectors:
+    if rows >= len(vectors):
+        return np.ascontiguousarray(vectors, np.float32)
+    chosen: NDArray[np.int64] = np.sort(np.random.default_rng(seed).choice(len(vectors), rows, replace=False))
+    return np.ascontiguousarray(vectors[chosen], np.float32)

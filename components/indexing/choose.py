@@ -1,0 +1,106 @@
+"""Which index: from the number of vectors, their length, the memory budget and what matters more, latency or throughput.
+
+The order of preference follows measurements at recall 0.95 (queries per second beside HNSW16 in batches at 1,000,000 × 128):
+IVF4096,PQ64x4fs,Refine(SQfp16) 2.5, HNSW16 1, IVF4096,SQ8 0.53, IVF4096,Flat 0.41, the exact scan 0.06; up to 300,000 rows an
+exhaustive scan of PQ codes with rescoring reaches recall 0.997, 28 × as fast as the exact scan and built in seconds.
+"""
+
+from __future__ import annotations
+
+from components.indexing.forecast import Plan, forecast
+from components.indexing.parameters import IndexingParameters
+from components.shared.errors import ParameterError
+from components.shared.search import Forecast, Kind
+
+EXACT_VALUES = 50_000 * 128  # up to here the vectors fit a CPU's cache, and a scan takes about a millisecond
+EXHAUSTIVE_ROWS = 300_000
+HNSW_ROWS = 2_000_000  # beyond, building the graph takes more than ten minutes of CPU time
+FLAT_CENTROID_ROWS = 10_000_000  # beyond, comparing with every centroid costs more than scanning the lists
+_MIN_ROWS_PER_LIST = 8
+_MIN_CODE_ROWS = 256  # k-means of 16 centroids for each sub-quantizer
+
+
+def choose(rows: int, dimension: int, parameters: IndexingParameters) -> tuple[Plan, Forecast]:
+    """Return the first plan, in order of preference, whose memory fits the budget, with its forecast.
+
+    Raises:
+        ParameterError: no plan fits, or the kind that was asked for does not fit the data.
+    """
+    plans = _preferred(rows, dimension, parameters)
+    forecasts = [
+        forecast(plan, training_rows_per_list=parameters.training_rows_per_list, recall_target=parameters.recall_target)
+        for plan in plans
+    ]
+    budget = parameters.memory_budget_bytes
+    for plan, needs in zip(plans, forecasts, strict=True):
+        if budget is None or needs.ram_bytes <= budget:
+            return plan, needs
+    smallest, plan = min(
+        ((needs.ram_bytes, plan) for plan, needs in zip(plans, forecasts, strict=True)), key=lambda pair: pair[0]
+    )
+    raise ParameterError(
+        f"memory_budget_bytes is {budget:,}, but {rows:,} vectors of {dimension} dimensions need at least {smallest:,} "
+        f"({plan.factory}, vectors for rescoring on disk); raise the budget or index fewer images"
+    )
+
+
+def finer(plan: Plan, parameters: IndexingParameters) -> tuple[Plan, Forecast] | None:
+    """Return a plan that reaches any recall, to be built where codes do not; None if it was not asked for or does not fit.
+
+    Only the choice of `kind="auto"` is revised.
+    """
+    better = Plan("exact_f16", plan.rows, plan.dimension)
+    needs = forecast(
+        better, training_rows_per_list=parameters.training_rows_per_list, recall_target=parameters.recall_target
+    )
+    fits = parameters.memory_budget_bytes is None or needs.ram_bytes <= parameters.memory_budget_bytes
+    return (better, needs) if parameters.kind == "auto" and fits and plan.kind != better.kind else None
+
+
+def _preferred(rows: int, dimension: int, parameters: IndexingParameters) -> list[Plan]:
+    if parameters.kind != "auto":
+        return _of_kind(parameters.kind, rows, dimension)
+    order: list[Kind] = []
+    if rows * dimension <= EXACT_VALUES or rows < _MIN_CODE_ROWS:
+        order += ["exact", "exact_f16"]
+    elif parameters.objective == "latency" and rows <= HNSW_ROWS:
+        order.append("hnsw")
+    if rows >= _MIN_CODE_ROWS:
+        order.append("pq" if rows <= EXHAUSTIVE_ROWS else "ivf_pq" if rows <= FLAT_CENTROID_ROWS else "ivf_hnsw_pq")
+    plans = [plan for kind in order for plan in _of_kind(kind, rows, dimension)]
+    return sorted(plans, key=lambda plan: plan.maps_vectors)  # stable: files only where memory does not do
+
+
+def _of_kind(kind: Kind, rows: int, dimension: int) -> list[Plan]:
+    """Return the plans of one kind: as measured best, then with vectors on disk, then with shorter codes."""
+    if kind in ("exact", "exact_f16", "hnsw"):
+        return [Plan(kind, rows, dimension)]
+    lists = 1 if kind == "pq" else lists_for(rows, graph=kind == "ivf_hnsw_pq")
+    needed = max(_MIN_ROWS_PER_LIST * lists, _MIN_CODE_ROWS if kind != "ivf_flat" else 1)
+    if rows < needed:
+        raise ParameterError(
+            f"an index of kind {kind} needs at least {needed} images, got {rows}; choose exact or auto"
+        )
+    if kind == "ivf_flat":
+        return [Plan(kind, rows, dimension, lists)]
+    parts = code_parts_for(dimension, dimension // 2)
+    shorter = code_parts_for(dimension, max(1, parts // 2))
+    plans = [Plan(kind, rows, dimension, lists, parts, maps) for maps in (kind == "ivf_hnsw_pq", True)]
+    return [*dict.fromkeys([*plans, Plan(kind, rows, dimension, lists, shorter, maps_vectors=True)])]
+
+
+def lists_for(rows: int, *, graph: bool = False) -> int:
+    """Return the number of inverted lists, a power of two: 4,096 at a million rows.
+
+    Proportional to the square root of the rows, where the scan of the probed lists costs about as much as that of the
+    centroids; with a graph over the centroids, which makes them cheap, four times as many (at most 262,144).
+    """
+    lists = 1
+    while (2 * lists) ** 2 <= 20 * rows and 2 * lists * _MIN_ROWS_PER_LIST <= rows:
+        lists *= 2
+    return min(4 * lists, 262_144, rows // _MIN_ROWS_PER_LIST or 1) if graph else lists
+
+
+def code_parts_for(dimension: int, most: int) -> int:
+    """Return the largest divisor of the dimension that is at most `most` and 256 (sub-quantizers of equal length)."""
+    return max(parts for parts in range(1, max(1, min(most, 256)) + 1) if dimension % parts == 0)

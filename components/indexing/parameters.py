@@ -1,0 +1,34 @@
+"""Parameters of the indexing step."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class IndexingParameters(BaseModel):
+    """How to build the index. `kind="auto"` chooses from the number of images, the memory budget and the objective."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["auto", "exact", "exact_f16", "hnsw", "ivf_flat", "pq", "ivf_pq", "ivf_hnsw_pq"] = Field(
+        default="auto", description="Family of the index; auto takes the one that measurements favour."
+    )
+    objective: Literal["throughput", "latency"] = Field(
+        default="throughput",
+        description="What to favour: queries per second in batches, or the time of a single query.",
+    )
+    memory_budget_bytes: int | None = Field(
+        default=None, ge=1, description="Resident memory that the index may take when it serves; None: no limit."
+    )
+    recall_target: float = Field(
+        default=0.95, ge=0.5, le=0.999, description="Share of the exact top 10 that the tuned search must find."
+    )
+    tuning_queries: int = Field(
+        default=1_000, ge=20, le=20_000, description="Held-out images, at most, that search parameters are tuned on."
+    )
+    training_rows_per_list: int = Field(
+        default=64, ge=8, le=1_024, description="Vectors by inverted list that k-means learns from."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of sampling and k-means.")

@@ -1,0 +1,205 @@
+"""Search parameters for a recall target, by measured recall and counted work on held-out queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from components.shared.embeddings import Vectors
+from components.shared.search import (
+    CatalogueIndex,
+    Neighbours,
+    OperatingPoint,
+    RecallFacts,
+    SearchSettings,
+    exact_search,
+)
+
+K = 10
+_NEARLY_EXACT = 0.9995  # the curve ends here
+_STANDSTILL = 0.001  # a ladder ends where two steps have gained less recall than this
+# Modelled cost by which points are compared: nanoseconds on one core at 128 dimensions, measured once. Counted, not timed,
+# so that the same inputs choose the same settings on any machine.
+_CODE_NS = 2.3
+_VECTOR_NS = 22.0
+_CENTROID_NS = 3.0
+_RANDOM_VECTOR_NS = 110.0
+_MAPPED_VECTOR_NS = 400.0
+_EXACT_KINDS = ("exact", "exact_f16")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The settings to search with, how near to exact they come, and all points that were measured."""
+
+    settings: SearchSettings
+    recall: RecallFacts
+    curve: list[OperatingPoint]
+
+
+def tune(index: CatalogueIndex, vectors: Vectors, query_rows: NDArray[np.int64], *, recall_target: float) -> Tuning:
+    """Find the cheapest settings whose recall of the exact top 10 is at the target, by a margin of one standard error.
+
+    Args:
+        index: built, over `vectors`.
+        vectors: (n, d) float32, the truth.
+        query_rows: rows that serve as queries; a query's own row never counts as a result.
+        recall_target: 0 to 1.
+
+    Returns:
+        The tuning; `recall.reached` is False if even the most work does not reach the target, which is then chosen.
+    """
+    k = min(K, index.rows - 1)
+    if index.spec.kind in _EXACT_KINDS or k < 1 or not len(query_rows):
+        facts = RecallFacts(target=recall_target, reached=True, ann_recall_at_10=1.0, standard_error=0.0, queries=0)
+        return Tuning(SearchSettings(), facts, [])
+    queries = np.ascontiguousarray(vectors[query_rows], np.float32)
+    truth = without_self(exact_search(vectors, queries, k + 1), query_rows, k)
+    course = _Course(index, queries, query_rows, truth, k)
+    best: _Measured | None = None
+    for ladder in _ladders(index):
+        before = idle = 0.0
+        for settings in ladder:
+            point = course.measure(settings)
+            idle = idle + 1 if point.recall < before + _STANDSTILL else 0
+            before = max(before, point.recall)
+            if idle == 2:
+                break
+            if best is not None and point.cost >= best.cost:
+                break
+            if point.is_at(recall_target):
+                best = point
+                break
+    reached = best is not None
+    if best is None:
+        best = max(course.points, key=lambda point: (point.recall, -point.cost))
+    for settings in _beyond(index, best.settings):
+        if course.measure(settings).recall >= _NEARLY_EXACT:
+            break
+    facts = RecallFacts(
+        target=recall_target,
+        reached=reached,
+        ann_recall_at_10=round(best.recall, 6),
+        standard_error=round(best.error, 6),
+        queries=len(query_rows),
+    )
+    return Tuning(best.settings, facts, [point.recorded() for point in course.points])
+
+
+@dataclass(frozen=True)
+class _Measured:
+    settings: SearchSettings
+    recall: float
+    error: float
+    rows: float
+    cost: float
+
+    def is_at(self, target: float) -> bool:
+        return self.recall - self.error >= target
+
+    def recorded(self) -> OperatingPoint:
+        return OperatingPoint(
+            settings=self.settings,
+            ann_recall_at_10=round(self.recall, 6),
+            rows_per_query=round(self.rows, 1),
+            cost_microseconds=round(self.cost, 3),
+        )
+
+
+class _Course:
+    """The held-out queries, and every point that was measured on them."""
+
+    def __init__(
+        self, index: CatalogueIndex, queries: Vectors, query_rows: NDArray[np.int64], truth: NDArray[np.int64], k: int
+    ) -> None:
+        self._index, self._queries, self._query_rows, self._truth, self._k = index, queries, query_rows, truth, k
+        self.points: list[_Measured] = []
+        self._list_sizes: NDArray[np.int64] | None = None
+        if index.spec.kind != "hnsw":
+            ivf = faiss.extract_index_ivf(index.faiss_index)
+            self._list_sizes = np.array([ivf.invlists.list_size(i) for i in range(ivf.nlist)], np.int64)
+
+    def measure(self, settings: SearchSettings) -> _Measured:
+        faiss.cvar.hnsw_stats.reset()
+        found = self._index.search(self._queries, self._k + 1, settings=settings)
+        graph_rows = faiss.cvar.hnsw_stats.ndis / len(self._queries)
+        recalls = ann_recalls(without_self(found, self._query_rows, self._k), self._truth)
+        error = float(recalls.std(ddof=1) / np.sqrt(len(recalls))) if len(recalls) > 1 else 0.0
+        point = _Measured(settings, float(recalls.mean()), error, *self._work(settings, graph_rows))
+        self.points.append(point)
+        return point
+
+    def _work(self, settings: SearchSettings, graph_rows: float) -> tuple[float, float]:
+        """Return mean rows by query whose score was computed or estimated, and the modelled microseconds of one query."""
+        width = self._index.dimension / 128
+        if self._list_sizes is None:
+            return graph_rows, graph_rows * _RANDOM_VECTOR_NS * width / 1e3
+        ivf = faiss.extract_index_ivf(self._index.faiss_index)
+        parameters, centroids = None, ivf.nlist * _CENTROID_NS
+        if settings.quantizer_ef_search:
+            parameters = faiss.SearchParametersHNSW(efSearch=settings.quantizer_ef_search)
+            centroids = graph_rows * _RANDOM_VECTOR_NS
+        _, probed = faiss.downcast_index(ivf.quantizer).search(self._queries, settings.nprobe, params=parameters)
+        rows = float(np.where(probed >= 0, self._list_sizes[probed], 0).sum(axis=1).mean())
+        scanned = rows * (_VECTOR_NS * width if settings.rescored is None else _CODE_NS * ivf.code_size / 32)
+        rescored = (settings.rescored or 0) * (
+            _MAPPED_VECTOR_NS if self._index.spec.vectors_file else _RANDOM_VECTOR_NS
+        )
+        return rows, (scanned + (centroids + rescored) * width) / 1e3
+
+
+def without_self(found: Neighbours, query_rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Return the (q, k) rows of k + 1 results without each query's own row (or without the last, if it is not there)."""
+    own = found.rows == query_rows[:, None]
+    own[~own.any(axis=1), -1] = True
+    others: NDArray[np.int64] = found.rows[~own].reshape(len(query_rows), -1)[:, :k]
+    return others
+
+
+def ann_recalls(found: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return, for each query, the share of the true rows that were found (−1 marks an empty place)."""
+    hits = ((truth[:, :, None] == found[:, None, :]) & (truth[:, :, None] >= 0)).any(axis=2).sum(axis=1)
+    return np.asarray(hits / np.maximum((truth >= 0).sum(axis=1), 1), np.float64)
+
+
+def _ladders(index: CatalogueIndex) -> Iterator[list[SearchSettings]]:
+    """Yield ladders of settings of growing work, from the dials that the kind has."""
+    kind = index.spec.kind
+    if kind == "hnsw":
+        yield [SearchSettings(ef_search=ef) for ef in (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)]
+        return
+    probes = _probes(index)
+    if kind == "ivf_flat":
+        yield [SearchSettings(nprobe=nprobe) for nprobe in probes]
+        return
+    for rescored in (10, 20, 40, 60, 100, 160, 250, 400):
+        yield [
+            SearchSettings(
+                nprobe=nprobe,
+                rescored=rescored,
+                quantizer_ef_search=max(32, 2 * nprobe) if kind == "ivf_hnsw_pq" else None,
+            )
+            for nprobe in probes
+        ]
+
+
+def _beyond(index: CatalogueIndex, settings: SearchSettings) -> list[SearchSettings]:
+    """Return settings of more and more work than these, to show where the curve goes."""
+    if settings.nprobe is None:
+        return [SearchSettings(ef_search=2**i) for i in range(4, 11) if 2**i > (settings.ef_search or 0)]
+    ef = settings.quantizer_ef_search
+    return [
+        settings.model_copy(update={"nprobe": nprobe, "quantizer_ef_search": max(32, 2 * nprobe) if ef else None})
+        for nprobe in _probes(index)[::2]
+        if nprobe > settings.nprobe
+    ]
+
+
+def _probes(index: CatalogueIndex) -> list[int]:
+    lists = faiss.extract_index_ivf(index.faiss_index).nlist
+    steps = [round(2 ** (half / 2)) for half in range(2 * lists.bit_length())]
+    return sorted({step for step in steps if step <= lists // 2} | {max(1, lists if lists <= 64 else lists // 2)})

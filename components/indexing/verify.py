@@ -1,0 +1,73 @@
+"""Whether the files on disk hold the vectors that went in and give the answers that the built index gave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.shared.embeddings import Vectors
+from components.shared.errors import ContractError
+from components.shared.search import CatalogueIndex, IndexSpec, Neighbours
+
+_FLOAT16_ERROR = 1e-3  # of a component of a unit vector: half a unit in the 11th binary place
+SAMPLED_ROWS = 256
+
+
+def verify_index(directory: Path, spec: IndexSpec, vectors: Vectors, built: CatalogueIndex, *, seed: int) -> None:
+    """Read the index back from disk, compare its rows with what went in, and its answers with those of the built one.
+
+    Args:
+        directory: where the files lie.
+        spec: what they must be.
+        vectors: (n, d) what went in.
+        built: the index in memory.
+        seed: of the sample of rows.
+
+    Raises:
+        ContractError: naming the first row that differs.
+        PoisonedVectorError: a stored row is not a unit vector.
+    """
+    index = CatalogueIndex.open(directory, spec)
+    rows = sampled_rows(len(vectors), SAMPLED_ROWS, seed)
+    wanted = np.asarray(vectors[rows], np.float32)
+    stored = index.stored(rows)
+    differs = ~(np.abs(stored - wanted).max(axis=1) <= _FLOAT16_ERROR)
+    if differs.any():
+        row = int(rows[np.flatnonzero(differs)[0]])
+        raise ContractError(
+            f"{directory}: row {row} of the index is not the vector that went in; build the index again"
+        )
+    k = min(10, spec.rows)
+    found, expected = index.search(wanted, k), built.search(wanted, k)
+    check_equal_answers(found, expected, rows, directory)
+    itself = (found.rows == rows[:, None]).any(axis=1) | (found.scores[:, -1] >= np.einsum("rd,rd->r", stored, wanted))
+    if itself.mean() < spec.recall.ann_recall_at_10 - 0.1:
+        row = int(rows[np.flatnonzero(~itself)[0]])
+        raise ContractError(
+            f"{directory}: only {itself.mean():.0%} of the sampled rows find themselves (row {row} does not); "
+            "build the index again"
+        )
+
+
+def check_equal_answers(found: Neighbours, expected: Neighbours, rows: NDArray[np.int64], directory: Path) -> None:
+    """Check that two answers are equal, number by number.
+
+    Raises:
+        ContractError: naming the first query that differs.
+    """
+    same = (found.rows == expected.rows).all(axis=1) & (found.scores == expected.scores).all(axis=1)
+    if not same.all():
+        row = int(rows[np.flatnonzero(~same)[0]])
+        raise ContractError(
+            f"{directory}: read back from disk, the index answers row {row} otherwise than the one that was built; "
+            "build it again, on another disk if it happens again"
+        )
+
+
+def sampled_rows(n: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Return at most `most` of n row numbers, ascending."""
+    if n <= most:
+        return np.arange(n, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(n, most, replace=False)).astype(np.int64)
