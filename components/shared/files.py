@@ -16,7 +16,6 @@ from typing import Any
 from components.shared.errors import ResourceError
 
 
-
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is synced and renamed to `path`, on failure removed.
@@ -71,10 +70,11 @@ def publish_tree(source: Path, destination: Path) -> None:
     if destination.exists():
         shutil.rmtree(destination) if destination.is_dir() else destination.unlink()
     with _full_disk_named(destination):
-        shutil.copytree(source, destination, copy_function=_link_or_copy)
+        shutil.copytree(source, destination, copy_function=link_or_copy)
 
 
-def _link_or_copy(source: str, destination: str) -> str:
+def link_or_copy(source: Path | str, destination: Path | str) -> Path | str:
+    """Make `destination` the same file as `source` where the disk allows, else a copy of it."""
     try:
         os.link(source, destination)
     except OSError as error:

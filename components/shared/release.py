@@ -7,6 +7,7 @@ gives confident nonsense. So they travel together, each file with its digest, an
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,22 +16,28 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.shared.artifacts import ARTIFACT_FILE, FileEntry, check_files, list_files
-from components.shared.decoder import decode_image
-from components.shared.embeddings import read_embeddings
+from components.shared.decoder import decode_image, decoding_side
+from components.shared.embeddings import Vectors, check_vectors, read_embeddings
 from components.shared.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder, space_id_of
-from components.shared.errors import ContractError, DamagedArtifactError, SpaceMismatchError, UnfinishedArtifactError
-from components.shared.files import digest_of, write_json
-from components.shared.preprocessing import preprocess
-from components.shared.search import CatalogueIndex, IndexSpec
+from components.shared.errors import (
+    ContractError,
+    DamagedArtifactError,
+    ResourceError,
+    SpaceMismatchError,
+    UnfinishedArtifactError,
+    VisualSearchError,
+)
+from components.shared.files import digest_of, whole_file, write_json
+from components.shared.preprocessing import PreprocessingSpec, preprocess
+from components.shared.search import INDEX_FILE, VECTORS_FILE, CatalogueIndex, IndexSpec
 from components.shared.tables import ITEMS, read_table
 
 MANIFEST_FILE = "manifest.json"
-INDEX_FILE = "index.faiss"
-VECTORS_FILE = "vectors.f16"
 ITEMS_FILE = "items.parquet"
 REFERENCE_FILE = "reference_embeddings.parquet"
 GOLDEN_FILE = "golden.parquet"
@@ -39,6 +46,8 @@ GOLDEN_MIN_COSINE = 0.9995  # decoders and arithmetic differ a little between CP
 GOLDEN_MIN_OVERLAP = 0.8  # share of the expected ids; ties and rounding may move the last ones
 
 _OUTSIDE_DIGEST = frozenset({MANIFEST_FILE, ARTIFACT_FILE, "registered_model_meta"})  # MLflow adds the last on loading
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_MAX_MANIFEST_BYTES = 16 << 20
 
 
 class CatalogueFacts(BaseModel):
@@ -74,6 +83,20 @@ class Manifest(BaseModel):
     gate: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, FileEntry]
 
+    @field_validator("files")
+    @classmethod
+    def _names_stay_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        """Refuse names that could lead out of the directory: a manifest from elsewhere decides what is copied where."""
+        for name in files:
+            if not _FILE_NAME.fullmatch(name) or name in _OUTSIDE_DIGEST:
+                raise ValueError(f"{name!r} is no file name that a release may have")
+        return files
+
+    def required_files(self) -> tuple[str, ...]:
+        """Return the names that a release must have."""
+        vectors = () if self.index.vectors_file is None else (VECTORS_FILE,)
+        return (ENCODER_FILE, INDEX_FILE, *vectors, ITEMS_FILE, REFERENCE_FILE, GOLDEN_FILE)
+
     def digest(self) -> str:
         """Return the release_id that the contents give."""
         return "r-" + digest_of(self.model_dump(mode="json", exclude={"release_id"}))[:16]
@@ -107,19 +130,27 @@ def seal_release(
     metrics: Mapping[str, Any],
     gate: Mapping[str, Any],
 ) -> Manifest:
-    """Write the manifest over the files that lie in `directory`; nothing may be changed afterwards."""
-    draft = Manifest(
-        release_id="",
-        space_id=encoder.space_id,
-        encoder=encoder,
-        index=index,
-        catalogue=catalogue,
-        metrics=dict(metrics),
-        gate=dict(gate),
-        files=list_files(directory, leave_out=_OUTSIDE_DIGEST),
-    )
-    # Through JSON once, so that the digest is of exactly what a reader will parse.
-    settled = Manifest.model_validate(json.loads(json.dumps(draft.model_dump(mode="json"), allow_nan=False)))
+    """Write the manifest over the files that lie in `directory`; nothing may be changed afterwards.
+
+    Raises:
+        ContractError: a file is missing or has a name that a release may not have, or a figure is not finite.
+    """
+    try:
+        draft = Manifest(
+            release_id="",
+            space_id=encoder.space_id,
+            encoder=encoder,
+            index=index,
+            catalogue=catalogue,
+            metrics=dict(metrics),
+            gate=dict(gate),
+            files=list_files(directory, leave_out=_OUTSIDE_DIGEST),
+        )
+        # Through JSON once, so that the digest is of exactly what a reader will parse.
+        settled = Manifest.model_validate(json.loads(json.dumps(draft.model_dump(mode="json"), allow_nan=False)))
+    except ValueError as error:
+        raise ContractError(f"{directory} cannot be sealed as a release: {error}") from error
+    _check_complete(directory, settled)
     manifest = settled.model_copy(update={"release_id": settled.digest()})
     write_json(directory / MANIFEST_FILE, manifest.model_dump(mode="json"))
     return manifest
@@ -141,12 +172,17 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_FILE
     if not path.is_file():
         raise UnfinishedArtifactError(f"{directory} holds no {MANIFEST_FILE}, so it is no release; register it again")
+    if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        raise ContractError(f"{path} has more than {_MAX_MANIFEST_BYTES} bytes; a release manifest never has")
     try:
-        manifest = Manifest.model_validate(json.loads(path.read_text()))
-    except (ValueError, ValidationError) as error:
+        manifest = Manifest.model_validate(json.loads(path.read_bytes()))
+        digest = manifest.digest()
+    except (ValueError, ValidationError, RecursionError) as error:
         raise ContractError(f"{path} is not a release manifest of version 1: {error}") from error
-    if manifest.digest() != manifest.release_id:
-        raise ContractError(f"{path} was altered: its contents do not give {manifest.release_id}; fetch the release again")
+    if digest != manifest.release_id:
+        raise ContractError(
+            f"{path} was altered: its contents do not give {manifest.release_id}; fetch the release again"
+        )
     encoder = manifest.encoder
     if not manifest.space_id == encoder.space_id == space_id_of(encoder.onnx_sha256, encoder.preprocessing):
         raise SpaceMismatchError(
@@ -164,37 +200,82 @@ def verify_release(directory: Path) -> Manifest:
         ContractError: or one of its kinds, naming the file.
     """
     manifest = read_manifest(directory)
+    _check_complete(directory, manifest)
     check_files(directory, manifest.files, digests=True)
     present = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()}
     foreign = sorted(present - set(manifest.files) - _OUTSIDE_DIGEST)
     if foreign:
-        raise DamagedArtifactError(f"{directory / foreign[0]} is not in the manifest; fetch the release again", file=foreign[0])
-    if manifest.files.get(ENCODER_FILE, None) is None or manifest.files[ENCODER_FILE].sha256 != manifest.encoder.onnx_sha256:
-        raise ContractError(f"{directory}: the manifest describes another encoder than {ENCODER_FILE}")
+        raise DamagedArtifactError(
+            f"{directory / foreign[0]} is not in the manifest; fetch the release again", file=foreign[0]
+        )
     return manifest
+
+
+def _check_complete(directory: Path, manifest: Manifest) -> None:
+    for name in manifest.required_files():
+        if name not in manifest.files:
+            raise ContractError(f"{directory} lacks {name}, which every release has; build the release again")
+    if manifest.files[ENCODER_FILE].sha256 != manifest.encoder.onnx_sha256:
+        raise ContractError(
+            f"{directory}: the manifest describes another encoder than {ENCODER_FILE}; build the release again"
+        )
 
 
 def open_release(directory: Path, *, threads: int = 0) -> Release:
     """Verify and load a release, and check that its golden pictures still give what they must.
 
+    Args:
+        directory: where its files lie.
+        threads: threads of one call of the encoder; 0 uses all cores.
+
     Raises:
         ContractError: or one of its kinds; nothing of a release that fails is ever used.
     """
     manifest = verify_release(directory)
-    encoder = OnnxEncoder(directory / ENCODER_FILE, threads=threads)
-    index = CatalogueIndex.open(directory, manifest.index)
-    items = read_table(directory / ITEMS_FILE, ITEMS)
-    if encoder.dimension != manifest.encoder.dimension or manifest.index.dimension != encoder.dimension:
-        raise ContractError(f"{directory}: encoder gives {encoder.dimension} dimensions, index has {manifest.index.dimension}")
-    if items.num_rows != manifest.index.rows or manifest.catalogue.images != items.num_rows:
-        raise ContractError(f"{directory}: {items.num_rows} items for an index of {manifest.index.rows} rows")
-    release = Release(directory, manifest, encoder, index, items)
-    check_golden(release)
+    try:
+        release = _load(directory, manifest, threads)
+        check_golden(release)
+    except (ContractError, ResourceError):
+        raise
+    except Exception as error:  # files from elsewhere may make any library raise anything
+        text = str(error) if isinstance(error, VisualSearchError) else f"{type(error).__name__}: {error}"
+        raise ContractError(f"{directory} cannot be used as a release ({text}); fetch it again") from error
     return release
 
 
+def _load(directory: Path, manifest: Manifest, threads: int) -> Release:
+    encoder = OnnxEncoder(directory / ENCODER_FILE, threads=threads)
+    if not encoder.dimension == manifest.encoder.dimension == manifest.index.dimension:
+        raise ContractError(
+            f"{directory}: the encoder gives {encoder.dimension} dimensions, the manifest says {manifest.encoder.dimension}, "
+            f"the index has {manifest.index.dimension}; fetch the release again"
+        )
+    items = read_table(directory / ITEMS_FILE, ITEMS)
+    if not items.num_rows == manifest.index.rows == manifest.catalogue.images:
+        raise ContractError(
+            f"{directory}: {items.num_rows} items for an index of {manifest.index.rows} rows; fetch the release again"
+        )
+    if not np.array_equal(items.column("row").to_numpy(), np.arange(items.num_rows)):
+        raise ContractError(f"{directory / ITEMS_FILE}: rows are not numbered from 0 in order; build the index again")
+    if pc.count_distinct(items.column("image_id")).as_py() != items.num_rows:
+        raise ContractError(f"{directory / ITEMS_FILE} holds an image twice; build the index again")
+    return Release(directory, manifest, encoder, CatalogueIndex.open(directory, manifest.index), items)
+
+
+def embed_pictures(pictures: list[bytes], encoder: OnnxEncoder, preprocessing: PreprocessingSpec) -> Vectors:
+    """Decode, preprocess and embed encoded pictures, in the one way of the product: (p, d) float32."""
+    side = decoding_side(preprocessing)
+    return encoder.encode(np.stack([preprocess(decode_image(p, minimum_side=side), preprocessing) for p in pictures]))
+
+
 def write_golden(
-    path: Path, *, image_ids: list[str], pictures: list[bytes], embeddings: np.ndarray, expected: list[list[str]], space_id: str
+    path: Path,
+    *,
+    image_ids: list[str],
+    pictures: list[bytes],
+    embeddings: np.ndarray,
+    expected: list[list[str]],
+    space_id: str,
 ) -> None:
     """Write golden pictures: encoded bytes, the embedding and the ids of the neighbours that they must give.
 
@@ -206,6 +287,7 @@ def write_golden(
         expected: ids in rank order, for each.
         space_id: space of the embeddings.
     """
+    check_vectors(embeddings, image_ids, source=str(path))
     flat = pa.array(np.ascontiguousarray(embeddings, np.float32).reshape(-1))
     table = pa.table(
         {
@@ -215,7 +297,8 @@ def write_golden(
             "expected_image_ids": pa.array(expected, pa.list_(pa.string())),
         }
     ).replace_schema_metadata({b"visual_search.space_id": space_id.encode()})
-    pq.write_table(table, path, compression="zstd")
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def check_golden(release: Release) -> None:
@@ -226,34 +309,40 @@ def check_golden(release: Release) -> None:
     """
     path = release.directory / GOLDEN_FILE
     ids, expected_vectors = read_embeddings(path, space_id=release.manifest.space_id)
-    table = pq.read_table(path, columns=["picture", "expected_image_ids"]).to_pylist()
-    spec = release.manifest.encoder.preprocessing
-    images = np.stack([preprocess(decode_image(row["picture"], minimum_side=spec.side), spec) for row in table])
-    vectors = release.encoder.encode(images)
+    rows = pq.read_table(path, columns=["picture", "expected_image_ids"]).to_pylist()
+    if not ids or not all(row["expected_image_ids"] for row in rows):
+        raise ContractError(f"{path} holds no golden picture, or one that expects nothing; build the release again")
+    vectors = embed_pictures([row["picture"] for row in rows], release.encoder, release.manifest.encoder.preprocessing)
     cosines = np.einsum("gd,gd->g", vectors, expected_vectors)
-    k = max(len(row["expected_image_ids"]) for row in table)
+    k = max(len(row["expected_image_ids"]) for row in rows)
     found = release.index.search(vectors, min(k, release.items.num_rows)).rows
     all_ids = release.items.column("image_id")
-    for index, (image_id, row) in enumerate(zip(ids, table, strict=True)):
-        if cosines[index] < GOLDEN_MIN_COSINE:
+    for index, (image_id, row) in enumerate(zip(ids, rows, strict=True)):
+        if not cosines[index] >= GOLDEN_MIN_COSINE:
             raise ContractError(
                 f"{release.directory}: golden picture {image_id} gives an embedding of cosine {cosines[index]:.4f} to the "
                 f"recorded one (at least {GOLDEN_MIN_COSINE}); decoder, preprocessing or encoder differ from the release's"
             )
-        expected = row["expected_image_ids"]
+        expected = set(row["expected_image_ids"])
         got = {all_ids[int(r)].as_py() for r in found[index] if r >= 0}
-        if len(got & set(expected)) < GOLDEN_MIN_OVERLAP * len(expected):
+        if len(got & expected) < GOLDEN_MIN_OVERLAP * len(expected):
             raise ContractError(
-                f"{release.directory}: golden picture {image_id} finds {len(got & set(expected))} of the {len(expected)} "
+                f"{release.directory}: golden picture {image_id} finds {len(got & expected)} of the {len(expected)} "
                 "expected images; the index is not the release's"
             )
 
 
 def copy_release(source: Path, destination: Path) -> Manifest:
-    """Copy a release's own files (nothing foreign) and verify the copy."""
+    """Copy a release's own files (nothing foreign) into a directory and verify the copy.
+
+    Raises:
+        ContractError: or one of its kinds: `source` is no intact release, or `destination` held something else.
+    """
     manifest = read_manifest(source)
     destination.mkdir(parents=True, exist_ok=True)
     for name in (*manifest.files, MANIFEST_FILE):
-        (destination / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, destination / name)
+        try:
+            shutil.copyfile(source / name, destination / name)
+        except FileNotFoundError as error:
+            raise DamagedArtifactError(f"{source / name} is missing; fetch the release again", file=name) from error
     return verify_release(destination)

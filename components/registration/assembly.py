@@ -1,0 +1,149 @@
+"""Puts a release together: encoder, index, id map, reference sample, golden pictures, and the manifest over all of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.registration.golden import write_chosen
+from components.registration.parameters import RegistrationParameters
+from components.registration.reference import write_reference
+from components.registration.verdict import read_gate, read_metrics
+from components.shared.artifacts import open_artifact
+from components.shared.encoder import ENCODER_FILE, OnnxEncoder, read_encoder_spec
+from components.shared.errors import ContractError
+from components.shared.files import link_or_copy
+from components.shared.release import (
+    GOLDEN_FILE,
+    ITEMS_FILE,
+    REFERENCE_FILE,
+    CatalogueFacts,
+    Manifest,
+    is_release,
+    open_release,
+    read_manifest,
+    seal_release,
+)
+from components.shared.search import INDEX_FILE, VECTORS_FILE, CatalogueIndex, read_index_spec
+from components.shared.tables import CATALOGUE, ITEMS, read_table
+
+
+@dataclass(frozen=True)
+class ReleaseParts:
+    """The artifacts that a release is made of.
+
+    Attributes:
+        catalogue: output of the catalogue step.
+        encoder: output of the training step, or the release whose encoder is used again.
+        embeddings: output of the embedding step.
+        index: output of the indexing step.
+        evaluation: output of the evaluation step.
+    """
+
+    catalogue: Path
+    encoder: Path
+    embeddings: Path
+    index: Path
+    evaluation: Path
+
+    def paths(self) -> dict[str, Path]:
+        """Return the directories by name."""
+        return asdict(self)
+
+    def check(self) -> None:
+        """Check that every part is whole and was written by the right step.
+
+        Raises:
+            ContractError: naming the first that is not.
+        """
+        writers = {
+            "catalogue": "catalogue",
+            "encoder": "champion" if is_release(self.encoder) else "training",
+            "embeddings": "embedding",
+            "index": "indexing",
+            "evaluation": "evaluation",
+        }
+        for name, step in writers.items():
+            open_artifact(self.paths()[name], step, verify=True)
+
+
+def assemble_release(directory: Path, parts: ReleaseParts, parameters: RegistrationParameters) -> Manifest:
+    """Write a release into `directory` and open it, golden pictures and all.
+
+    Equal parts give an equal release, wherever and whenever.
+
+    Args:
+        directory: empty.
+        parts: what it is made of.
+        parameters: sizes of the samples.
+
+    Raises:
+        DataError: the gate did not pass, or no picture can serve as a golden one.
+        ContractError: the parts do not belong together.
+    """
+    parts.check()
+    gate, metrics = read_gate(parts.evaluation), read_metrics(parts.evaluation)
+    parent = read_manifest(parts.encoder) if is_release(parts.encoder) else None
+    spec = read_encoder_spec(parts.encoder) if parent is None else parent.encoder
+    index_spec = read_index_spec(parts.index)
+    link_or_copy(parts.encoder / ENCODER_FILE, directory / ENCODER_FILE)
+    for name in (INDEX_FILE, ITEMS_FILE, *([] if index_spec.vectors_file is None else [VECTORS_FILE])):
+        link_or_copy(parts.index / name, directory / name)
+    rows = write_reference(
+        directory / REFERENCE_FILE,
+        parts.embeddings,
+        space_id=spec.space_id,
+        rows=parameters.reference_rows,
+        seed=parameters.seed,
+    )
+    items = read_table(directory / ITEMS_FILE, ITEMS)
+    _check_images(items, rows, parts)
+    write_chosen(
+        directory / GOLDEN_FILE,
+        items,
+        encoder=OnnxEncoder(directory / ENCODER_FILE, threads=parameters.threads),
+        spec=spec,
+        index=CatalogueIndex.open(directory, index_spec),
+        parameters=parameters,
+    )
+    facts = CatalogueFacts(images=items.num_rows, items=pc.count_distinct(items.column("item_id")).as_py())
+    manifest = seal_release(
+        directory,
+        encoder=spec,
+        index=index_spec,
+        catalogue=facts if parent is None else _next_generation(facts, directory, parts.encoder, parent),
+        metrics=metrics,
+        gate=gate,
+    )
+    open_release(directory, threads=parameters.threads)
+    return manifest
+
+
+def _check_images(items: pa.Table, embedded: int, parts: ReleaseParts) -> None:
+    """Check that index, embeddings and catalogue are of the same images."""
+    if items.num_rows != embedded:
+        raise ContractError(
+            f"{parts.index} indexes {items.num_rows} images, {parts.embeddings} holds {embedded} embeddings; run the indexing "
+            "step again"
+        )
+    known = read_table(parts.catalogue / "catalogue.parquet", CATALOGUE, ["image_id"]).column("image_id")
+    foreign = items.column("image_id").filter(pc.invert(pc.is_in(items.column("image_id"), value_set=known)))
+    if len(foreign):
+        raise ContractError(
+            f"{parts.index} indexes the image {foreign[0].as_py()}, which is not in {parts.catalogue}; run the indexing step "
+            "again"
+        )
+
+
+def _next_generation(facts: CatalogueFacts, directory: Path, champion: Path, parent: Manifest) -> CatalogueFacts:
+    """Count the generation up, unless nothing has changed: then the release is its parent again, not a child of it."""
+    same = all(
+        name in parent.files and (directory / name).read_bytes() == (champion / name).read_bytes()
+        for name in (INDEX_FILE, ITEMS_FILE)
+    )
+    if same:
+        return parent.catalogue
+    return facts.model_copy(update={"generation": parent.catalogue.generation + 1, "parent": parent.release_id})

@@ -1,0 +1,130 @@
+"""Who moved which alias from where to where, when and why. MLflow keeps none of this, so we keep it there ourselves.
+
+Each promotion is a run in an experiment of its own: created, with all its facts, before the alias is moved, and finished
+after it. So a killed process leaves at worst an entry that says what was being done; the next entry tells whether it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from components.registration.tracking_store import TrackingStore
+
+_PREFIX = "visual_search."
+_FINISHED, _FAILED = "FINISHED", "FAILED"
+
+
+@dataclass(frozen=True)
+class Move:
+    """An alias on its way: all that is known before it is moved.
+
+    Attributes:
+        alias: for example "champion".
+        version: where it goes.
+        release_id: release of that version.
+        previous_version: where it was; None: nowhere.
+        previous_release_id: release of that version.
+        who: a person, or the step that did it.
+        why: the reason, for people.
+    """
+
+    alias: str
+    version: int
+    release_id: str
+    previous_version: int | None
+    previous_release_id: str | None
+    who: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One entry of the log.
+
+    Attributes:
+        move: which alias, from where to where, by whom, why.
+        at: when, UTC.
+        took_effect: whether the alias was moved; False where the process failed or was killed before.
+    """
+
+    move: Move
+    at: datetime
+    took_effect: bool
+
+
+class PromotionLog:
+    """The log of one registered model, append-only, in its tracking store."""
+
+    def __init__(self, store: TrackingStore, model_name: str) -> None:
+        self._store = store
+        self._experiment = f"{model_name}-promotions"
+
+    @contextmanager
+    def entry(self, move: Move) -> Iterator[Promotion]:
+        """Write the entry, let the caller move the alias, and close the entry; gives it as it will stand."""
+        client = self._store.client
+        tags = {_PREFIX + key: str(value) for key, value in vars(move).items() if value is not None}
+        run = client.create_run(
+            self._store.experiment_id(self._experiment), tags=tags, run_name=f"{move.alias} to version {move.version}"
+        )
+        try:
+            yield Promotion(move, _moment(run), took_effect=True)
+        except Exception:
+            client.set_terminated(run.info.run_id, _FAILED)
+            raise
+        client.set_terminated(run.info.run_id, _FINISHED)
+
+    def read(self, aliases: dict[str, int]) -> list[Promotion]:
+        """Return all entries, oldest first.
+
+        Args:
+            aliases: where each alias is now.
+        """
+        experiment = self._store.client.get_experiment_by_name(self._experiment)
+        if experiment is None:
+            return []
+        runs, token = [], None
+        while True:
+            page = self._store.client.search_runs(
+                [experiment.experiment_id], order_by=["attributes.start_time ASC"], max_results=1_000, page_token=token
+            )
+            runs += page
+            if not (token := page.token):
+                break
+        moves = [_move_of(run.data.tags) for run in runs]
+        return [
+            Promotion(
+                move,
+                _moment(run),
+                run.info.status == _FINISHED or _was_reached(move, moves[place + 1 :], aliases),
+            )
+            for place, (move, run) in enumerate(zip(moves, runs, strict=True))
+        ]
+
+
+def _moment(run: Any) -> datetime:
+    return datetime.fromtimestamp(run.info.start_time / 1_000, UTC)
+
+
+def _was_reached(move: Move, later: list[Move], aliases: dict[str, int]) -> bool:
+    """Whether the alias was seen where an unfinished entry wanted it: by the next entry, or now."""
+    following = next((other for other in later if other.alias == move.alias), None)
+    return (aliases.get(move.alias) if following is None else following.previous_version) == move.version
+
+
+def _move_of(tags: dict[str, Any]) -> Move:
+    values = {key.removeprefix(_PREFIX): value for key, value in tags.items() if key.startswith(_PREFIX)}
+    previous = values.get("previous_version")
+    return Move(
+        alias=values.get("alias", "?"),
+        version=int(values.get("version", 0)),
+        release_id=values.get("release_id", "?"),
+        previous_version=None if previous is None else int(previous),
+        previous_release_id=values.get("previous_release_id"),
+        who=values.get("who", "?"),
+        why=values.get("why", "?"),
+    )

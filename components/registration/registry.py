@@ -1,0 +1,333 @@
+"""Releases in MLflow's model registry: one version per release, aliases, and promotion that is checked and logged.
+
+A version is made in this order, so that a process killed anywhere leaves nothing that could be taken for whole: a
+LoggedModel (pending) → its files, the manifest last → every digest checked in the store → the model is ready → the version,
+with all its tags in the same transaction → aliases, each after its entry in the promotion log → the tag "announced". A rerun
+goes on where that stopped. On a server, where no lock keeps others out, the lowest version of a release stays.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from components.registration.promotion_log import Move, Promotion, PromotionLog
+from components.registration.tracking_store import TrackingStore, has_code
+from components.registration.versions import RegisteredRelease, read_version, tags_of
+from components.shared.errors import ContractError, ParameterError, UnfinishedArtifactError
+from components.shared.release import MANIFEST_FILE, Manifest, copy_release, verify_release
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+_ANNOUNCED = "announced"
+_REGISTRATION = "registration"  # who moves the aliases of a new version
+
+
+class Registry:
+    """The releases of one registered model.
+
+    Args:
+        tracking_uri: see `TrackingStore`.
+        model_name: MLflow's registered model.
+    """
+
+    def __init__(self, tracking_uri: str, model_name: str = "visual-search") -> None:
+        self.model_name = model_name
+        self._store = TrackingStore(tracking_uri)
+        self._log = PromotionLog(self._store, model_name)
+
+    # Reading
+
+    def releases(self) -> list[RegisteredRelease]:
+        """Return every registered release, oldest first; versions that others put under this name are left out."""
+        with self._store.in_our_words():
+            return self._find()
+
+    def history(self) -> list[Promotion]:
+        """Return the promotion log, oldest entry first."""
+        with self._store.in_our_words():
+            return self._log.read(self._aliases())
+
+    def find(self, name: str | int) -> RegisteredRelease | None:
+        """Return the release with this version ("3", "v3"), alias or release_id, or None."""
+        releases = self.releases()
+        text = str(name)
+        if match := re.fullmatch(r"v?(\d+)", text):
+            return next((r for r in releases if r.version == int(match[1])), None)
+        return next((r for r in releases if r.release_id == text or text in r.aliases), None)
+
+    def get(self, name: str | int) -> RegisteredRelease:
+        """Return the release with this version, alias or release_id.
+
+        Raises:
+            ParameterError: there is none; the message names those that exist.
+        """
+        if (found := self.find(name)) is not None:
+            return found
+        raise ParameterError(f"{self.model_name} has no version, alias or release {str(name)!r}: {self._known()}")
+
+    def fetch(self, name: str | int, destination: Path) -> Path:
+        """Return a verified copy of a release: `destination`/<release_id>, downloaded unless it lies there intact.
+
+        Raises:
+            ParameterError: there is no such release.
+            ContractError: what the store gives is not that release.
+        """
+        release = self.get(name)
+        target, part = destination / release.release_id, destination / f".{release.release_id}.part"
+        destination.mkdir(parents=True, exist_ok=True)
+        with (destination / f".{release.release_id}.lock").open("a") as lock, self._store.in_our_words():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_intact(target, release.release_id):
+                return target
+            for leftover in (target, part):
+                shutil.rmtree(leftover, ignore_errors=True)
+            with self._stored(release.model_id) as source:
+                if copy_release(source, part).release_id != release.release_id:
+                    raise ContractError(
+                        f"version {release.version} holds another release than its tag {release.release_id} says; "
+                        "register it again"
+                    )
+            part.rename(target)
+        return target
+
+    # Writing
+
+    def register(self, directory: Path, *, run_id: str | None = None) -> RegisteredRelease:
+        """Register a release as one version, however often and wherever this is interrupted and repeated.
+
+        A release that passed the gate becomes `challenger`; where there never was a champion, it becomes that too.
+
+        Args:
+            directory: the release; it is verified first.
+            run_id: MLflow run that made it, if any.
+
+        Raises:
+            ContractError: the release, or the copy in the store, is damaged.
+            ResourceError: the store cannot be used.
+        """
+        manifest = verify_release(directory)
+        with self._store.lock(), self._store.in_our_words():
+            version = self._single(manifest.release_id)
+            if version is None:
+                self._create(directory, manifest, run_id)
+                version = self._single(manifest.release_id)
+            else:
+                self._mend(directory, manifest, version)
+            assert version is not None
+            self._announce(version)
+            self._tidy(version)
+            return self.get(version.version)
+
+    def promote(self, name: str | int, to: str, *, who: str, why: str) -> Promotion:
+        """Point the alias `to` at a release, after checking every byte of it in the store, and log it.
+
+        Args:
+            name: version, alias or release_id.
+            to: "champion", "challenger", or another alias that exists.
+            who: the person or process that decides.
+            why: the reason.
+
+        Raises:
+            ParameterError: unknown release or alias, or no name or reason given.
+            ContractError: the release is damaged in the store; the alias stays where it was.
+        """
+        if not who.strip() or not why.strip() or len(who) > 200 or len(why) > 2_000:
+            raise ParameterError("a promotion needs who (at most 200 characters) and why (at most 2000); give both")
+        with self._store.lock(), self._store.in_our_words():
+            release, aliases = self.get(name), self._aliases()
+            if to not in {CHAMPION, CHALLENGER, *aliases}:
+                raise ParameterError(f"{to!r} is no alias of {self.model_name}: {self._known()}")
+            if aliases.get(to) == release.version:
+                raise ParameterError(f"{to} is version {release.version} already; nothing to promote")
+            with self._stored(release.model_id) as source:
+                stored = verify_release(source).release_id
+            if stored != release.release_id:
+                raise ContractError(
+                    f"version {release.version} holds {stored}, not {release.release_id}; register it again"
+                )
+            return self._move(to, release, who=who, why=why)
+
+    # Versions and models
+
+    def _find(self, release_id: str | None = None) -> list[RegisteredRelease]:
+        condition = f"name = '{self.model_name}'" + (f" AND tag.release_id = '{release_id}'" if release_id else "")
+        found, aliases, token = [], self._aliases(), None
+        while True:
+            page = self._store.client.search_model_versions(condition, max_results=1_000, page_token=token)
+            found += [release for version in page if (release := read_version(version, aliases)) is not None]
+            if not (token := page.token):
+                return sorted(found, key=lambda release: release.version)
+
+    def _aliases(self) -> dict[str, int]:
+        try:
+            aliases = self._store.client.get_registered_model(self.model_name).aliases
+        except Exception as error:
+            if not has_code(error, "RESOURCE_DOES_NOT_EXIST"):
+                raise
+            return {}
+        return {alias: int(version) for alias, version in aliases.items()}
+
+    def _known(self) -> str:
+        versions = ", ".join(str(release.version) for release in self.releases()) or "none"
+        aliases = ", ".join(f"{alias} → {version}" for alias, version in sorted(self._aliases().items())) or "none"
+        return f"its versions are {versions}, its aliases {aliases}"
+
+    def _single(self, release_id: str) -> RegisteredRelease | None:
+        """Return the version of a release; where two processes made one each, the lowest stays."""
+        found = self._find(release_id)
+        for double in found[1:]:
+            for alias in double.aliases:
+                self._move(alias, found[0], who=_REGISTRATION, why=f"version {double.version} was its double")
+            with _unless_gone():
+                self._store.client.delete_model_version(self.model_name, str(double.version))
+        return self._find(release_id)[0] if found else None
+
+    def _create(self, directory: Path, manifest: Manifest, run_id: str | None) -> None:
+        client, release_id = self._store.client, manifest.release_id
+        try:
+            client.create_registered_model(self.model_name, description="Releases of the visual search, one a version.")
+        except Exception as error:
+            if not has_code(error, "RESOURCE_ALREADY_EXISTS"):
+                raise
+        tags = tags_of(manifest)
+        model_id = self._ready_model(release_id)
+        if model_id is None:
+            experiment_id = self._store.experiment_id(f"{self.model_name}-releases")
+            model = client.create_logged_model(
+                experiment_id, name=release_id, source_run_id=run_id, tags={"release_id": release_id}
+            )
+            model_id = model.model_id
+            self._upload(directory, manifest, model_id)
+            client.finalize_logged_model(model_id, "READY")
+        self._store.make_global()
+        client.create_model_version(
+            self.model_name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id, await_creation_for=60
+        )
+
+    def _upload(self, directory: Path, manifest: Manifest, model_id: str) -> None:
+        for name in (*manifest.files, MANIFEST_FILE):
+            folder = str(Path(name).parent)
+            self._store.client.log_model_artifact(model_id, str(directory / name), None if folder == "." else folder)
+        with self._stored(model_id) as source:
+            verify_release(source)
+
+    def _models(self, release_id: str) -> list[Any]:
+        experiment = self._store.client.get_experiment_by_name(f"{self.model_name}-releases")
+        if experiment is None:
+            return []
+        return list(
+            self._store.client.search_logged_models(
+                [experiment.experiment_id], filter_string=f"tags.release_id = '{release_id}'", max_results=100
+            )
+        )
+
+    def _ready_model(self, release_id: str) -> str | None:
+        """Return a finished model of the release that was left without a version."""
+        for model in self._models(release_id):
+            if str(model.status) != "READY":
+                continue
+            with self._stored(model.model_id) as source:
+                if _is_intact(source, release_id):
+                    return str(model.model_id)
+        return None
+
+    def _mend(self, directory: Path, manifest: Manifest, version: RegisteredRelease) -> None:
+        """Write the files of an existing version again if they are not what they were."""
+        with self._stored(version.model_id) as source:
+            intact = _is_intact(source, version.release_id)
+        if not intact:
+            self._upload(directory, manifest, version.model_id)
+
+    def _tidy(self, version: RegisteredRelease) -> None:
+        """Put the models that killed attempts left behind into MLflow's bin (`mlflow gc` frees their room)."""
+        for model in self._models(version.release_id):
+            if model.model_id != version.model_id:
+                with _unless_gone():
+                    self._store.client.delete_logged_model(model.model_id)
+
+    # Files
+
+    @contextmanager
+    def _stored(self, model_id: str) -> Iterator[Path]:
+        """Give the directory with a model's files: itself where it lies here, else a download."""
+        try:
+            location = self._store.client.get_logged_model(model_id).artifact_location
+        except Exception as error:
+            if not has_code(error, "RESOURCE_DOES_NOT_EXIST"):
+                raise
+            raise UnfinishedArtifactError(
+                f"the files of model {model_id} were deleted from the tracking store; delete its version, then register "
+                "the release again"
+            ) from error
+        parts = urlsplit(location)
+        if parts.scheme in ("", "file"):
+            yield Path(unquote(parts.path) if parts.scheme else location)
+            return
+        with tempfile.TemporaryDirectory(prefix="release-") as folder:
+            yield self._store.download(location, Path(folder))
+
+    # Aliases
+
+    def _announce(self, version: RegisteredRelease) -> None:
+        """Give a new version its aliases, once: a rerun long after must not undo what people have promoted since."""
+        if version.is_announced:
+            return
+        aliases = self._aliases()
+        if version.gate_passed:
+            if aliases.get(CHALLENGER, 0) < version.version:
+                self._move(CHALLENGER, version, who=_REGISTRATION, why="a new release that passed the gate")
+            if CHAMPION not in aliases and not self._had_champion(aliases):
+                self._move(CHAMPION, version, who=_REGISTRATION, why="the first release that passed the gate")
+        self._store.client.set_model_version_tag(self.model_name, str(version.version), _ANNOUNCED, "true")
+
+    def _had_champion(self, aliases: dict[str, int]) -> bool:
+        return any(entry.took_effect and entry.move.alias == CHAMPION for entry in self._log.read(aliases))
+
+    def _move(self, alias: str, to: RegisteredRelease, *, who: str, why: str) -> Promotion:
+        before = self._aliases().get(alias)
+        previous = None if before is None else self.find(before)
+        move = Move(
+            alias,
+            to.version,
+            to.release_id,
+            before,
+            None if previous is None else previous.release_id,
+            who.strip(),
+            why.strip(),
+        )
+        with self._log.entry(move) as entry:
+            try:
+                self._store.client.set_registered_model_alias(self.model_name, alias, str(to.version))
+            except Exception:  # two processes that make a new alias at once: one of them fails, and only once
+                self._store.client.set_registered_model_alias(self.model_name, alias, str(to.version))
+            now = self._aliases().get(alias)
+            if now != to.version:
+                raise ContractError(
+                    f"{alias} was moved to version {now} by somebody else at the same moment; look at the history, then "
+                    "promote again"
+                )
+        return entry
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Let a deletion pass where somebody else was faster."""
+    try:
+        yield
+    except Exception as error:
+        if not has_code(error, "RESOURCE_DOES_NOT_EXIST"):
+            raise
+
+
+def _is_intact(directory: Path, release_id: str) -> bool:
+    try:
+        return verify_release(directory).release_id == release_id
+    except ContractError:
+        return False

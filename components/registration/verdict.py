@@ -1,0 +1,80 @@
+"""What a release remembers of its evaluation: headline figures with intervals, and the gate's checks.
+
+Nothing in here depends on who was champion at the time. A rerun after the release itself has become champion must end in
+the same manifest, hence in the same release_id.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import ContractError, DataError
+
+METRICS_FILE = "metrics.json"
+GATE_FILE = "gate.json"
+
+_CHAMPION = "champion"
+_DECIMALS = 6  # the last bits depend on what was computed beside it
+
+
+def read_metrics(evaluation: Path) -> dict[str, Any]:
+    """Return the headline figures of `metrics.json`, flat: name → number, with "<name>_low" and "<name>_high".
+
+    The trained encoder's metrics carry their own names, those of other rankers a prefix ("untrained_map").
+
+    Raises:
+        ContractError: the file is missing or not what the evaluation step writes.
+    """
+    content = _read(evaluation / METRICS_FILE)
+    try:
+        flat = {name: value for name, value in content["flat"].items() if not name.startswith(_CHAMPION)}
+        intervals = dict(content["rankers"]["trained"])
+        intervals["ann_recall_at_10"] = content["index"]["ann_recall_at_10"]
+        for name, interval in intervals.items():
+            flat |= {f"{name}_low": interval["low"], f"{name}_high": interval["high"]}
+        flat["queries"] = content["protocol"]["queries"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ContractError(
+            f"{evaluation / METRICS_FILE} lacks {error}; it is not of this version: run the evaluation step again"
+        ) from error
+    return {
+        name: value if isinstance(value, int) else round(value, _DECIMALS)
+        for name, value in sorted(flat.items())
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+
+
+def read_gate(evaluation: Path) -> dict[str, Any]:
+    """Return the gate's verdict, and refuse if it is negative.
+
+    Raises:
+        DataError: the gate did not pass; with its reasons.
+        ContractError: `gate.json` is missing or not what the evaluation step writes.
+    """
+    content = _read(evaluation / GATE_FILE)
+    try:
+        passed, reasons = content["passed"], [str(reason) for reason in content["reasons"]]
+        checks = [
+            {key: check[key] for key in ("name", "value", "threshold", "passed")}
+            for check in content["checks"]
+            if _CHAMPION not in check["name"]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ContractError(
+            f"{evaluation / GATE_FILE} lacks {error}; it is not of this version: run the evaluation step again"
+        ) from error
+    if passed is not True:
+        raise DataError(
+            f"the gate let nothing through, so nothing is registered: {' '.join(reasons) or 'no reason given'}"
+        )
+    return {"passed": True, "checks": checks}
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ContractError(f"{path} cannot be read ({error}); run the evaluation step again") from error
