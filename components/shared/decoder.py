@@ -1,8 +1,8 @@
 """The one decoder of the product: from the bytes of a JPEG, PNG or WebP file to upright RGB pixels.
 
-Every limit is checked on the file's header, before anything is decoded, so that a bomb costs microseconds. Colour profiles
-are not applied. A picture that would take long within the limits can still be made; who serves strangers decodes in a
-process that can be killed.
+Every limit is checked on the file's header, before anything is decoded, so that a bomb costs microseconds. Colour
+profiles are not applied. A picture within the limits can still be made to take long; who decodes for strangers does it
+in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
-from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.errors import BadImageError, ImageTooLargeError, SourceError
 from components.shared.exif import orientation_of, turn_upright
 from components.shared.jpeg import JpegHeader, read_jpeg_header
+from components.shared.limits import DecodingLimits
 from components.shared.preprocessing import Pixels, PreprocessingSpec, preprocess
 from components.shared.storage import read_bytes
 
@@ -42,30 +41,6 @@ _FOREIGN = (
     (b"<", "markup (HTML, SVG or XML)"),
 )
 _warnings_lock = threading.Lock()
-
-
-class DecodingLimits(BaseModel):
-    """What a picture may ask for; checked before it is decoded.
-
-    Attributes:
-        max_bytes: of the encoded file.
-        max_pixels: width × height.
-        min_side: of width and of height, pixels.
-        max_side: of width and of height, pixels.
-        max_aspect: longer side / shorter side.
-        max_scans: of a JPEG file; a usual progressive one has 10.
-        max_scanned_pixels: scans × pixels of a JPEG file: a decoder visits every pixel once in each scan.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, le=1024**3)
-    max_pixels: int = Field(default=50_000_000, ge=64, le=500_000_000)
-    min_side: int = Field(default=8, ge=1, le=1024)
-    max_side: int = Field(default=20_000, ge=64, le=65_535)
-    max_aspect: float = Field(default=50.0, ge=1.0, le=10_000.0)
-    max_scans: int = Field(default=64, ge=1, le=10_000)
-    max_scanned_pixels: int = Field(default=750_000_000, ge=64, le=10**12)
 
 
 DEFAULT_LIMITS = DecodingLimits()
@@ -91,14 +66,14 @@ class Picture:
 def decode_image(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_side: int | None = None) -> Pixels:
     """Decode a JPEG, PNG or WebP file; of an animation, the first frame.
 
-    EXIF orientation is applied, transparency laid on white, CMYK, palettes and greys become RGB, and of 16 bits a channel
-    the upper 8 are kept.
+    EXIF orientation is applied, transparency laid on white, CMYK, palettes and greys become RGB, and of 16 bits a
+    channel the upper 8 are kept.
 
     Args:
         data: the file's bytes.
         limits: what the picture may ask for.
-        minimum_side: if given, a JPEG file may be decoded at a reduced scale (n/8), but so that both sides stay at least
-            this long (or are those of the file, if shorter). Never enlarges.
+        minimum_side: if given, a JPEG file may be decoded at a reduced scale (n/8), but so that both sides stay at
+            least this long; a file with a shorter side is decoded in full.
 
     Returns:
         (h, w, 3) uint8 RGB, contiguous.
@@ -210,7 +185,7 @@ def _check_size(width: int, height: int, limits: DecodingLimits, scans: int = 1)
             f"the picture has {size}, the longer side may be at most {limits.max_aspect:g} times the shorter",
             reason="too_elongated",
         )
-    if scans > limits.max_scans or scans * pixels > limits.max_scanned_pixels and scans > 1:
+    if scans > limits.max_scans or (scans * pixels > limits.max_scanned_pixels and scans > 1):
         raise ImageTooLargeError(
             f"the JPEG file has {scans} scans of {size}, at most {limits.max_scans} scans and "
             f"{limits.max_scanned_pixels} scanned pixels are allowed; save it as baseline JPEG",
@@ -224,14 +199,9 @@ def _decode_jpeg(
     _check_size(header.width, header.height, limits, header.scans)
     size = (header.width, header.height)
     if header.is_plain:
-        # A side shorter than the minimum cannot be had; libjpeg then keeps the full scale by itself.
-        least = minimum_side or 0
+        least = 0 if minimum_side is None or minimum_side > min(size) else minimum_side
         try:
-            pixels: Pixels = (
-                simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
-                if least
-                else (simplejpeg.decode_jpeg(data, "RGB"))
-            )
+            pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
         except ValueError:  # a warning or an error of libjpeg; Pillow, laxer in what it takes, has the last word
             pass
         else:
@@ -267,7 +237,7 @@ def _rgb_of(image: Image.Image) -> Pixels:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # Pillow warns about odd metadata, which is nobody's business here. `catch_warnings` swaps global state: one at a time.
+    # Pillow warns about odd metadata, which is nobody's business here; `catch_warnings` swaps global state, hence the lock.
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

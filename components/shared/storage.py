@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import fsspec
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from components.shared.errors import ImageTooLargeError, SourceError
 
@@ -13,13 +16,16 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URI and the path within it.
 
     Credentials come from the environment (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, FSSPEC_*), never from parameters.
+    A local path is taken as it is, whatever characters it holds.
 
     Raises:
         SourceError: the scheme is unknown or its package is not installed.
     """
+    if "://" not in uri:
+        return LocalFileSystem(), uri
     try:
-        filesystem, path = url_to_fs(uri)
-    except (ValueError, ImportError) as error:
+        filesystem, path = _plain(uri) if "::" in uri and not _is_chained(uri) else url_to_fs(uri)
+    except Exception as error:  # besides ValueError and ImportError whatever a driver's constructor raises
         raise SourceError(
             f"{uri} cannot be opened ({error}); use a local path, s3://, gs:// or another scheme of fsspec", source=uri
         ) from error
@@ -27,20 +33,19 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
 
 
 def read_bytes(uri: str, *, limit_bytes: int) -> bytes:
-    """Read a whole file, but never more than the limit.
+    """Read a whole file, but never more than the limit (and one byte, to know).
 
     Raises:
-        SourceError: the file is missing or cannot be read.
+        SourceError: the file is missing (then the cause is a FileNotFoundError) or cannot be read.
         ImageTooLargeError: it is larger than `limit_bytes`.
     """
     filesystem, path = filesystem_of(uri)
     try:
-        with filesystem.open(path, "rb") as file:
-            data: bytes = file.read(limit_bytes + 1)
+        data = _read(filesystem, path, limit_bytes + 1)
     except FileNotFoundError as error:
         raise SourceError(f"{uri} does not exist; correct the manifest or restore the file", source=uri) from error
-    except OSError as error:
-        raise SourceError(f"{uri} cannot be read: {error}", source=uri) from error
+    except Exception as error:  # drivers raise their own classes: no credentials, no network, access denied
+        raise SourceError(f"{uri} cannot be read: {str(error) or type(error).__name__}", source=uri) from error
     if len(data) > limit_bytes:
         raise ImageTooLargeError(f"{uri} has more than {limit_bytes} bytes", reason="too_many_bytes")
     return data
@@ -48,6 +53,31 @@ def read_bytes(uri: str, *, limit_bytes: int) -> bytes:
 
 def is_remote(uri: str) -> bool:
     """Whether a URI names an object store or server rather than a local path."""
-    return "://" in uri and not uri.startswith("file://")
+    return "://" in uri and not uri.startswith(("file://", "local://"))
 
 
+def _is_chained(uri: str) -> bool:
+    """Whether "::" joins filesystems (zip://a.jpg::s3://b/c.zip) rather than being part of a key (s3://b/a::b.jpg)."""
+    rest = uri.split("::")[1:]
+    return bool(rest) and all("://" in part for part in rest)
+
+
+def _plain(uri: str) -> tuple[Any, str]:
+    filesystem = fsspec.filesystem(uri.partition("://")[0])
+    return filesystem, filesystem._strip_protocol(uri)
+
+
+def _read(filesystem: Any, path: str, count: int) -> bytes:
+    """Read the first `count` bytes: one open file where the disk is local, one ranged request where it is not."""
+    if isinstance(filesystem, LocalFileSystem):
+        with Path(path).open("rb") as file:
+            return file.read(count)
+    try:
+        data: bytes = filesystem.cat_file(path, start=0, end=count)
+    except FileNotFoundError:
+        raise
+    except Exception:
+        if filesystem.info(path)["size"]:
+            raise
+        return b""  # there is no range in an empty object, so the request for one was refused
+    return data

@@ -1,0 +1,191 @@
+"""A folder of any depth, on disk or in an object store, as a source of pictures."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from components.catalogue.pictures import SPLIT_NAMES, Offer, OfferedPicture, RefusedPicture, safe_id
+from components.shared.errors import SourceError
+from components.shared.storage import filesystem_of, is_remote
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
+# Pictures, too, but not for this decoder: they are offered, so that the quarantine can say what to do.
+_FOREIGN_SUFFIXES = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".svg", ".psd")
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_TIME_KEYS = ("LastModified", "mtime", "updated", "last_modified", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: str  # relative to the folder, "/" between the parts
+    uri: str
+    version: str | None
+    modified_at: datetime.datetime | None
+
+
+def offer_of_folder(uri: str) -> Offer:
+    """List the pictures below a folder.
+
+    A picture's id is its path within the folder, its category the name of the folder that holds it. A folder on the
+    first level that is called train, validation (valid, val) or test decides the split. Hidden files are passed over.
+
+    Raises:
+        SourceError: the folder is missing, unreadable or holds no picture.
+    """
+    offer = Offer(source=uri)
+    files = _remote_files(uri, offer) if is_remote(uri) else _local_files(Path(uri.removeprefix("file://")), offer)
+    for file in files:
+        offer.pictures.append(_picture_of(file))
+    if not offer.pictures and not offer.refused:
+        raise SourceError(
+            f"{uri} holds no pictures ({offer.ignored} other files); expected files that end in "
+            f"{', '.join(PICTURE_SUFFIXES)}, at any depth, or give a CSV or Parquet manifest instead",
+            source=uri,
+        )
+    offer.pictures = _with_unique_ids(offer.pictures)
+    return offer
+
+
+def modification_of(info: dict[str, Any]) -> tuple[str | None, datetime.datetime | None]:
+    """Return version and time of modification of a file in an object store, from what fsspec's `info` tells."""
+    found = next((info[key] for key in _TIME_KEYS if info.get(key) is not None), None)
+    if isinstance(found, str):
+        try:
+            found = datetime.datetime.fromisoformat(found)
+        except ValueError:
+            found = None
+    elif isinstance(found, (int, float)):
+        found = datetime.datetime.fromtimestamp(found, datetime.UTC)
+    if isinstance(found, datetime.datetime) and found.tzinfo is None:
+        found = found.replace(tzinfo=datetime.UTC)
+    tag = info.get("ETag") or info.get("etag") or info.get("generation") or found
+    return (None if tag is None else f"{info.get('size')}-{tag}"), found
+
+
+def version_of_local(status: os.stat_result) -> tuple[str, datetime.datetime]:
+    """Return version and time of modification of a local file."""
+    at = _EPOCH + datetime.timedelta(microseconds=status.st_mtime_ns // 1000)
+    return f"{status.st_size}-{status.st_mtime_ns}", at
+
+
+def _picture_of(file: _File) -> OfferedPicture:
+    folders = PurePosixPath(file.path).parts[:-1]
+    split = SPLIT_NAMES.get(folders[0].lower()) if folders else None
+    inner = folders[1:] if split else folders
+    return OfferedPicture(
+        uri=file.uri,
+        image_id=safe_id(file.path),
+        version=file.version,
+        modified_at=file.modified_at,
+        category=inner[-1] if inner else None,
+        split=split,
+    )
+
+
+def _with_unique_ids(pictures: list[OfferedPicture]) -> list[OfferedPicture]:
+    """Tell apart names that differ only in their Unicode form, and bring the pictures into the order of their ids."""
+    counts = Counter(picture.image_id for picture in pictures)
+    unique = [
+        p
+        if counts[p.image_id] == 1
+        else replace(p, image_id=f"{p.image_id}~{hashlib.sha256(p.uri.encode()).hexdigest()[:8]}")
+        for p in pictures
+    ]
+    return sorted(unique, key=lambda picture: picture.image_id)
+
+
+def _is_picture_name(name: str) -> bool:
+    return name.lower().endswith(PICTURE_SUFFIXES + _FOREIGN_SUFFIXES)
+
+
+def _local_files(root: Path, offer: Offer) -> Iterator[_File]:
+    if not root.exists():
+        raise SourceError(f"the folder {root} does not exist; check the path", source=str(root))
+    if not root.is_dir():
+        raise SourceError(
+            f"{root} is neither a folder nor a manifest that ends in .csv or .parquet; give one of these",
+            source=str(root),
+        )
+    start = os.path.abspath(root)  # noqa: PTH100 - symbolic links stay as they are written
+    seen: set[tuple[int, int]] = set()
+    stack = [(start, "")]
+    while stack:
+        folder, prefix = stack.pop()
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in seen:  # a symbolic link led back
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if not prefix:
+                raise SourceError(f"the folder {root} cannot be read: {error.strerror}", source=str(root)) from error
+            offer.refused.append(
+                RefusedPicture(_readable(folder), "unreadable", f"the folder cannot be read: {error.strerror}")
+            )
+            continue
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                stack.append((entry.path, f"{prefix}{entry.name}/"))
+            elif _is_picture_name(entry.name):
+                yield from _local_file(entry, prefix, offer)
+            else:
+                offer.ignored += 1
+
+
+def _local_file(entry: os.DirEntry[str], prefix: str, offer: Offer) -> Iterator[_File]:
+    if _readable(entry.path) != entry.path:
+        offer.refused.append(
+            RefusedPicture(_readable(entry.path), "unusable_name", "the file's name is not UTF-8; rename the file")
+        )
+        return
+    try:
+        status = entry.stat()
+    except OSError as error:
+        offer.refused.append(RefusedPicture(entry.path, "missing", f"a link that leads nowhere: {error.strerror}"))
+        return
+    if not stat.S_ISREG(status.st_mode):
+        offer.refused.append(RefusedPicture(entry.path, "not_a_file", "neither a file nor a folder (a pipe or device)"))
+        return
+    version, at = version_of_local(status)
+    yield _File(prefix + entry.name, entry.path, version, at)
+
+
+def _readable(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _remote_files(uri: str, offer: Offer) -> Iterator[_File]:
+    filesystem, path = filesystem_of(uri)
+    path = path.rstrip("/")
+    try:
+        found = filesystem.find(path, detail=True)
+    except Exception as error:  # every driver has its own classes
+        raise SourceError(
+            f"{uri} cannot be listed ({str(error) or type(error).__name__}); check the address and the credentials in "
+            "the environment",
+            source=uri,
+        ) from error
+    if not found:
+        raise SourceError(f"{uri} does not exist or is empty; check the address", source=uri)
+    scheme = uri.partition("://")[0]
+    for name in sorted(found):
+        inner = name.removeprefix(path).lstrip("/")
+        if any(part.startswith(".") for part in inner.split("/")) or not inner:
+            continue
+        if not _is_picture_name(name):
+            offer.ignored += 1
+            continue
+        version, at = modification_of(found[name])
+        yield _File(inner, f"{scheme}://{name}", version, at)

@@ -1,0 +1,50 @@
+"""What one picture's file holds: digest, size and fingerprint, or why it cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from components.catalogue.fingerprints import fingerprint_of
+from components.shared.decoder import decode_picture
+from components.shared.errors import BadImageError
+from components.shared.limits import DecodingLimits
+
+# The fingerprint looks at 64 × 64 pixels; three times that leaves averaging enough to do.
+_DECODED_SIDE = 192
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Facts of one file; either `reason` is None, or all facts but sha256 are missing.
+
+    Attributes:
+        sha256: hexadecimal digest of the file's bytes; empty where they could not be read.
+        width: pixels, after EXIF orientation.
+        height: likewise.
+        fingerprint: None for a flat picture.
+        reason: short word for why the picture cannot be used.
+        message: the same in a sentence.
+    """
+
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    fingerprint: bytes | None = None
+    reason: str | None = None
+    message: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the file's bytes alone decided; an unreachable file may be reachable tomorrow."""
+        return bool(self.sha256)
+
+
+def inspect_bytes(data: bytes, limits: DecodingLimits) -> Inspection:
+    """Decode a file's bytes and describe them; never raises for what they hold."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        picture = decode_picture(data, limits=limits, minimum_side=_DECODED_SIDE)
+    except BadImageError as error:
+        return Inspection(sha256=sha256, reason=error.reason, message=str(error))
+    return Inspection(sha256, picture.width, picture.height, fingerprint_of(picture.pixels))

@@ -1,0 +1,153 @@
+"""Several expendable processes that inspect pictures, and the loop that keeps them busy and replaces those that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import IO
+
+import components
+from components.catalogue.inspection import Inspection
+from components.shared.errors import ResourceError
+from components.shared.limits import DecodingLimits
+
+_AHEAD = 24  # pictures handed to a process before it has answered
+_PICTURES_PER_PROCESS = 50  # fewer are not worth another start
+_TIMERS = {signal.SIGPROF, signal.SIGALRM}
+
+
+def inspect_pictures(
+    uris: Sequence[str], *, limits: DecodingLimits, timeout_seconds: float, workers: int = 0
+) -> Iterator[tuple[int, Inspection]]:
+    """Inspect pictures in other processes, so that none of them can crash, hang or exhaust this one.
+
+    Args:
+        uris: where the pictures lie.
+        limits: what a picture may ask for.
+        timeout_seconds: processor time of one picture; beyond it the reason is "timed_out".
+        workers: processes; 0: one per processor.
+
+    Yields:
+        (position in `uris`, what is there), each position once, in the order in which they are done. A picture on which
+        a process died twice has the reason "crashed".
+
+    Raises:
+        ResourceError: the processes do not even start.
+    """
+    if not uris:
+        return
+    count = workers or len(os.sched_getaffinity(0))
+    count = max(1, min(count, -(-len(uris) // _PICTURES_PER_PROCESS)))
+    todo = deque(range(len(uris)))
+    crashed: set[int] = set()
+    inspectors: list[_Inspector] = []
+    try:
+        inspectors.extend(_Inspector(limits, timeout_seconds) for _ in range(count))
+        while todo or any(inspector.ahead for inspector in inspectors):
+            for inspector in inspectors:
+                inspector.feed(uris, todo)
+            busy = {inspector.connection: inspector for inspector in inspectors if inspector.ahead}
+            for connection in wait(list(busy)):
+                inspector = busy[connection]  # type: ignore[index]  # only connections were waited for
+                answer = inspector.receive()
+                if answer is not None:
+                    yield answer
+                    continue
+                index, inspection = inspector.bury()
+                inspectors[inspectors.index(inspector)] = _Inspector(limits, timeout_seconds)
+                todo.extendleft(reversed(inspector.ahead))
+                if inspection.reason == "crashed" and index not in crashed:  # it may have been the system; once more
+                    crashed.add(index)
+                    todo.append(index)
+                else:
+                    yield index, inspection
+    finally:
+        for inspector in inspectors:
+            inspector.stop()
+
+
+@dataclass(eq=False)
+class _Inspector:
+    """One process; `ahead` holds what it was given and has not answered, oldest first."""
+
+    limits: DecodingLimits
+    timeout_seconds: float
+    ahead: deque[int] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        root = str(Path(next(iter(components.__path__))).parent)
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        # Not multiprocessing: its children import the main module again, whatever that is (kfp, a notebook).
+        self._process = subprocess.Popen(  # noqa: S603 - the command is ours
+            [sys.executable, "-P", "-m", "components.catalogue.inspector", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            env=environment,
+        )
+        theirs.close()
+        self.connection = Connection(ours.detach())
+        self.connection.send((self.limits, self.timeout_seconds))
+        self._is_ready = False
+
+    def feed(self, uris: Sequence[str], todo: deque[int]) -> None:
+        """Hand over pictures until enough are ahead."""
+        while todo and len(self.ahead) < _AHEAD:
+            index = todo.popleft()
+            self.ahead.append(index)
+            try:
+                self.connection.send((index, uris[index]))
+            except OSError:
+                return  # it has died; `receive` will notice
+
+    def receive(self) -> tuple[int, Inspection] | None:
+        """Return the next answer; None if the process has died."""
+        try:
+            if not self._is_ready:
+                self.connection.recv()
+                self._is_ready = True
+            index, inspection = self.connection.recv()
+        except (EOFError, OSError):  # nothing, or the torn half of an answer
+            return None
+        self.ahead.popleft()
+        return index, inspection
+
+    def bury(self) -> tuple[int, Inspection]:
+        """Say which picture the process died of, and how.
+
+        Raises:
+            ResourceError: it died before it was ready for any.
+        """
+        status = self._process.wait()
+        if not self._is_ready:
+            self._errors.seek(0)
+            text = self._errors.read().decode(errors="replace").strip()
+            raise ResourceError(f"the process that decodes pictures does not start (exit {status}): {text[-500:]}")
+        self.stop()
+        index = self.ahead.popleft()
+        if -status in _TIMERS:
+            message = f"decoding took more than {self.timeout_seconds:g} seconds of processor time"
+            return index, Inspection(reason="timed_out", message=message)
+        name = signal.Signals(-status).name if status < 0 else f"exit {status}"
+        return index, Inspection(reason="crashed", message=f"the picture crashed the decoder ({name})")
+
+    def stop(self) -> None:
+        """End the process and free what belongs to it."""
+        self.connection.close()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()

@@ -1,0 +1,78 @@
+"""The process that reads and decodes pictures for the catalogue: started by `inspection_pool`, expendable.
+
+A picture that makes a decoder crash kills this process only, and one that takes too long lets the kernel's timer kill it;
+the parent notices and goes on. Its parent talks to it through a socket whose number is the only argument.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+
+import cv2
+
+from components.catalogue.inspection import Inspection, inspect_bytes
+from components.shared.errors import BadImageError, SourceError
+from components.shared.limits import DecodingLimits
+from components.shared.storage import is_remote, read_bytes
+
+_REAL_TIME_FACTOR = 20  # a decoder that waits instead of computing is stopped, too, if much later
+_REMOTE_READS = 16  # files under way at once, so that latency does not add up
+
+
+def serve(connection: Connection) -> None:
+    """Answer (index, uri) with (index, Inspection), in order, until the parent hangs up."""
+    limits, timeout_seconds = connection.recv()
+    connection.send("ready")
+    waiting: deque[tuple[int, Callable[[], Inspection]]] = deque()
+    with ThreadPoolExecutor(_REMOTE_READS) as readers:
+        while True:
+            while connection.poll(0) or not waiting:
+                index, uri = connection.recv()
+                waiting.append((index, _inspection_of(uri, limits, timeout_seconds, readers)))
+            index, inspect = waiting.popleft()
+            connection.send((index, inspect()))
+
+
+def _inspection_of(
+    uri: str, limits: DecodingLimits, timeout_seconds: float, readers: ThreadPoolExecutor
+) -> Callable[[], Inspection]:
+    """Begin to read a remote file at once, a local one when its turn comes."""
+    read: Future[bytes] | None = None
+    if is_remote(uri):
+        read = readers.submit(read_bytes, uri, limit_bytes=limits.max_bytes)
+
+    def inspect() -> Inspection:
+        try:
+            data = read.result() if read else read_bytes(uri, limit_bytes=limits.max_bytes)
+        except SourceError as error:
+            reason = "missing" if isinstance(error.__cause__, FileNotFoundError) else "unreadable"
+            return Inspection(reason=reason, message=str(error))
+        except BadImageError as error:
+            return Inspection(reason=error.reason, message=str(error))
+        _set_timers(timeout_seconds)
+        try:
+            return inspect_bytes(data, limits)
+        finally:
+            _set_timers(0)
+
+    return inspect
+
+
+def _set_timers(seconds: float) -> None:
+    # Nobody handles these signals, so the kernel ends the process, whatever native code it is in.
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds * _REAL_TIME_FACTOR)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    cv2.setNumThreads(1)
+    try:
+        serve(Connection(int(sys.argv[1])))
+    except (EOFError, ConnectionError, BrokenPipeError):
+        sys.exit(0)

@@ -1,0 +1,109 @@
+"""Which images are learnt from, which steer training, and which measure: decided by group, so that nothing leaks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.catalogue.duplicates import Groups
+from components.catalogue.parameters import CatalogueParameters
+
+_HELD_OUT = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class SplitImage:
+    """What the split depends on.
+
+    Attributes:
+        item_id: images of one item stay together.
+        duplicate_group: so do near-duplicates.
+        age: orders images by when they joined the catalogue; any comparable value.
+        given: the split that somebody decided, or None.
+    """
+
+    item_id: str
+    duplicate_group: str
+    age: tuple[float, str]
+    given: str | None
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The outcome.
+
+    Attributes:
+        names: train, validation or test per image.
+        moved: number of images that are not where somebody put them, by "from to".
+        groups: number of groups that had to stay together.
+    """
+
+    names: list[str]
+    moved: dict[str, int]
+    groups: int
+
+
+def split_images(images: Sequence[SplitImage], parameters: CatalogueParameters) -> Splits:
+    """Assign every image to train, validation or test.
+
+    Images that share an item or a near-duplicate, directly or through others, form a group and get one split:
+    the one that was given to any of them, where several were given train before validation before test (what was learnt
+    from cannot measure); otherwise the one that the hash of the group's oldest item falls on. So adding images moves
+    no group, unless a new image joins two. If validation or test is then empty, though its share is not zero, it is
+    taken from train, by the same hash.
+
+    Returns:
+        One name per image; equal for equal inputs in any order.
+    """
+    group_of = _groups_of(images)
+    oldest: dict[int, SplitImage] = {}
+    given: dict[int, set[str]] = {}
+    for image, group in zip(images, group_of, strict=True):
+        if group not in oldest or image.age < oldest[group].age:
+            oldest[group] = image
+        if image.given is not None:
+            given.setdefault(group, set()).add(image.given)
+    place = {group: _place_of(image.item_id, parameters.seed) for group, image in oldest.items()}
+    chosen = {
+        group: next((name for name in ("train", "validation", "test") if name in given.get(group, ())), None)
+        or _name_at(place[group], parameters)
+        for group in oldest
+    }
+    _fill_empty(chosen, place, parameters)
+    names = [chosen[group] for group in group_of]
+    moved = Counter(f"{i.given} to {n}" for i, n in zip(images, names, strict=True) if i.given not in {None, n})
+    return Splits(names, dict(sorted(moved.items())), len(oldest))
+
+
+def _groups_of(images: Sequence[SplitImage]) -> list[int]:
+    groups = Groups(len(images))
+    first: dict[tuple[str, str], int] = {}
+    for position, image in enumerate(images):
+        for key in (("item", image.item_id), ("duplicate", image.duplicate_group)):
+            groups.join(first.setdefault(key, position), position)
+    return groups.representatives()
+
+
+def _place_of(item_id: str, seed: int) -> float:
+    """Hash an item to [0, 1): the same in every catalogue, on every machine."""
+    digest = hashlib.sha256(f"{seed}\0{item_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2.0**64
+
+
+def _name_at(place: float, parameters: CatalogueParameters) -> str:
+    if place < parameters.test_share:
+        return "test"
+    return "validation" if place < parameters.test_share + parameters.validation_share else "train"
+
+
+def _fill_empty(chosen: dict[int, str], place: dict[int, float], parameters: CatalogueParameters) -> None:
+    shares = {"test": parameters.test_share, "validation": parameters.validation_share}
+    for name in _HELD_OUT:
+        if shares[name] == 0 or name in chosen.values():
+            continue
+        train = sorted((group for group, split in chosen.items() if split == "train"), key=lambda group: place[group])
+        by_hash = [group for group in train if _name_at(place[group], parameters) == name] or train[:1]
+        if len(train) > len(by_hash):  # something must be left to train on
+            chosen.update(dict.fromkeys(by_hash, name))
