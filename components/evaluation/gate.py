@@ -34,7 +34,7 @@ class Decision:
     """What the gate says.
 
     Attributes:
-        passed: whether every check holds.
+        passed: whether every check holds, or the gate only reports.
         reasons: explanations of those that do not.
         checks: all of them.
     """
@@ -77,7 +77,7 @@ def decide(
     if "champion" in ahead:
         checks += [_not_behind(m, ahead["champion"][m], parameters) for m in parameters.gate_metrics]
     reasons = [check.explanation for check in checks if not check.passed]
-    return Decision(not reasons, reasons, checks)
+    return Decision(not reasons or parameters.gate == "report", reasons, checks)
 
 
 def _enough(interval: Interval, parameters: EvaluationParameters) -> Check:

@@ -29,6 +29,7 @@ class EvaluationParameters(BaseModel):
         confidence: level of the intervals.
         interval: kind of the intervals; "bca" corrects bias and skew, "percentile" does not.
         index_depth: how many neighbours the index is asked for.
+        gate: "enforce" stops a release that fails a check; "report" says so and lets it pass (rehearsals, tiny sets).
         gate_metrics: metrics on which the encoder must be ahead of every baseline and not behind the champion.
         superiority: "paired": the interval of the difference on the same queries lies above 0; "separate": the two
             intervals do not overlap, which asks for more.
@@ -48,6 +49,7 @@ class EvaluationParameters(BaseModel):
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     interval: Literal["bca", "percentile"] = "bca"
     index_depth: int = Field(default=100, ge=50, le=2_000)
+    gate: Literal["enforce", "report"] = "enforce"
     gate_metrics: tuple[GateMetric, ...] = Field(default=("hit_rate_at_1", "map"), min_length=1)
     superiority: Literal["paired", "separate"] = "paired"
     min_queries: int = Field(default=50, ge=1, le=100_000)
