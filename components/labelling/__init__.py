@@ -1,0 +1,1 @@
+"""Labelling: human judgements, click logs and self-supervision become training pairs, each with its source and weight."""

@@ -1,0 +1,226 @@
+"""Click logs: which files a URI names, whether each is whole, and what was shown and clicked in them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.labelling.engine import Engine, Frame
+from components.labelling.parameters import LabellingParameters
+from components.shared.errors import SourceError
+from components.shared.files import digest_of
+from components.shared.storage import filesystem_of, is_remote
+
+_STRINGS = ("event_id", "query_id", "user_id", "query_image_id", "returned_image_id", "type")
+_INTEGERS = ("position", "dwell_ms")
+COLUMNS = (*_STRINGS, *_INTEGERS, "at")
+_FOOTER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class ClickLog:
+    """The whole files of a click log.
+
+    Attributes:
+        uri: what was asked for.
+        files: local paths, or URIs of an object store, in order of their names.
+        rows: number of events, by the files' own account.
+        digest: changes when a file does (sizes and footers, not every byte).
+        filesystem: fsspec's, for remote files; None for local ones.
+    """
+
+    uri: str
+    files: tuple[str, ...]
+    rows: int
+    digest: str
+    filesystem: Any
+
+
+def open_click_log(uri: str) -> ClickLog:
+    """Find the files of a log and check that each is whole and has the columns of the events table.
+
+    A folder is searched at any depth for `*.parquet`; names that begin with "." or "_" are work in progress and skipped,
+    as Spark does.
+
+    Raises:
+        SourceError: nothing there, or a file that is not whole or lacks a column, by name.
+    """
+    filesystem, root = filesystem_of(uri)
+    paths = _parquet_files(filesystem, root, uri)
+    facts, rows = [], 0
+    for path in paths:
+        name = filesystem.unstrip_protocol(path) if is_remote(uri) else path
+        size, footer, count = _inspect(filesystem, path, name)
+        facts.append([path[len(root) :], size, footer])
+        rows += count
+    remote = is_remote(uri)
+    files = tuple(filesystem.unstrip_protocol(path) if remote else path for path in paths)
+    return ClickLog(uri, files, rows, digest_of(facts), filesystem if remote else None)
+
+
+def _parquet_files(filesystem: Any, root: str, uri: str) -> list[str]:
+    if filesystem.isfile(root):
+        return [root]
+    if not filesystem.isdir(root):
+        raise SourceError(f"the click log {uri} does not exist; give a Parquet file or a folder of them", source=uri)
+    found = [
+        path
+        for path in sorted(filesystem.find(root))
+        if path.endswith(".parquet") and not any(part[:1] in "._" for part in path[len(root) :].split("/") if part)
+    ]
+    if not found:
+        raise SourceError(f"the click log {uri} holds no *.parquet file; give a folder of event files", source=uri)
+    return found
+
+
+def _inspect(filesystem: Any, path: str, name: str) -> tuple[int, str, int]:
+    size = int(filesystem.size(path))
+    try:
+        with filesystem.open(path, "rb") as file:
+            with pq.ParquetFile(file) as parquet:
+                schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+            file.seek(max(0, size - _FOOTER_BYTES))
+            footer = hashlib.sha256(file.read()).hexdigest()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SourceError(
+            f"{name} is not a whole Parquet file ({str(error).splitlines()[0]}); it may be half-written: "
+            "copy it again, or remove it, and run labelling again",
+            source=name,
+        ) from error
+    _check_columns(schema, name)
+    return size, footer, rows
+
+
+def _check_columns(schema: pa.Schema, name: str) -> None:
+    missing = [column for column in COLUMNS if column not in schema.names]
+    if missing:
+        raise SourceError(
+            f"{name} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} of a click log "
+            f"(it has {', '.join(schema.names)}); write the events table of components/shared/tables.py",
+            source=name,
+        )
+    for column in COLUMNS:
+        kind = schema.field(column).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        fits = (
+            pa.types.is_null(kind)
+            or (column in _STRINGS and (pa.types.is_string(kind) or pa.types.is_large_string(kind)))
+            or (column in _INTEGERS and pa.types.is_integer(kind))
+            or (column == "at" and pa.types.is_timestamp(kind))
+        )
+        if not fits:
+            wanted = "text" if column in _STRINGS else "a whole number" if column in _INTEGERS else "a timestamp"
+            raise SourceError(f"{name}: column {column} is {kind}, expected {wanted}; write it so", source=name)
+
+
+def read_events(engine: Engine, log: ClickLog) -> Frame:
+    """Return the columns of the log that mining needs, in plain types."""
+    if log.filesystem is not None and engine.connection is not None:
+        engine.connection.register_filesystem(log.filesystem)
+    col = engine.functions.col
+    return engine.read(list(log.files)).select(
+        *(col(name).cast("string").alias(name) for name in _STRINGS if name != "event_id"),
+        *(col(name).cast("bigint").alias(name) for name in _INTEGERS),
+        col("at").cast("timestamp").alias("at"),
+    )
+
+
+def usable(engine: Engine, parameters: LabellingParameters) -> Any:
+    """Return the condition for an event that says what was shown where, to whom, for what."""
+    col = engine.functions.col
+    complete = col("query_id").isNotNull() & col("user_id").isNotNull() & col("returned_image_id").isNotNull()
+    known = col("type").isin("impression", "click", "dwell")
+    return complete & known & col("at").isNotNull() & col("position").between(1, parameters.deepest_position)
+
+
+def shown_results(engine: Engine, events: Frame, parameters: LabellingParameters) -> Frame:
+    """Fold the events into one row per query and returned image.
+
+    Folding takes minima and maxima, so neither the order of the events nor a second delivery of the same event
+    changes a row: that is how duplicated event ids stay harmless, without a look-up of every id. An image shown twice
+    in one query counts once, at its first position; several clicks count as one; the longest dwell counts.
+
+    Returns:
+        query_id, image_id, user_id, query_image_id (null: not in the catalogue), position (null: never shown, the
+        impression is missing), clicked (0 or 1), short (1: clicked, and left sooner than `short_dwell_ms`), at, events
+        (rows folded), kinds (different types among them).
+    """
+    F = engine.functions  # noqa: N806, the usual name of this module
+    is_shown, is_click, is_dwell = (F.col("type") == kind for kind in ("impression", "click", "dwell"))
+    folded = (
+        events.where(usable(engine, parameters))
+        .groupBy("query_id", F.col("returned_image_id").alias("image_id"))
+        .agg(
+            F.min("user_id").alias("user_id"),
+            F.min("query_image_id").alias("query_image_id"),
+            F.min(F.when(is_shown, F.col("position"))).alias("position"),
+            F.max(F.when(is_click, 1).otherwise(0)).alias("clicked"),
+            F.max(F.when(is_dwell, 1).otherwise(0)).alias("dwelt"),
+            F.max(F.when(is_dwell, F.col("dwell_ms"))).alias("dwell_ms"),
+            F.min("at").alias("at"),
+            F.count("*").alias("events"),
+        )
+    )
+    short = (F.col("clicked") == 1) & (
+        F.coalesce(F.col("dwell_ms"), F.lit(parameters.short_dwell_ms)) < parameters.short_dwell_ms
+    )
+    shown = F.when(F.col("position").isNotNull(), 1).otherwise(0)
+    return folded.select(
+        "query_id",
+        "image_id",
+        "user_id",
+        "query_image_id",
+        "position",
+        "clicked",
+        F.when(short, 1).otherwise(0).alias("short"),
+        "at",
+        "events",
+        (shown + F.col("clicked") + F.col("dwelt")).alias("kinds"),
+    )
+
+
+def count_events(engine: Engine, events: Frame, shown: Frame, parameters: LabellingParameters) -> dict[str, int]:
+    """Count what became of the events: how many there are, and how many were dropped, by reason.
+
+    `repeated` are events that say again what another one says: delivered twice, or clicked twice.
+    """
+    F = engine.functions  # noqa: N806
+    col, when = F.col, F.when
+    known = col("type").isin("impression", "click", "dwell")
+    complete = (
+        col("query_id").isNotNull()
+        & col("user_id").isNotNull()
+        & col("returned_image_id").isNotNull()
+        & col("at").isNotNull()
+        & col("type").isNotNull()
+        & col("position").isNotNull()
+    )
+    deepest = parameters.deepest_position
+
+    def share(condition: Any) -> Any:
+        return engine.total(when(condition, 1).otherwise(0))
+
+    raw = engine.rows(
+        events.agg(
+            F.count("*").alias("events"),
+            share(~complete).alias("incomplete"),
+            share(complete & ~known).alias("unknown_type"),
+            share(complete & known & (col("position") < 1)).alias("position_below_1"),
+            share(complete & known & (col("position") > deepest)).alias("too_deep"),
+        )
+    )[0]
+    orphan = col("position").isNull()
+    folded = engine.rows(
+        shown.agg(
+            engine.total(col("events") - col("kinds")).alias("repeated"),
+            engine.total(when(orphan, col("kinds")).otherwise(0)).alias("without_impression"),
+            engine.total(when(~orphan, 1).otherwise(0)).alias("impressions"),
+            engine.total(when(~orphan, col("clicked")).otherwise(0)).alias("clicks"),
+            engine.total(when(~orphan, col("short")).otherwise(0)).alias("short_clicks"),
+        )
+    )[0]
+    return {name: int(value or 0) for name, value in {**raw, **folded}.items()}

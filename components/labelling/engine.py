@@ -1,0 +1,184 @@
+"""The engines that run the click mining: one DataFrame API, DuckDB in this process or Spark on a cluster.
+
+The mining modules are written once, in the PySpark DataFrame API. They get everything from an `Engine` and so never
+import pyspark or sqlframe themselves.
+
+Sums of fractions are taken in fixed point (`fixed`): integers add up to the same in any order, so the result is the
+same to the last bit on every engine, with every number of threads, in every run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.labelling.parameters import LabellingParameters
+from components.shared.errors import ResourceError
+
+Frame = Any  # pyspark.sql.DataFrame or its equal of sqlframe
+Column = Any
+
+SCALE = 2.0**20  # fixed point: a resolution of 1e-6, exact up to 8e12
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A session of the DataFrame API.
+
+    Attributes:
+        session: SparkSession or its equal.
+        functions: the module pyspark.sql.functions or its equal.
+        window: the class pyspark.sql.Window or its equal.
+        scratch: folder for tables between the stages (on a cluster: one that all nodes see).
+        connection: DuckDB's connection, None on Spark.
+    """
+
+    session: Any
+    functions: Any
+    window: Any
+    scratch: Path
+    connection: Any = None
+
+    def read(self, paths: list[str]) -> Frame:
+        """Read Parquet files as one table, columns matched by name."""
+        if self.connection is None:
+            return self.session.read.parquet(*(_hadoop_uri(path) for path in paths))
+        return self.session.read.parquet([path.replace("'", "''") for path in paths], union_by_name=True)
+
+    def keep(self, name: str, frame: Frame) -> Frame:
+        """Write `frame` to the scratch folder once and return it as read from there.
+
+        A later run finds the table finished; half-written ones are started anew.
+        """
+        path = self.scratch / f"{name}.parquet"
+        if not path.exists():
+            part = self.scratch / f"{name}.part"
+            _remove(part)
+            frame.write.parquet(str(part).replace("'", "''"))
+            part.replace(path)
+        return self.read([str(path)])
+
+    def small(self, name: str, table: pa.Table) -> Frame:
+        """Hand a small Arrow table to the engine (through a file: literals in SQL would round floats)."""
+        path = self.scratch / f"{name}.parquet"
+        pq.write_table(table, path)
+        return self.read([str(path)])
+
+    def rows(self, frame: Frame) -> list[dict[str, Any]]:
+        """Collect a small result."""
+        return [row.asDict() for row in frame.collect()]
+
+    def fixed(self, value: Column) -> Column:
+        """Return `value` in fixed point, rounded half up, as a 64-bit integer."""
+        return self.functions.floor(value * SCALE + 0.5).cast("bigint")
+
+    def total(self, value: Column) -> Column:
+        """Return the sum of an integer column as a 64-bit integer."""
+        return self.functions.sum(value).cast("bigint")
+
+    def fixed_total(self, value: Column) -> Column:
+        """Return the sum of a column of fractions, exact in fixed point, as a double."""
+        wide = self.functions.floor(value * SCALE + 0.5).cast("decimal(28,0)")
+        return (self.functions.sum(wide).cast("double") / SCALE).cast("double")
+
+
+@contextmanager
+def open_engine(parameters: LabellingParameters, scratch: Path) -> Iterator[Engine]:
+    """Open the engine that the parameters name; it is closed at the end.
+
+    Raises:
+        ResourceError: Spark is asked for but pyspark or Java is missing, or the master does not answer.
+    """
+    opened = _open_duckdb if parameters.engine == "duckdb" else _open_spark
+    with opened(parameters, scratch) as engine:
+        yield engine
+
+
+@contextmanager
+def _open_duckdb(parameters: LabellingParameters, scratch: Path) -> Iterator[Engine]:
+    import duckdb
+    from sqlframe.duckdb import DuckDBSession, Window, functions
+
+    spill = scratch / "spill"
+    config: dict[str, Any] = {
+        "memory_limit": f"{round(parameters.memory_gigabytes * 1000)}MB",
+        "temp_directory": str(spill),
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+    }
+    if parameters.threads:
+        config["threads"] = parameters.threads
+    connection = duckdb.connect(config=config)
+    connection.execute("SET TimeZone = 'UTC'")
+    session = DuckDBSession(conn=connection)
+    helper = getattr(session, "_udf_conn", None)
+    if helper is not None:  # its Python function keeps the library alive, which DuckDB reports as a leak at exit
+        helper.remove_function("SOUNDEX")
+        helper.close()
+    try:
+        yield Engine(session, functions, Window, scratch, connection)
+    except duckdb.OutOfMemoryException as error:
+        raise ResourceError(
+            f"mining the clicks needs more than {parameters.memory_gigabytes:g} GB of memory and of disk below {spill} "
+            f"({error}); raise labelling.memory_gigabytes or free some disk"
+        ) from error
+    finally:
+        session.stop()  # it is a singleton: the next one must not get this connection
+        connection.close()
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+@contextmanager
+def _open_spark(parameters: LabellingParameters, scratch: Path) -> Iterator[Engine]:
+    try:
+        from pyspark.sql import SparkSession, Window, functions
+    except ImportError as error:
+        raise ResourceError(
+            'labelling.engine is "spark", but pyspark is not installed; install visual-search[spark] or choose "duckdb"'
+        ) from error
+    local = parameters.spark_master.startswith("local")
+    if local and shutil.which("java") is None:
+        raise ResourceError(
+            'labelling.engine is "spark", but there is no Java here; install Java 17 or choose "duckdb"'
+        )
+    builder = SparkSession.builder.appName("visual-search labelling").config("spark.sql.session.timeZone", "UTC")
+    if parameters.spark_master.startswith("sc://"):
+        builder = builder.remote(parameters.spark_master)
+    else:
+        builder = builder.master(parameters.spark_master)
+    if local:
+        builder = (
+            builder.config("spark.driver.memory", f"{round(parameters.memory_gigabytes * 1000)}m")
+            .config("spark.sql.shuffle.partitions", "8")
+            .config("spark.ui.enabled", "false")
+            .config("spark.driver.host", "127.0.0.1")
+            .config("spark.driver.bindAddress", "127.0.0.1")
+        )
+    try:
+        session = builder.getOrCreate()
+    except Exception as error:
+        raise ResourceError(
+            f"no Spark session at {parameters.spark_master} ({error}); correct labelling.spark_master"
+        ) from error
+    try:
+        yield Engine(session, functions, Window, scratch)
+    finally:
+        session.stop()
+
+
+def _hadoop_uri(path: str) -> str:
+    return path.replace("s3://", "s3a://", 1) if path.startswith("s3://") else path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

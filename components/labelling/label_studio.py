@@ -1,0 +1,120 @@
+"""Judgements from Label Studio: its JSON export of tasks that show two images.
+
+Tasks carry the two image ids beside the pictures' addresses:
+
+    {"data": {"query_image_id": "a1", "image_id": "b7", "query": "https://…/a1.jpg", "image": "https://…/b7.jpg"}}
+
+Labelling configuration with choices; the alias is what the export holds:
+
+    <View>
+      <Image name="query" value="$query"/>
+      <Image name="image" value="$image"/>
+      <Choices name="grade" toName="image" choice="single-radio" required="true">
+        <Choice value="The same item" alias="3"/>
+        <Choice value="Similar" alias="2"/>
+        <Choice value="Somewhat similar" alias="1"/>
+        <Choice value="Unrelated" alias="0"/>
+      </Choices>
+    </View>
+
+Or with stars, where one star is grade 0 and four stars are grade 3 (Label Studio has no rating of no star):
+
+      <Rating name="grade" toName="image" maxRating="4" required="true"/>
+
+Export as "JSON" (not "JSON-MIN": it loses who judged and what was skipped).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.shared.errors import SourceError
+
+Row = tuple[str, str, str, str, str]
+
+
+@dataclass(frozen=True)
+class LabelStudioExport:
+    """What an export says.
+
+    Attributes:
+        rows: (query_image_id, image_id, grade, judge, at), all text; nothing is checked yet.
+        dropped: annotations left out, by reason.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def read_label_studio(uri: str, text: str) -> LabelStudioExport:
+    """Read Label Studio's JSON export: every submitted annotation of every task.
+
+    Skipped (cancelled) annotations, drafts that were never submitted, annotations without a grade and tasks without
+    the two image ids are left out and counted. Predictions of models are no judgements and are ignored.
+
+    Raises:
+        SourceError: not such an export.
+    """
+    try:
+        tasks = json.loads(text)
+    except ValueError as error:
+        raise SourceError(
+            f"{uri} is not whole JSON ({error}); export it from Label Studio again", source=uri
+        ) from error
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) and "data" in task for task in tasks):
+        raise SourceError(
+            f'{uri} is not a Label Studio export of the kind "JSON" (a list of tasks with data and annotations); '
+            'export it as "JSON", not "JSON-MIN" or another kind',
+            source=uri,
+        )
+    export = LabelStudioExport()
+    for task in tasks:
+        _read_task(task, export)
+    return export
+
+
+def _read_task(task: dict[str, Any], export: LabelStudioExport) -> None:
+    data = task["data"] if isinstance(task["data"], dict) else {}
+    query, image = data.get("query_image_id"), data.get("image_id")
+    annotations = task.get("annotations") or task.get("completions") or []
+    submitted = {annotation.get("id") for annotation in annotations}
+    export.dropped["draft"] += sum(
+        1
+        for draft in task.get("drafts") or []
+        if not isinstance(draft, dict) or draft.get("annotation") not in submitted - {None}
+    )
+    for annotation in annotations:
+        grade = _grade_of(annotation.get("result") or [])
+        if annotation.get("was_cancelled"):
+            export.dropped["skipped"] += 1
+        elif query is None or image is None:
+            export.dropped["task_without_image_ids"] += 1
+        elif grade is None:
+            export.dropped["annotation_without_grade"] += 1
+        else:
+            at = annotation.get("updated_at") or annotation.get("created_at") or ""
+            export.rows.append((str(query), str(image), grade, _judge_of(annotation), str(at)))
+    for reason in [reason for reason, count in export.dropped.items() if not count]:
+        del export.dropped[reason]
+
+
+def _grade_of(result: list[dict[str, Any]]) -> str | None:
+    """Return the grade of the first rating or single choice; None if there is none. Choices may read "2" or "2 similar"."""
+    for region in result:
+        value = region.get("value") or {}
+        if region.get("type") == "rating" and value.get("rating") is not None:
+            return str(float(value["rating"]) - 1)
+        choices = value.get("choices")
+        if region.get("type") == "choices" and isinstance(choices, list) and len(choices) == 1:
+            return str(choices[0]).strip().split(" ", 1)[0]
+    return None
+
+
+def _judge_of(annotation: dict[str, Any]) -> str:
+    judge = annotation.get("completed_by", "")
+    if isinstance(judge, dict):
+        judge = judge.get("email") or judge.get("id") or ""
+    return str(judge)

@@ -1,0 +1,106 @@
+"""What clicks say about images beside each other: clicked over skipped, and clicked together."""
+
+from __future__ import annotations
+
+from components.labelling.attraction import BetaPrior
+from components.labelling.engine import SCALE, Engine, Frame
+from components.labelling.parameters import LabellingParameters
+
+
+def clicked_over_skipped(engine: Engine, genuine: Frame, queries: Frame) -> Frame:
+    """Count how often a result was clicked though others above it were skipped, and skipped though one below was clicked.
+
+    A user who clicked at some position has looked at the results above it, so both are comparisons free of position
+    bias: for each query an image wins once if it was clicked below a skipped one, and loses once if it was skipped
+    above a clicked one.
+
+    Returns:
+        query_image_id, image_id, wins, losses.
+
+    Source: Joachims (2002), Optimizing search engines using clickthrough data, KDD, section 2.2 ("click > skip above").
+    """
+    F, W = engine.functions, engine.window  # noqa: N806
+    col = F.col
+    above = W.partitionBy("query_id").orderBy("position", "image_id").rowsBetween(W.unboundedPreceding, -1)
+    below = W.partitionBy("query_id").orderBy("position", "image_id").rowsBetween(1, W.unboundedFollowing)
+    looked = (
+        genuine.where(col("query_image_id").isNotNull())
+        .join(queries.where(col("clicks") > 0).select("query_id"), "query_id", "left_semi")
+        .select("query_id", "query_image_id", "image_id", "position", "clicked")
+    )
+    seen = looked.select(
+        "query_image_id",
+        "image_id",
+        "clicked",
+        F.coalesce(F.max(1 - col("clicked")).over(above), F.lit(0)).alias("skipped_above"),
+        F.coalesce(F.max("clicked").over(below), F.lit(0)).alias("clicked_below"),
+    )
+    return (
+        seen.groupBy("query_image_id", "image_id")
+        .agg(
+            engine.total(col("clicked") * col("skipped_above")).alias("wins"),
+            engine.total((1 - col("clicked")) * col("clicked_below")).alias("losses"),
+        )
+        .where(col("wins") > 0)
+    )
+
+
+def clicked_together(
+    engine: Engine, genuine: Frame, propensities: Frame, prior: BetaPrior, parameters: LabellingParameters
+) -> Frame:
+    """Return pairs of images that were clicked in the same query, with the posterior of their attraction to each other.
+
+    Where one image of the pair was clicked, the other, if shown too, had a trial: `p` looks at its position, a success if
+    it was clicked as well. Clicks on both therefore count from either side. Works for queries whose picture is not in
+    the catalogue.
+
+    Returns:
+        query_image_id < image_id (by id), clicks (queries in which both were clicked), lower (bound of the posterior),
+        first_user, last_user.
+    """
+    F = engine.functions  # noqa: N806
+    col, total = F.col, engine.total
+    clicked = engine.keep("clicked", genuine.where(col("clicked") == 1).select("query_id", "image_id", "user_id"))
+    modest = (
+        clicked.groupBy("query_id")
+        .agg(F.count("*").alias("clicks"))
+        .where(col("clicks").between(2, parameters.coclick_largest_query))
+        .select("query_id")
+    )
+    several = clicked.join(modest, "query_id", "left_semi")
+    together = engine.keep(
+        "together",
+        several.select("query_id", "user_id", col("image_id").alias("one"))
+        .join(several.select("query_id", col("image_id").alias("other")), "query_id")
+        .where(col("one") < col("other"))
+        .groupBy("one", "other")
+        .agg(F.count("*").alias("clicks"), F.min("user_id").alias("first_user"), F.max("user_id").alias("last_user"))
+        .where(col("clicks") >= parameters.minimum_clicks),
+    )
+    either_way = together.select("one", "other").unionAll(
+        together.select(col("other").alias("one"), col("one").alias("other"))
+    )
+    shown = genuine.select("query_id", col("image_id").alias("other"), "position")
+    trials = (
+        clicked.select("query_id", col("image_id").alias("one"))
+        .join(either_way, "one")
+        .join(shown, ["query_id", "other"])
+        .join(propensities, "position")
+        .select(F.least("one", "other").alias("one"), F.greatest("one", "other").alias("other"), "p")
+        .groupBy("one", "other")
+        .agg(total(engine.fixed(col("p"))).alias("looks"))
+    )
+    successes = col("clicks").cast("double") * 2.0
+    looks = F.greatest(col("looks").cast("double") / SCALE, successes)
+    _, lower = prior.posterior(engine, successes, looks, parameters.credibility_z)
+    joined = together.join(trials, ["one", "other"]).select(
+        "one", "other", "clicks", "looks", "first_user", "last_user"
+    )
+    return joined.select(
+        col("one").alias("query_image_id"),
+        col("other").alias("image_id"),
+        "clicks",
+        lower.alias("lower"),
+        "first_user",
+        "last_user",
+    )
