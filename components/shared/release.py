@@ -32,7 +32,7 @@ from components.shared.errors import (
     UnfinishedArtifactError,
     VisualSearchError,
 )
-from components.shared.files import digest_of, whole_file, write_json
+from components.shared.files import canonical_json, digest_of, whole_file, write_json
 from components.shared.preprocessing import PreprocessingSpec, preprocess
 from components.shared.search import INDEX_FILE, VECTORS_FILE, CatalogueIndex, IndexSpec
 from components.shared.tables import ITEMS, read_table
@@ -99,7 +99,8 @@ class Manifest(BaseModel):
 
     def digest(self) -> str:
         """Return the release_id that the contents give."""
-        return "r-" + digest_of(self.model_dump(mode="json", exclude={"release_id"}))[:16]
+        # Not mode="json": that would write NaN as null, and a NaN must be refused, not lost.
+        return "r-" + digest_of(self.model_dump(exclude={"release_id"}))[:16]
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,12 @@ def seal_release(
             files=list_files(directory, leave_out=_OUTSIDE_DIGEST),
         )
         # Through JSON once, so that the digest is of exactly what a reader will parse.
-        settled = Manifest.model_validate(json.loads(json.dumps(draft.model_dump(mode="json"), allow_nan=False)))
-    except ValueError as error:
+        settled = Manifest.model_validate(json.loads(canonical_json(draft.model_dump())))
+    except (ValueError, TypeError) as error:
         raise ContractError(f"{directory} cannot be sealed as a release: {error}") from error
     _check_complete(directory, settled)
     manifest = settled.model_copy(update={"release_id": settled.digest()})
-    write_json(directory / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    write_json(directory / MANIFEST_FILE, manifest.model_dump())
     return manifest
 
 
