@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -105,23 +105,35 @@ def settle(
         limit: most candidates to ask for because of ties; None: all rows.
     """
     reachable = min(k, available)
-    limit = available if limit is None else max(min(limit, available), min(reachable + _SPARE, available))
     scores = np.full((len(queries), k), -np.inf, np.float32)
     rows = np.full((len(queries), k), -1, np.int64)
-    unsettled = np.arange(len(queries)) if reachable else np.arange(0)
+    if not reachable:
+        return Neighbours(scores, rows)
     number = min(reachable + _SPARE, available)
-    while len(unsettled):
+    limit = available if limit is None else max(min(limit, available), number)
+    unsettled: slice | NDArray[np.int64] = slice(None)  # all of them, without copying
+    while True:
         tied = []
-        step = max(1, _RESULTS_AT_ONCE // number)
-        for start in range(0, len(unsettled), step):
-            some = unsettled[start : start + step]
+        for some in _portions(unsettled, len(queries), _RESULTS_AT_ONCE // number):
             fresh, found = _ordered(*find(queries[some], number))
             scores[some, :reachable], rows[some, :reachable] = fresh[:, :reachable], found[:, :reachable]
             ends_in_tie = (found[:, -1] >= 0) & (fresh[:, -1] >= fresh[:, reachable - 1] - _ROUNDING)
-            tied.append(some[ends_in_tie])
-        unsettled = np.concatenate(tied) if number < limit else unsettled[:0]
+            if ends_in_tie.any():
+                tied.append(np.arange(len(queries))[some][ends_in_tie])
+        if not tied or number >= limit:
+            return Neighbours(scores, rows)
+        unsettled = np.concatenate(tied)
         number = min(number * 4, limit)
-    return Neighbours(scores, rows)
+
+
+def _portions(chosen: slice | NDArray[np.int64], queries: int, most: int) -> Iterator[slice | NDArray[np.int64]]:
+    if isinstance(chosen, slice):
+        if queries <= most:
+            yield chosen
+            return
+        chosen = np.arange(queries)
+    for start in range(0, len(chosen), max(1, most)):
+        yield chosen[start : start + max(1, most)]
 
 
 def rescore(vectors: StoredVectors, queries: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -146,7 +158,8 @@ def rescore(vectors: StoredVectors, queries: Vectors, rows: NDArray[np.int64]) -
 
 def _ordered(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     places = np.lexsort((rows, -scores), axis=1)
-    return np.take_along_axis(scores, places, 1), np.take_along_axis(rows, places, 1)
+    places += np.arange(len(places))[:, None] * places.shape[1]
+    return scores.ravel()[places], rows.ravel()[places]
 
 
 def _scan(

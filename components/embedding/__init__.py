@@ -1,0 +1,1 @@
+"""Catalogue → embeddings by the exported encoder, in resumable shards."""
