@@ -15,6 +15,8 @@ from typing import Any
 
 from components.shared.errors import ResourceError
 
+_UNFINISHED = ".part"
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -26,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         ResourceError: the disk is full or the quota is reached.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -38,6 +40,12 @@ def whole_file(path: Path) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished_files(directory: Path) -> None:
+    """Remove what killed processes left of `whole_file` anywhere below a directory that nobody writes to now."""
+    for path in directory.rglob(f".*{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -103,5 +111,3 @@ def _full_disk_named(path: Path) -> Iterator[None]:
                 "--home, then run the same command again; finished work is kept"
             ) from error
         raise
-
-

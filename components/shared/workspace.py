@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from components.shared.artifacts import ARTIFACT_FILE, Artifact, open_artifact, seal_artifact
-from components.shared.files import digest_of, publish_tree, write_json
+from components.shared.files import digest_of, publish_tree, remove_unfinished_files, write_json
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Workspace:
         """Open the work of one step, alone; a second process that wants the same waits, and then finds it finished.
 
         Args:
-            name: the step, a package below `components`.
+            name: the step, a package below `components`; of "catalogue.rendering" the output is sealed as "rendering".
             inputs: artifact directories (their digest counts) or strings (they count as they are).
             parameters: everything else that the result depends on.
 
@@ -88,11 +88,12 @@ class Workspace:
         }
         key = digest_of(facts)[:20]
         directory = self.root / name / key
-        work = StepWork(name, key, directory / "output", directory / "scratch")
+        work = StepWork(name.rpartition(".")[2], key, directory / "output", directory / "scratch")
         work.output.mkdir(parents=True, exist_ok=True)
         with _alone(directory / "lock", name):
             if not work.is_finished:
                 work.scratch.mkdir(exist_ok=True)
+                remove_unfinished_files(work.output)  # of a killed attempt; they must not be sealed
                 write_json(directory / "key.json", facts)
             yield work
 
