@@ -1,0 +1,157 @@
+"""Result sheets: queries with their neighbours, before and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from components.evaluation.gallery import Gallery
+from components.evaluation.measurement import Outcome
+from components.evaluation.report.thumbnails import Thumbnails
+from components.shared.metrics import Rows
+from components.shared.relevance import RELEVANT_GRADE
+
+SHOWN = 8  # neighbours of a query
+EXPECTED = 3  # relevant images beside a query that went wrong
+EXTREMES = 6  # best and worst queries
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a sheet.
+
+    Attributes:
+        image: data URI; None: withheld.
+        image_id: its id.
+        grade: 0–3; None for the query.
+        score: similarity to the query; None where there is none.
+        rank: place in the answer, from 1; 0 where it was not ranked.
+    """
+
+    image: Markup | None
+    image_id: str
+    grade: int | None
+    score: float | None
+    rank: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one ranker found for a query."""
+
+    title: str
+    tiles: list[Tile]
+    average_precision: float
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A query and its answers.
+
+    Attributes:
+        query: the query's own picture.
+        category: its category, "" if not known.
+        relevant: how many relevant images there are to find.
+        answers: before and after, or after alone.
+        expected: relevant images with the rank they got; only for queries that went wrong.
+    """
+
+    query: Tile
+    category: str
+    relevant: int
+    answers: list[Answer]
+    expected: list[Tile]
+
+
+class SheetMaker:
+    """Makes sheets for some of the queries.
+
+    Args:
+        gallery: images and queries.
+        outcomes: by ranker; "trained" and, where there is one, "untrained" are shown.
+        thumbnails: the pictures.
+    """
+
+    def __init__(self, gallery: Gallery, outcomes: Mapping[str, Outcome], thumbnails: Thumbnails) -> None:
+        self._gallery, self._thumbnails = gallery, thumbnails
+        self._shown = [("before training", "untrained"), ("after training", "trained")]
+        self._outcomes = outcomes
+        self._ids, self._categories = gallery.column("image_id"), gallery.column("category")
+        self._precision = outcomes["trained"].metric("map")
+        self._candidates = np.flatnonzero(~np.isnan(self._precision) & thumbnails.showable[gallery.queries])
+
+    def sample(self, number: int, seed: int) -> list[Sheet]:
+        """Make sheets for a random sample, taken in turn from each category; nobody chose the pretty ones."""
+        order = np.random.default_rng(seed).permutation(self._candidates)
+        categories = self._gallery.query_categories()
+        turns: dict[str | None, int] = {}
+        place = []
+        for query in order:
+            category = categories[int(query)]
+            place.append(turns.get(category, 0))
+            turns[category] = place[-1] + 1
+        chosen = order[np.argsort(place, kind="stable")][:number]
+        return [self._sheet(int(q)) for q in chosen]
+
+    def worst(self) -> list[Sheet]:
+        """Make sheets for the queries with the lowest average precision, one an item, with what they should have found."""
+        first = self._outcomes["trained"].first_relevant[self._candidates]
+        late = np.where(first == 0, np.iinfo(np.int64).max, first)
+        order = np.lexsort((self._candidates, -late, self._precision[self._candidates]))
+        return [self._sheet(q, expected=True) for q in self._distinct(self._candidates[order])]
+
+    def most_improved(self) -> list[Sheet]:
+        """Make sheets for the queries that gained most average precision by training, one an item."""
+        if "untrained" not in self._outcomes:
+            return []
+        gain = (self._precision - self._outcomes["untrained"].metric("map"))[self._candidates]
+        order = np.lexsort((self._candidates, -gain))
+        return [self._sheet(q) for q in self._distinct(self._candidates[order]) if gain.max(initial=0) > 0]
+
+    def _distinct(self, queries: NDArray[np.int64]) -> list[int]:
+        clusters, seen, kept = self._gallery.clusters(), set(), []
+        for query in queries:
+            if (item := int(clusters[query])) not in seen:
+                seen.add(item)
+                kept.append(int(query))
+        return kept[:EXTREMES]
+
+    def _sheet(self, query: int, *, expected: bool = False) -> Sheet:
+        row = int(self._gallery.queries[query])
+        grades = self._gallery.truths["all"].grades(
+            np.array([row], np.int64), np.arange(self._gallery.size, dtype=np.int64)
+        )[0]
+        relevant = np.flatnonzero(grades >= RELEVANT_GRADE)
+        answers = [self._answer(title, name, query) for title, name in self._shown if name in self._outcomes]
+        return Sheet(
+            query=self._tile(row, None, None, 0),
+            category=self._categories[row] or "",
+            relevant=len(relevant),
+            answers=answers,
+            expected=self._expected(query, relevant, grades) if expected else [],
+        )
+
+    def _answer(self, title: str, ranker: str, query: int) -> Answer:
+        outcome = self._outcomes[ranker]
+        found = zip(outcome.top_rows[query], outcome.top_grades[query], outcome.top_scores[query], strict=True)
+        tiles = [self._tile(int(r), int(g), float(s), i + 1) for i, (r, g, s) in enumerate(found) if r >= 0]
+        return Answer(title, tiles[:SHOWN], float(outcome.metric("map")[query]))
+
+    def _expected(self, query: int, relevant: Rows, grades: NDArray[np.uint8]) -> list[Tile]:
+        vectors = self._outcomes["trained"].ranker.vectors
+        assert vectors is not None
+        own = int(self._gallery.queries[query])
+        scores = vectors @ vectors[own]
+        scores[own] = -np.inf
+        best = relevant[np.lexsort((relevant, -scores[relevant], -grades[relevant].astype(int)))][:EXPECTED]
+        return [
+            self._tile(int(r), int(grades[r]), float(scores[r]), 1 + int(np.count_nonzero(scores > scores[r])))
+            for r in best
+        ]
+
+    def _tile(self, row: int, grade: int | None, score: float | None, rank: int) -> Tile:
+        return Tile(self._thumbnails.data_uri(row), str(self._ids[row]), grade, score, rank)

@@ -1,0 +1,56 @@
+"""How figures, names and paths are written for people."""
+
+from __future__ import annotations
+
+import math
+
+from components.evaluation.bootstrap import Interval
+
+METRIC_TITLES = {
+    "hit_rate_at_1": "hit rate@1",
+    "hit_rate_at_5": "hit rate@5",
+    "hit_rate_at_10": "hit rate@10",
+    "recall_at_1": "recall@1",
+    "recall_at_10": "recall@10",
+    "recall_at_50": "recall@50",
+    "precision_at_10": "precision@10",
+    "map": "mAP",
+    "ndcg_at_10": "nDCG@10",
+    "mrr": "MRR",
+}
+
+
+def plain(text: object, limit: int = 60) -> str:
+    """Make text from outside fit to print: no control or direction characters, not longer than `limit`."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def short_path(uri: str) -> str:
+    """Return the last two parts of a URI without query: the rest may hold names or keys that are nobody's business."""
+    parts = [part for part in uri.split("?", 1)[0].split("#", 1)[0].split("/") if part]
+    return plain("/".join(parts[-2:]), 80)
+
+
+def figure(value: float | None) -> str:
+    """Write a share with three decimals, a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def interval(value: Interval) -> str:
+    """Write the ends of an interval."""
+    return "" if math.isnan(value.low) else f"{value.low:.3f}–{value.high:.3f}"
+
+
+def count(value: int, noun: str, plural: str | None = None) -> str:
+    """Write a number with its noun: "1 image", "1,234 images"."""
+    return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
+
+
+def bytes_of(value: float) -> str:
+    """Write a size: "1.5 MB"."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
