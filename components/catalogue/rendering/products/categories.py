@@ -1,0 +1,90 @@
+"""The twelve categories: their forms, how they stand before a camera, and what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from components.catalogue.rendering.products import furniture, tableware, wearables
+from components.catalogue.rendering.products.tableware import Shape
+from components.catalogue.rendering.surfaces import Surface
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How one slot answers light (see `light.Material`), whatever its colour."""
+
+    gloss: float
+    rough: float
+    metal: float = 0.0
+    wrap: float = 0.1
+    opacity: float = 1.0
+    glow: float = 0.0
+
+
+GLAZE = Finish(0.75, 0.12)
+SATIN = Finish(0.35, 0.45)
+MATT = Finish(0.08, 0.8, wrap=0.2)
+CLOTH = Finish(0.02, 1.0, wrap=0.35)
+LEATHER = Finish(0.28, 0.5, wrap=0.15)
+METAL = Finish(0.9, 0.18, metal=0.85)
+WOOD = Finish(0.22, 0.55)
+RUBBER = Finish(0.12, 0.7)
+LIT = Finish(0.05, 1.0, wrap=0.6, glow=0.35)
+
+
+@dataclass(frozen=True)
+class Category:
+    """A kind of product.
+
+    Attributes:
+        name: plural noun; also the folder of the pictures.
+        build: form and shape → surfaces.
+        forms: values of `form`; products of one category and form count as marginally similar (grade 1).
+        finishes: of the slots 0–3, several choices; a family takes one.
+        accents: which accents (slot 2) go with it: "metal", "wood", "dark", "trim".
+        elevation: of the camera, degrees, lowest and highest.
+        yaw: largest turn of the product, degrees; `front` is added.
+        front: turn at which it shows itself best.
+        flat: photographed lying down, from above.
+        bare: share of products without a pattern.
+    """
+
+    name: str
+    build: Callable[[str, Shape], list[Surface]]
+    forms: tuple[str, ...]
+    finishes: tuple[tuple[Finish, Finish, Finish, Finish], ...]
+    accents: tuple[str, ...]
+    elevation: tuple[float, float] = (6, 38)
+    yaw: float = 38
+    front: float = 0
+    flat: bool = False
+    bare: float = 0.1
+
+
+CATEGORIES = (
+    Category("mugs", tableware.mug, ("straight", "tapered", "belly", "bowl", "square"),
+             ((GLAZE, GLAZE, GLAZE, GLAZE), (MATT, MATT, MATT, GLAZE), (SATIN, SATIN, SATIN, GLAZE)), ("trim",), (8, 42)),
+    Category("teapots", tableware.teapot, ("round", "tall", "squat", "faceted"),
+             ((GLAZE, GLAZE, WOOD, GLAZE), (MATT, MATT, WOOD, MATT), (GLAZE, GLAZE, METAL, GLAZE)), ("wood", "metal", "trim"), (8, 38)),
+    Category("vases", tableware.vase, ("amphora", "cylinder", "gourd", "trumpet", "ball", "fluted"),
+             ((GLAZE, GLAZE, GLAZE, MATT), (MATT, MATT, MATT, MATT), (SATIN, SATIN, SATIN, MATT)), ("trim",), (4, 34)),
+    Category("bottles", tableware.bottle, ("wine", "sport", "flask", "square", "jug"),
+             ((SATIN, GLAZE, METAL, SATIN), (MATT, SATIN, RUBBER, SATIN), (GLAZE, GLAZE, WOOD, SATIN)), ("metal", "dark", "wood", "trim"), (2, 28)),
+    Category("lamps", furniture.lamp, ("table", "globe", "desk", "tripod", "mushroom"),
+             ((LIT, SATIN, METAL, LIT), (LIT, GLAZE, WOOD, LIT), (CLOTH, METAL, METAL, LIT)), ("metal", "wood", "dark"), (-2, 22), bare=0.2),
+    Category("chairs", furniture.chair, ("panel", "slats", "shell", "stool", "armchair"),
+             ((CLOTH, WOOD, WOOD, CLOTH), (LEATHER, METAL, METAL, CLOTH), (CLOTH, SATIN, SATIN, CLOTH)), ("wood", "metal", "dark"), (8, 34), 42, 22, bare=0.2),
+    Category("sofas", furniture.sofa, ("two", "three", "round", "chesterfield"),
+             ((CLOTH, CLOTH, WOOD, CLOTH), (LEATHER, CLOTH, METAL, CLOTH)), ("wood", "metal", "dark"), (8, 32), 34, 12, bare=0.2),
+    Category("shoes", wearables.shoe, ("sneaker", "hightop", "loafer", "boot", "runner"),
+             ((CLOTH, CLOTH, RUBBER, RUBBER), (LEATHER, LEATHER, RUBBER, RUBBER), (MATT, SATIN, RUBBER, RUBBER)), ("dark", "trim"), (8, 40), 34, -12),
+    Category("backpacks", wearables.backpack, ("dome", "square", "rolltop", "flap"),
+             ((CLOTH, CLOTH, CLOTH, CLOTH), (LEATHER, LEATHER, RUBBER, CLOTH), (SATIN, CLOTH, RUBBER, CLOTH)), ("dark", "trim"), (4, 30), 34, 14),
+    Category("t-shirts", wearables.tshirt, ("crew", "vneck", "long", "polo", "tank"),
+             ((CLOTH, CLOTH, CLOTH, CLOTH),), ("trim", "dark"), (66, 89), 16, flat=True),
+    Category("watches", wearables.watch, ("round", "square", "chrono", "bracelet"),
+             ((LEATHER, SATIN, METAL, GLAZE), (RUBBER, GLAZE, METAL, GLAZE), (CLOTH, SATIN, METAL, GLAZE)), ("metal", "dark"), (48, 86), 40, flat=True, bare=0.2),
+    Category("hats", wearables.hat, ("cap", "fedora", "beanie", "bucket", "sun"),
+             ((CLOTH, CLOTH, CLOTH, CLOTH), (MATT, CLOTH, LEATHER, CLOTH)), ("trim", "dark"), (12, 46), 48, 15),
+)  # fmt: skip
