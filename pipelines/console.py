@@ -9,6 +9,7 @@ from collections.abc import Iterator
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STARTED = re.compile(r"Executing task '([^']+)'")
 _ENDED = re.compile(r"Task '([^']+)' finished with status (\w+)")
+_NOISE = re.compile(r"faiss\.swigfaiss|INFO mlflow\.store\.db\.utils|INFO alembic")  # libraries on their own start
 _OWN_ERROR = re.compile(r"^components\.shared\.errors\.(\w+): (.*)$")
 _ANY_ERROR = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): (.*)$")
 
@@ -57,7 +58,7 @@ class Console:
             self._in_traceback = line.startswith(" ") or not line or not _ANY_ERROR.match(line)
             if not self._in_traceback and (own := _OWN_ERROR.match(line)):
                 self._sentence = own[2]
-        elif line.strip():
+        elif line.strip() and not _NOISE.search(line):
             yield f"  {line}"
 
     def _failure(self, seconds: float) -> Iterator[str]:

@@ -46,7 +46,10 @@ def run(pipeline: str, arguments: dict[str, Any], root: Path) -> None:
     # Processor, memory and volume settings are for the cluster; kfp.local says that it ignores them.
     warnings.filterwarnings("ignore", message=".*have no effect in the current local runner.*")
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), raise_on_error=True)
-    load_pipeline(pipeline)(**arguments)
+    component = load_pipeline(pipeline)
+    # Below an `If`, kfp.local finds only the parameters that were given; so the defaults are given too.
+    defaults = {name: spec.default for name, spec in component.component_spec.inputs.items() if spec.optional}
+    component(**{**defaults, **arguments})
 
 
 def _die_with_parent() -> None:

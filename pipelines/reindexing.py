@@ -7,7 +7,8 @@ from components.embedding.component import renewal
 from components.evaluation.component import evaluation
 from components.indexing.component import indexing
 from components.labelling.component import labelling
-from components.registration.component import champion, registration
+from components.registration.component import champion
+from pipelines.gated import placed_registration
 from pipelines.placement import WORKSPACE_MOUNT, place
 
 
@@ -70,7 +71,7 @@ def reindexing_pipeline(
         parameters=parameters,
     )
     with dsl.If(evaluation_task.outputs["Output"] == True, name="gate-passed"):  # noqa: E712 (kfp compiles the comparison)
-        registration_task = registration(
+        placed_registration(
             catalogue=catalogue_task.outputs["catalogue"],
             encoder=champion_task.outputs["champion"],
             embeddings=renewal_task.outputs["embeddings"],
@@ -78,8 +79,11 @@ def reindexing_pipeline(
             evaluation=evaluation_task.outputs["evaluation"],
             champion=champion_task.outputs["champion"],
             workspace=workspace,
+            workspace_volume=workspace_volume,
             tracking_uri=tracking_uri,
             parameters=parameters,
+            cpu=cpu,
+            memory=memory,
         )
     for task in (
         champion_task,
@@ -88,6 +92,5 @@ def reindexing_pipeline(
         renewal_task,
         indexing_task,
         evaluation_task,
-        registration_task,
     ):
         place(task, volume=workspace_volume, cpu=cpu, memory=memory)

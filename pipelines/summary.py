@@ -38,7 +38,11 @@ def _table(rankers: dict[str, dict[str, dict[str, Any]]]) -> str:
         cells = []
         for metric in _SHOWN:
             figure = figures.get(metric)
-            cells.append(f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]" if figure else "–")
+            cells.append(
+                f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+                if figure and figure["value"] is not None
+                else "–"
+            )
         lines.append(name.ljust(width) + "".join(f"{cell:>24}" for cell in cells))
     return "\n".join(lines)
 

@@ -7,8 +7,9 @@ from components.embedding.component import embedding
 from components.evaluation.component import evaluation
 from components.indexing.component import indexing
 from components.labelling.component import labelling
-from components.registration.component import champion, registration
+from components.registration.component import champion
 from components.training.component import training
+from pipelines.gated import placed_registration
 from pipelines.placement import WORKSPACE_MOUNT, accelerate, place
 
 
@@ -90,7 +91,7 @@ def training_pipeline(
         parameters=parameters,
     )
     with dsl.If(evaluation_task.outputs["Output"] == True, name="gate-passed"):  # noqa: E712 (kfp compiles the comparison)
-        registration_task = registration(
+        placed_registration(
             catalogue=catalogue_task.outputs["catalogue"],
             encoder=training_task.outputs["encoder"],
             embeddings=embedding_task.outputs["embeddings"],
@@ -98,8 +99,11 @@ def training_pipeline(
             evaluation=evaluation_task.outputs["evaluation"],
             champion=champion_task.outputs["champion"],
             workspace=workspace,
+            workspace_volume=workspace_volume,
             tracking_uri=tracking_uri,
             parameters=parameters,
+            cpu=cpu,
+            memory=memory,
         )
     for task in (
         champion_task,
@@ -108,7 +112,6 @@ def training_pipeline(
         embedding_task,
         indexing_task,
         evaluation_task,
-        registration_task,
     ):
         place(task, volume=workspace_volume, cpu=cpu, memory=memory)
     place(training_task, volume=workspace_volume, cpu=training_cpu, memory=training_memory)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 _LOG_INTERVAL_SECONDS = 5.0
+_LOG_DELAY_SECONDS = 2.0
 _LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% [{elapsed}<{remaining}, {rate_fmt}{postfix}]\n"
 
 
@@ -35,4 +36,5 @@ def progress_bar(
         maxinterval=10 if terminal else _LOG_INTERVAL_SECONDS,
         bar_format=None if terminal else _LOG_LINE,
         leave=True,
+        delay=0 if terminal else _LOG_DELAY_SECONDS,  # what is quick needs no line
     )

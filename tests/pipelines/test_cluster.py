@@ -65,7 +65,9 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Api]]:
 
 
 @pytest.mark.filterwarnings("ignore")  # kfp's own
-def test_submit_sends_the_compiled_pipeline_with_its_parameters(api: type[Api], capsys: pytest.CaptureFixture[str]) -> None:
+def test_submit_sends_the_compiled_pipeline_with_its_parameters(
+    api: type[Api], capsys: pytest.CaptureFixture[str]
+) -> None:
     code = main(
         ["submit", "training", "--images", "s3://bucket/photos/", "--set", "training.epochs=7", "--seed", "5",
          "--argument", "training_memory=64Gi", "--argument", "accelerator_count=2", "--wait"]

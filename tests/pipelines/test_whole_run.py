@@ -101,7 +101,11 @@ def kill_at(words: list[str], mark: str, delay_seconds: float) -> bool:
             process.wait(delay_seconds)
         except subprocess.TimeoutExpired:
             pass
-        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+        tree = (
+            [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            if process.poll() is None
+            else []
+        )
         for victim in tree:
             try:
                 os.kill(victim.pid, signal.SIGKILL)
@@ -112,7 +116,9 @@ def kill_at(words: list[str], mark: str, delay_seconds: float) -> bool:
 
 
 @pytest.mark.timeout(900)
-def test_killed_in_every_step_and_between_all_steps_ends_in_one_version(finished: Path, images: Path, tmp_path: Path) -> None:
+def test_killed_in_every_step_and_between_all_steps_ends_in_one_version(
+    finished: Path, images: Path, tmp_path: Path
+) -> None:
     home, words, kills = tmp_path / "home", None, 0
     words = run_words(images, home)
     for step in STEPS:
