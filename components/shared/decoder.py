@@ -102,6 +102,8 @@ def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, mini
         pixels = turn_upright(pixels, orientation)
     except BadImageError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
+        raise ImageTooLargeError(f"the {kind.upper()} file is too large: {error}", reason="too_many_pixels") from error
     except MemoryError as error:
         raise BadImageError("the picture needs more memory than there is", reason="out_of_memory") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
