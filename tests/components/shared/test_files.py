@@ -40,33 +40,31 @@ for round in range(10**9):
 """
 
 FULL_DISK = """
-import resource, sys
+import os, resource, sys
 from pathlib import Path
-from components.shared.files import publish_tree, whole_file, write_json
+import pyarrow as pa, pyarrow.parquet as pq
+from components.shared.errors import ResourceError
+from components.shared.files import whole_file, write_json
+
+def write_text(path):
+    write_json(path, ["x" * 100] * 1000)
+
+def write_with_arrow(path):
+    with whole_file(path) as temporary:
+        pq.write_table(pa.table({"x": [os.urandom(1000) for _ in range(100)]}), temporary)
+
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 target = Path(sys.argv[1])
-for write in (
-    lambda: write_json(target, ["x" * 100] * 1000),
-    lambda: write_with_arrow(target),
-):
+for write in (write_text, write_with_arrow):
     try:
-        write()
+        write(target)
     except ResourceError as error:
         assert "no room left" in str(error) and str(target) in str(error), error
         assert not [p for p in target.parent.iterdir() if p.name.endswith(".part")]
     else:
         raise SystemExit("written beyond the limit")
     print("refused")
-""".replace(
-    "for write in (",
-    """
-def write_with_arrow(path):
-    import os
-    import pyarrow as pa, pyarrow.parquet as pq
-    with whole_file(path) as temporary:
-        pq.write_table(pa.table({"x": [os.urandom(1000) for _ in range(100)]}), temporary)
-for write in (""",
-)
+"""
 
 
 def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path):
