@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from components.evaluation.bootstrap import Interval
+from components.evaluation.measurement import METRIC_TITLES
 from components.evaluation.parameters import EvaluationParameters
 
 
@@ -92,9 +93,11 @@ def _enough(interval: Interval, parameters: EvaluationParameters) -> Check:
 
 def _ahead_paired(metric: str, name: str, title: str, difference: Interval) -> Check:
     passed = difference.low > 0
+    title_of = METRIC_TITLES[metric]
     text = (
         f"The trained encoder is {abs(difference.value):.3f} {'ahead of' if difference.value >= 0 else 'behind'} the "
-        f"baseline “{title}” on {metric}, interval {_signed(difference.low)} to {_signed(difference.high)} on the same queries: "
+        f"baseline “{title}” on {title_of}, interval {_signed(difference.low)} to {_signed(difference.high)} "
+        "on the same queries: "
         + ("clearly ahead." if passed else "not clearly ahead; train longer, or look at the labels.")
     )
     return Check(f"ahead_of_{name}_on_{metric}", _rounded(difference.low), 0.0, passed, text)
@@ -103,8 +106,8 @@ def _ahead_paired(metric: str, name: str, title: str, difference: Interval) -> C
 def _ahead_apart(metric: str, name: str, title: str, trained: Interval, other: Interval) -> Check:
     passed = trained.low > other.high
     text = (
-        f"On {metric} the interval of the trained encoder begins at {trained.low:.3f}, that of the baseline “{title}” "
-        f"ends at {other.high:.3f}: "
+        f"On {METRIC_TITLES[metric]} the interval of the trained encoder begins at {trained.low:.3f}, that of the "
+        f"baseline “{title}” ends at {other.high:.3f}: "
         + ("they do not overlap." if passed else "they overlap; train longer, or look at the labels.")
     )
     return Check(f"ahead_of_{name}_on_{metric}", _rounded(trained.low), _rounded(other.high), passed, text)
@@ -127,7 +130,7 @@ def _not_behind(metric: str, difference: Interval, parameters: EvaluationParamet
     margin = parameters.champion_margin
     passed = difference.low >= -margin
     text = (
-        f"Against the champion the trained encoder is at {_signed(difference.value)} on {metric}, interval "
+        f"Against the champion the trained encoder is at {_signed(difference.value)} on {METRIC_TITLES[metric]}, interval "
         f"{_signed(difference.low)} to {_signed(difference.high)} on the same queries, and may lose at most "
         f"{margin:.3f}: " + ("not worse." if passed else "it may be worse; keep the champion, or train on more data.")
     )

@@ -39,6 +39,18 @@ METRICS: dict[str, Callable[[Grades, Counts, Grades], PerQuery]] = {
     "ndcg_at_10": lambda ranked, relevant, ideal: ndcg_at_k(ranked, ideal, 10),
     "mrr": lambda ranked, relevant, ideal: reciprocal_rank(ranked, relevant),
 }
+METRIC_TITLES = {
+    "hit_rate_at_1": "hit rate@1",
+    "hit_rate_at_5": "hit rate@5",
+    "hit_rate_at_10": "hit rate@10",
+    "recall_at_1": "recall@1",
+    "recall_at_10": "recall@10",
+    "recall_at_50": "recall@50",
+    "precision_at_10": "precision@10",
+    "map": "mAP",
+    "ndcg_at_10": "nDCG@10",
+    "mrr": "MRR",
+}
 CURVE_CUTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 1000)
 TOP = 20  # neighbours kept for people to look at
 

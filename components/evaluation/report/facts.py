@@ -102,9 +102,11 @@ def read_history(encoder: Path) -> dict[str, Points]:
     epochs: list[dict[str, Any]] = json.loads(path.read_text())
     curves: dict[str, Points] = {}
     for number, entry in enumerate(epochs, start=1):
+        epoch = _number(entry, "epoch")
+        epoch = float(number) if epoch is None else epoch
         for name in entry:
             if name != "epoch" and (value := _number(entry, name)) is not None:
-                curves.setdefault(name, []).append((_number(entry, "epoch") or number, value))
+                curves.setdefault(name, []).append((epoch, value))
     return curves
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from components.evaluation.gallery import Gallery
 from components.evaluation.gate import Decision
-from components.evaluation.measurement import CURVE_CUTS, METRICS, Outcome
+from components.evaluation.measurement import CURVE_CUTS, METRIC_TITLES, METRICS, Outcome
 from components.evaluation.parameters import EvaluationParameters
 from components.evaluation.report import facts, plots, wording
 from components.evaluation.report.embedding_map import draw_mosaic, lay_out
@@ -29,6 +29,7 @@ TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 _FOREST = ("hit_rate_at_1", "recall_at_10", "map", "ndcg_at_10")
 _HEADLINE = ("hit_rate_at_1", "recall_at_10", "map", "ndcg_at_10")
+_BRIEF = ("hit_rate_at_1", "recall_at_10", "precision_at_10", "map", "ndcg_at_10", "mrr")
 _HISTORY = {  # what of a training's history is drawn: key → (title, axis)
     "loss": ("Training loss", "loss"),
     "validation_hit_rate_at_1": ("Validation while training", "hit rate@1"),
@@ -89,6 +90,8 @@ def write_report(path: Path, inputs: ReportInputs) -> None:
     environment.filters |= {
         "figure": wording.figure,
         "interval": wording.interval,
+        "signed": wording.signed,
+        "signed_interval": wording.signed_interval,
         "plain": wording.plain,
         "bytes": wording.bytes_of,
         "words": lambda text: str(text).replace("_", " "),
@@ -110,8 +113,9 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "unreadable": inputs.metrics["unreadable_pictures"],
         "champion": inputs.metrics["champion"],
         "headline": _HEADLINE,
-        "metric_titles": wording.METRIC_TITLES,
+        "metric_titles": METRIC_TITLES,
         "metric_names": list(METRICS),
+        "brief": _BRIEF,
         "titles": inputs.titles,
         "sheets": maker.sample(inputs.parameters.report_queries, inputs.parameters.seed),
         "improved": maker.most_improved(),
@@ -135,8 +139,7 @@ def _charts(inputs: ReportInputs, index: IndexSpec) -> dict[str, Any]:
     full = {name: figures for name, figures in results.rankers.items() if name != "index"}
     charts: dict[str, Any] = {
         "forest": [
-            plots.forest(wording.METRIC_TITLES[metric], {n: f[metric] for n, f in full.items()}, titles)
-            for metric in _FOREST
+            plots.forest(METRIC_TITLES[metric], {n: f[metric] for n, f in full.items()}, titles) for metric in _FOREST
         ],
         "recall": plots.recall_curves(CURVE_CUTS, _recall_curves(inputs.outcomes, inputs.gallery.size), titles),
         "history": _history_charts(inputs.encoder_directory),
@@ -186,7 +189,7 @@ def _category_charts(results: Results) -> list[Markup]:
         after = [results.categories[n]["trained"][metric] for n in names]
         both = "untrained" in results.categories[names[0]]
         before = [results.categories[n]["untrained"][metric] for n in names] if both else None
-        charts.append(plots.by_category(wording.METRIC_TITLES[metric], names, before, after))
+        charts.append(plots.by_category(METRIC_TITLES[metric], names, before, after))
     return charts
 
 

@@ -197,19 +197,17 @@ def by_category(
     """Draw one metric for each category, before and after training."""
     shown = [plain(name, 24) for name in names]
     text = f"{title} by category: " + "; ".join(f"{n} {a.value:.2f}" for n, a in zip(shown, after, strict=True))
-    with _chart(text, width=4.6, height=0.9 + 0.3 * len(shown)) as chart:
+    with _chart(text, width=4.6, height=0.9 + 0.34 * len(shown)) as chart:
         places = np.arange(len(shown))[::-1]
         series = [("after training", after, COLOURS["trained"])]
         if before is not None:
             series.insert(0, ("before", before, COLOURS["untrained"]))
-            for place, b, a in zip(places, before, after, strict=True):
-                chart.axes.plot([b.value, a.value], [place, place], color=_LINE, linewidth=3, zorder=1)
-        for label, figures, colour in series:
+        for number, (label, figures, colour) in enumerate(series):
             low_high = [[f.value - f.low for f in figures], [f.high - f.value for f in figures]]
             values = [f.value for f in figures]
             chart.axes.errorbar(
                 values,
-                places,
+                places + 0.16 * (len(series) - 1 - 2 * number),
                 xerr=low_high,
                 fmt="o",
                 color=colour,

@@ -126,7 +126,8 @@ class SheetMaker:
             np.array([row], np.int64), np.arange(self._gallery.size, dtype=np.int64)
         )[0]
         relevant = np.flatnonzero(grades >= RELEVANT_GRADE)
-        answers = [self._answer(title, name, query) for title, name in self._shown if name in self._outcomes]
+        shown = self._shown[-1:] if expected else self._shown
+        answers = [self._answer(title, name, query) for title, name in shown if name in self._outcomes]
         return Sheet(
             query=self._tile(row, None, None, 0),
             category=self._categories[row] or "",

@@ -6,19 +6,6 @@ import math
 
 from components.evaluation.bootstrap import Interval
 
-METRIC_TITLES = {
-    "hit_rate_at_1": "hit rate@1",
-    "hit_rate_at_5": "hit rate@5",
-    "hit_rate_at_10": "hit rate@10",
-    "recall_at_1": "recall@1",
-    "recall_at_10": "recall@10",
-    "recall_at_50": "recall@50",
-    "precision_at_10": "precision@10",
-    "map": "mAP",
-    "ndcg_at_10": "nDCG@10",
-    "mrr": "MRR",
-}
-
 
 def plain(text: object, limit: int = 60) -> str:
     """Make text from outside fit to print: no control or direction characters, not longer than `limit`."""
@@ -40,6 +27,16 @@ def figure(value: float | None) -> str:
 def interval(value: Interval) -> str:
     """Write the ends of an interval."""
     return "" if math.isnan(value.low) else f"{value.low:.3f}–{value.high:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """Write a difference with its sign."""
+    return "–" if value is None or math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def signed_interval(value: Interval) -> str:
+    """Write the ends of an interval of a difference."""
+    return "" if math.isnan(value.low) else f"{signed(value.low)} to {signed(value.high)}"
 
 
 def count(value: int, noun: str, plural: str | None = None) -> str:
