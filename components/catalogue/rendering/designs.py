@@ -72,7 +72,7 @@ class Item:
         finishes = self.kind.finishes[self.finish]
         colours = (self.colours[0], *self.colours[3:])
         return [
-            Material((c[0], c[1], c[2]), f.gloss, f.rough, f.metal, f.wrap, f.opacity, f.glow)
+            Material((c[0], c[1], c[2]), f.gloss, f.rough, f.metal, f.wrap, f.glow)
             for c, f in zip(colours, finishes, strict=True)
         ]
 

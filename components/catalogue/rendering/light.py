@@ -25,7 +25,6 @@ class Material:
         rough: how blurred that image is, 0–1.
         metal: share of the light that is mirrored in the material's own colour.
         wrap: how far light reaches round the edge, 0 for ceramics, 0.5 for cloth.
-        opacity: 1, less for glass.
         glow: light of its own, for lamp shades.
     """
 
@@ -34,7 +33,6 @@ class Material:
     rough: float = 0.4
     metal: float = 0.0
     wrap: float = 0.1
-    opacity: float = 1.0
     glow: float = 0.0
 
 
@@ -72,8 +70,8 @@ class Lighting:
 
 def shade(
     sight: Sight, texture: Floats, materials: list[Material], light: Lighting, toward_camera: Floats, ground: Floats
-) -> tuple[Floats, Floats]:
-    """Return linear RGB (p, 3) and opacity (p,) of the product's pixels, both float32.
+) -> Floats:
+    """Return linear RGB (3, p) float32 of the product's pixels.
 
     Args:
         sight: what is where.
@@ -83,47 +81,50 @@ def shade(
         toward_camera: unit vector.
         ground: (3,) linear RGB of what the product stands on; it lights it from below.
     """
-    albedo = _albedo(sight, texture, materials)
-    normals = sight.normals
-    lamp, view = light.toward.astype(np.float32), toward_camera.astype(np.float32)
-    table = np.array(
-        [[m.gloss, m.rough, m.metal, m.wrap, m.opacity, m.glow] for m in materials], np.float32
-    )[sight.slots]
-    gloss, rough, metal, wrap, opacity, glow = table.T
-    facing = normals @ lamp
-    diffuse = np.clip((facing + wrap) / (1 + wrap), 0, 1) * light.strength
-    upward = normals[:, 2] * 0.5 + 0.5
+    normals, lamp, view = sight.normals, light.toward.astype(np.float32), toward_camera.astype(np.float32)
+    traits = np.array([[m.gloss, m.rough, m.metal, m.wrap, m.glow] for m in materials], np.float32).T
+    gloss, rough, metal, wrap, glow = traits.take(sight.slots, axis=1)
+    diffuse = np.clip((lamp @ normals + wrap) / (1 + wrap), 0, 1) * np.float32(light.strength)
+    upward = normals[2] * 0.5 + 0.5
     near_ground = np.clip(1 - sight.heights / 0.35, 0, 1)
     occlusion = 1 - 0.45 * near_ground * near_ground * (1 - 0.6 * upward)
-    window = np.clip(normals @ np.array([-np.sign(lamp[0]) * 0.8, -0.3, 0.5], np.float32), 0, 1) * 0.22
-    colour = light.colour.astype(np.float32)
-    sky = light.ambient * np.array([0.95, 1.0, 1.08], np.float32)
-    below = light.ambient * (0.25 + 0.75 * ground.astype(np.float32))
-    around = (sky - below) * upward[:, None] + below
-    irradiance = diffuse[:, None] * colour + (around + window[:, None] * sky) * occlusion[:, None]
-    result = albedo * (irradiance * (1 - 0.9 * metal[:, None]) + glow[:, None])
+    window = np.array([-np.sign(lamp[0]) * 0.8, -0.3, 0.5], np.float32)
+    filled = np.clip(window @ normals, 0, 1) * 0.22
+    colour = light.colour.astype(np.float32)[:, None]
+    sky = light.ambient * np.array([[0.95], [1.0], [1.08]], np.float32)
+    below = light.ambient * (0.25 + 0.75 * ground.astype(np.float32))[:, None]
+    result = sky * ((upward + filled) * occlusion)
+    result += below * ((1 - upward) * occlusion)
+    result += colour * diffuse
+    result *= 1 - 0.9 * metal
+    result += glow
+    albedo = _albedo(sight, texture, materials)
+    result *= albedo
     mirrored, edge = _mirror(normals, view, lamp, rough, light)
-    shine = gloss * (0.25 + 0.75 * edge) * 0.9
-    tint = metal[:, None] * albedo * 1.6 + (1 - metal[:, None]) * shine[:, None]
-    result += tint * (mirrored * (0.35 + 0.65 * colour)) * (gloss * 0.5 + 0.5)[:, None]
-    return result, np.clip(opacity + edge * 0.6 + gloss * mirrored[:, 0] * 0.35 * (opacity < 1), 0, 1)
+    mirrored *= gloss * 0.5 + 0.5
+    result += (0.35 + 0.65 * colour) * ((1 - metal) * gloss * (0.22 + 0.68 * edge) * mirrored)
+    shiny = np.flatnonzero(metal)
+    if len(shiny):
+        result[:, shiny] += albedo[:, shiny] * (0.35 + 0.65 * colour) * (1.6 * metal * mirrored)[shiny]
+    return np.asarray(result)
 
 
 def _mirror(normals: Floats, view: Floats, lamp: Floats, rough: Floats, light: Lighting) -> tuple[Floats, Floats]:
-    """Return what the surface mirrors (p, 3), grey: a rectangular softbox, sky and floor; and Fresnel's edge (p,)."""
-    cosine = np.clip(normals @ view, 0, 1)
-    reflected = 2 * cosine[:, None] * normals - view
+    """Return what the surface mirrors (p,): a rectangular softbox, sky and floor, all grey; and Fresnel's edge (p,)."""
+    cosine = np.clip(view @ normals, 0, 1)
+    reflected = normals * (2 * cosine)
+    reflected -= view[:, None]
     across = np.cross(np.array([0, 0, 1], np.float32), lamp)
     across /= np.linalg.norm(across) + 1e-6
-    upright = np.cross(lamp, across)
+    ahead, aside, above = np.stack([lamp, across, np.cross(lamp, across)]) @ reflected
     blur = 0.05 + 0.55 * rough
-    ahead = reflected @ lamp
-    inside = _step(0.42 - np.abs(reflected @ across), blur) * _step(0.30 - np.abs(reflected @ upright), blur) * (ahead > 0)
-    power = light.strength * 2.2 * inside * (0.1 + 0.14 / blur).clip(max=1.4)
-    horizon = _step(reflected[:, 2] + 0.05, 0.12 + 0.5 * rough)
-    sky = light.ambient * (0.16 + 0.5 * horizon * (0.55 + 0.45 * np.clip(reflected[:, 2], 0, 1)))
-    edge = (1 - cosine) ** 4
-    return (power + sky)[:, None] * np.ones(3, np.float32), edge
+    inside = _step(0.42 - np.abs(aside), blur) * _step(0.30 - np.abs(above), blur) * (ahead > 0)
+    power = np.float32(light.strength * 2.2) * inside * np.minimum(0.1 + 0.14 / blur, 1.4)
+    horizon = _step(reflected[2] + 0.05, 0.12 + 0.5 * rough)
+    power += np.float32(light.ambient) * (0.16 + 0.5 * horizon * (0.55 + 0.45 * np.clip(reflected[2], 0, 1)))
+    dark = 1 - cosine
+    dark *= dark
+    return power, dark * dark
 
 
 def _step(distance: Floats, width: Floats) -> Floats:
@@ -132,25 +133,21 @@ def _step(distance: Floats, width: Floats) -> Floats:
 
 
 def _albedo(sight: Sight, texture: Floats, materials: list[Material]) -> Floats:
-    colours = np.array([m.colour for m in materials], np.float32)
-    result = colours[sight.slots]
+    """Return the colours (3, p) of the surface itself."""
+    result = np.array([m.colour for m in materials], np.float32).T.take(sight.slots, axis=1)
     patterned = np.flatnonzero(sight.slots == 0)
     if len(patterned):
         size = len(texture)
-        at = (sight.uv[patterned] % 1.0 * size).astype(np.float32)
-        at[:, 1] = size - at[:, 1]
-        at = at[None]
-        result[patterned] = _remap(texture, at)
-    return result
+        u, v = sight.uv.take(patterned, axis=1) % 1.0 * np.float32(size)
+        result[:, patterned] = _sampled(texture, u, size - v)
+    return np.asarray(result)
 
 
-def _remap(texture: Floats, at: Floats) -> Floats:
-    """Sample (t, t, 3) bilinearly at (1, p, 2); OpenCV takes at most 32,767 columns, hence the folding."""
-    n = at.shape[1]
-    width = 4096
-    rows = -(-n // width)
-    padded = np.zeros((rows * width, 2), np.float32)
-    padded[:n] = at[0]
-    grid = padded.reshape(rows, width, 2)
-    sampled = cv2.remap(texture, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return np.asarray(sampled.reshape(-1, 3)[:n])
+def _sampled(texture: Floats, x: Floats, y: Floats) -> Floats:
+    """Sample (t, t, 3) bilinearly at p places and return (3, p); OpenCV takes few columns, hence the folding."""
+    n, width = len(x), 4096
+    places = np.zeros((2, -(-n // width) * width), np.float32)
+    places[0, :n], places[1, :n] = x, y
+    columns, rows = places.reshape(2, -1, width)
+    sampled = cv2.remap(texture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(sampled.reshape(-1, 3)[:n].T)

@@ -126,18 +126,17 @@ class Camera:
 
 @dataclass(frozen=True)
 class Sight:
-    """What the camera sees of the product: p pixels.
+    """What the camera sees of the product: p pixels, coordinates first (numpy is fastest along long rows).
 
     Attributes:
-        rows, columns: (p,) where.
-        normals: (p, 3) unit, towards the camera.
-        uv: (p, 2).
+        places: (p,) where, row × side + column.
+        normals: (3, p) unit, towards the camera.
+        uv: (2, p).
         heights: (p,) above the ground.
         slots: (p,) material.
     """
 
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
+    places: NDArray[np.int64]
     normals: Floats
     uv: Floats
     heights: Floats
@@ -148,49 +147,69 @@ def look(mesh: Mesh, turn: Floats, camera: Camera) -> Sight:
     """Draw the product, turned by the matrix `turn` (3, 3), back to front, and interpolate what lies at each pixel."""
     vertices = mesh.vertices @ turn.T.astype(np.float32)
     seen = camera.project(vertices).astype(np.float32)
+    faces = draw_faces(mesh, seen, camera.side).ravel()
+    places = np.flatnonzero(faces >= 0)
+    face = faces[places]
+    rows, columns = np.divmod(places, camera.side)
+    corners = np.ascontiguousarray(seen[:, :2][mesh.faces].transpose(1, 2, 0))  # (4, 2, f)
+    beyond, second, third = _weights(corners, face, columns.astype(np.float32), rows.astype(np.float32))
+    attributes = np.concatenate([turn @ mesh.normals.T, mesh.uv.T, vertices[:, 2:].T]).astype(np.float32)
+    tied = np.ascontiguousarray(mesh.faces.T)
+    values = attributes.take(tied[0].take(face), axis=1) * (1 - second - third)
+    values += attributes.take(tied[2].take(face), axis=1) * second
+    values += attributes.take(np.where(beyond, tied[3].take(face), tied[1].take(face)), axis=1) * third
+    normals = values[:3]
+    toward = camera.toward.astype(np.float32)
+    normals *= np.sign(toward @ normals + 1e-9) / (np.sqrt(np.einsum("ip,ip->p", normals, normals)) + 1e-6)
+    return Sight(places, normals, values[3:5], values[5], mesh.slots.take(face))
+
+
+def draw_faces(mesh: Mesh, seen: Floats, side: int) -> NDArray[np.int32]:
+    """Return (side, side): the face seen at each pixel, −1 where there is none.
+
+    Args:
+        mesh: whose faces they are.
+        seen: (v, 3) pixel x and y and depth of its vertices.
+        side: of the picture, pixels.
+    """
     corners = seen[mesh.faces]  # (f, 4, 3)
     first, second = corners[:, 2, :2] - corners[:, 0, :2], corners[:, 3, :2] - corners[:, 1, :2]
     area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     drawn = np.flatnonzero((~mesh.closed | (area < 0)) & (np.abs(area) > 1e-3))
     order = drawn[np.argsort(-corners[drawn, :, 2].mean(1), kind="stable")]
     polygons = np.round(corners[order, :, :2] * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    canvas = np.full((camera.side, camera.side), -1, np.int32)
+    canvas = np.full((side, side), -1, np.int32)
     fill = cv2.fillConvexPoly
     for face, polygon in zip(order.tolist(), polygons, strict=True):
         fill(canvas, polygon, face, 8, _SUBPIXEL_BITS)
-    rows, columns = np.nonzero(canvas >= 0)
-    face = canvas[rows, columns]
-    corner, weights = _weights(corners[face, :, :2], columns, rows)
-    attributes = np.concatenate([mesh.normals @ turn.T, mesh.uv, vertices[:, 2:]], axis=1).astype(np.float32)
-    indices = mesh.faces[face]
-    picked = np.take_along_axis(indices, corner, axis=1)
-    values = sum(attributes[picked[:, i]] * weights[:, i : i + 1] for i in range(3))
-    normals = values[:, :3]
-    normals /= np.sqrt(np.einsum("pi,pi->p", normals, normals))[:, None] + 1e-6
-    facing = normals @ camera.toward.astype(np.float32)
-    normals[facing < 0] *= -1
-    return Sight(rows, columns, normals, values[:, 3:5], values[:, 5], mesh.slots[face])
+    return canvas
 
 
-def _weights(corners: Floats, x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
-    """Return (p, 3) corners and barycentric weights: of the triangle 0 1 2, beyond its edge 0 2 of 0 2 3."""
-    a, c = corners[:, 0], corners[:, 2]
-    px, py = x - a[:, 0], y - a[:, 1]
-    cx, cy = (c - a).T
-    beyond = None
-    b, d = corners[:, 1], corners[:, 3]
-    side_b = cx * (b[:, 1] - a[:, 1]) - cy * (b[:, 0] - a[:, 0])
-    beyond = (cx * py - cy * px) * side_b < 0
-    third = np.where(beyond[:, None], d, b) - a
-    determinant = cx * third[:, 1] - cy * third[:, 0]
-    determinant = np.where(np.abs(determinant) < 1e-6, 1e-6, determinant)
-    wc = (px * third[:, 1] - py * third[:, 0]) / determinant
-    wt = (cx * py - cy * px) / determinant
-    wc, wt = np.clip(wc, 0, 1), np.clip(wt, 0, 1)
-    total = np.maximum(wc + wt, 1)
-    wc, wt = wc / total, wt / total
-    weights = np.stack([1 - wc - wt, wc, wt], axis=1).astype(np.float32)
-    corner = np.zeros((len(x), 3), np.int64)
-    corner[:, 1] = 2
-    corner[:, 2] = np.where(beyond, 3, 1)
-    return corner, weights
+def _weights(
+    corners: Floats, face: NDArray[np.int32], x: Floats, y: Floats
+) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """Split each face along its diagonal 0–2 and return barycentric weights.
+
+    Args:
+        corners: (4, 2, f) of the faces, pixels.
+        face: (p,) of each pixel.
+        x: (p,) columns.
+        y: (p,) rows.
+
+    Returns:
+        (p,) whether the pixel lies in the triangle 0 2 3 rather than 0 2 1; (p,) weight of corner 2; (p,) weight of
+        corner 3 or 1.
+    """
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = ((c[0].take(face), c[1].take(face)) for c in corners)
+    cx -= ax
+    cy -= ay
+    px, py = x - ax, y - ay
+    across = cx * py - cy * px
+    beyond = across * (cx * (by - ay) - cy * (bx - ax)) < 0
+    tx, ty = np.where(beyond, dx, bx) - ax, np.where(beyond, dy, by) - ay
+    area = cx * ty - cy * tx
+    area[np.abs(area) < 1e-6] = 1e-6
+    second = np.clip((px * ty - py * tx) / area, 0, 1)
+    third = np.clip(across / area, 0, 1)
+    excess = np.maximum(second + third, 1)
+    return beyond, second / excess, third / excess

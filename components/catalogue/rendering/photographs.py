@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -18,7 +19,10 @@ from components.catalogue.rendering.surfaces import rotation
 Floats = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
 
-OVERSAMPLING = 1.5
+OVERSAMPLING = 1.5  # the product is drawn larger, for smooth edges
+
+_SHADOW_DEPTH = 0.74
+_TONES = 4096
 
 _PAPERS = (0xFFFFFF, 0xF2F2F0, 0xE4E6E8, 0xD9CFC2, 0xEBD3CB, 0xBFD3DD, 0xC9D8C5, 0xF0E3BE, 0x8C9299, 0x3C3F45, 0xA84F3C, 0x2E4A5E, 0xD9A441)
 _WOODS = (0x9A6A3C, 0xC89E6A, 0x6B4426, 0xE0C49A, 0x4A3426)
@@ -77,7 +81,7 @@ def plan_view(item: Item, view: int, *, seed: int, side: int) -> View:
     shift = (float(rng.uniform(-reach, reach)), float(rng.uniform(-reach, reach) * 0.7))
     roll = 0.0 if studio else float(rng.normal(0, 4 if not kind.flat else 18))
     distance = float(rng.uniform(2.0, 6.0))
-    camera = Camera(elevation, roll, distance, zoom, shift, 0.0, round(side * OVERSAMPLING))
+    camera = Camera(elevation, roll, distance, zoom, shift, 0.0, side)
     warm = float(np.clip(rng.normal(0, 0.08 if studio else 0.42), -1, 1))
     light = Lighting(
         azimuth=float(rng.uniform(25, 70) * rng.choice([-1, 1])),
@@ -124,22 +128,33 @@ def build_mesh(item: Item) -> Mesh:
 
 
 def take_photograph(item: Item, mesh: Mesh, view: View) -> Pixels:
-    """Return the photograph, (h, w, 3) uint8 RGB; its longer side is the camera's over OVERSAMPLING."""
+    """Return the photograph, (h, w, 3) uint8 RGB; its longer side is the camera's."""
     rng = np.random.default_rng([view.seed, 13])
     turn = rotation(2, view.yaw)
-    vertices = mesh.vertices @ turn.T
+    vertices = (mesh.vertices @ turn.T).astype(np.float32)
     camera = _aimed(view.camera, vertices)
     picture = draw_scene(view.scene, camera, view.light)
-    dark = shadow(vertices, camera, view.light)[..., None]
-    floor = np.array([0.16, 0.17, 0.19], np.float32) + 0.1
-    picture = picture * (1 - dark * (1 - floor))
-    sight = look(mesh, turn, camera)
-    colours, opacity = shade(sight, item.texture, item.materials, view.light, camera.toward, np.array(view.scene.ground_colour))
-    behind = picture[sight.rows, sight.columns]
-    picture[sight.rows, sight.columns] = behind + opacity[:, None] * (colours - behind)
+    larger = replace(camera, side=round(camera.side * OVERSAMPLING))
+    product, coverage = _draw_product(item, mesh, turn, larger, view)
+    lit = (1 - _SHADOW_DEPTH * shadow(vertices, camera, view.light)) * (1 - coverage)
+    picture *= cv2.merge([lit, lit, lit])
+    picture += product
     if view.cover:
         _cover(picture, view.cover, rng)
     return _develop(picture, view, rng)
+
+
+def _draw_product(item: Item, mesh: Mesh, turn: Floats, camera: Camera, view: View) -> tuple[Floats, Floats]:
+    """Return the product alone, (side, side, 3) linear RGB times coverage, and its coverage (side, side) 0–1."""
+    sight = look(mesh, turn, camera)
+    ground = np.array(view.scene.ground_colour)
+    layer = np.zeros((camera.side**2, 4), np.float32)
+    drawn = np.ones((len(sight.places), 4), np.float32)
+    drawn[:, :3] = shade(sight, item.texture, item.materials, view.light, camera.toward, ground).T
+    layer[sight.places] = drawn
+    layer = layer.reshape(camera.side, camera.side, 4)
+    planes = cv2.split(cv2.resize(layer, (view.camera.side,) * 2, interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.merge(planes[:3])), np.asarray(planes[3])
 
 
 def _aimed(camera: Camera, vertices: Floats) -> Camera:
@@ -187,39 +202,53 @@ def _cover(picture: Floats, kind: int, rng: np.random.Generator) -> None:
         cv2.line(layer, (x - 6, y + 8), (x + 6, y - 8), white, 2, cv2.LINE_AA)
         for spot in ((x - 6, y - 5), (x + 6, y + 5)):
             cv2.circle(layer, spot, 4, white, 2, cv2.LINE_AA)
-    large = cv2.resize(layer, (side, side), interpolation=cv2.INTER_LINEAR)
-    picture *= 1 - large[..., 3:]
-    picture += large[..., :3]
+    planes = cv2.split(cv2.resize(layer, (side, side), interpolation=cv2.INTER_LINEAR))
+    free = 1 - planes[3]
+    picture *= cv2.merge([free, free, free])
+    picture += cv2.merge(planes[:3])
 
 
 def _develop(picture: Floats, view: View, rng: np.random.Generator) -> Pixels:
     """Turn linear light into pixels: crop, blur, exposure, tone, noise."""
-    lens = view.lens
-    side = round(view.camera.side / OVERSAMPLING)
-    full = cv2.resize(np.asarray(picture, np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    lens, side = view.lens, view.camera.side
     width, height = (side, round(side / view.aspect)) if view.aspect >= 1 else (round(side * view.aspect), side)
     top, left = (side - height) // 2, (side - width) // 2
-    full = full[top : top + height, left : left + width]
+    full = np.ascontiguousarray(picture[top : top + height, left : left + width], np.float32)
     if lens.blur > 0.32:
         full = cv2.GaussianBlur(full, (0, 0), lens.blur)
     if lens.motion:
-        size = int(lens.motion) | 1
-        kernel = np.zeros((size, size), np.float32)
-        angle = rng.uniform(0, np.pi)
-        end = (size // 2 * np.array([np.cos(angle), np.sin(angle)])).round().astype(int)
-        cv2.line(kernel, (size // 2 - int(end[0]), size // 2 - int(end[1])), (size // 2 + int(end[0]), size // 2 + int(end[1])), 1.0)
-        full = cv2.filter2D(full, -1, kernel / kernel.sum())
-    gain = lens.exposure * np.array(lens.tint, np.float32)
-    if lens.vignette:
-        x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
-        full = full * (1 - lens.vignette * (x[None] ** 2 + y[:, None] ** 2) / 2)[..., None]
-    full = full * gain
-    full = full / (1 + np.maximum(full - 0.75, 0) * 0.9)  # highlights roll off
-    tone = np.clip(full, 0, 1) ** np.float32(1 / 2.2)
-    grey = tone @ np.array([0.3, 0.59, 0.11], np.float32)
-    tone = grey[..., None] + (tone - grey[..., None]) * lens.saturation
-    tone = 0.5 + (tone - 0.5) * lens.contrast
-    noise = rng.standard_normal((height, width, 3), np.float32)
-    noise = noise + noise.mean(-1, keepdims=True)
-    result = tone * 255 + noise * lens.noise
-    return np.asarray(np.clip(result, 0, 255).astype(np.uint8))
+        full = cv2.filter2D(full, -1, _shake(lens.motion, float(rng.uniform(0, np.pi))))
+    x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
+    gain = np.float32(lens.exposure) * (1 - np.float32(lens.vignette / 2) * (x[None] ** 2 + y[:, None] ** 2))
+    full *= cv2.merge([gain * np.float32(tint * _TONES / 2) for tint in lens.tint])
+    tone = _tone_curve(lens.contrast).take(full.astype(np.int16), mode="clip")
+    mixing = lens.saturation * np.eye(3) + (1 - lens.saturation) * np.array([0.3, 0.59, 0.11])
+    tone = cv2.transform(tone, mixing.astype(np.float32))
+    dx, dy = rng.integers(0, 64, 2)
+    tone += _grain(side)[dy : dy + height, dx : dx + width] * np.float32(lens.noise)
+    return np.asarray(np.clip(tone, 0, 255).astype(np.uint8))
+
+
+def _shake(length: float, angle: float) -> Floats:
+    """Return the kernel of a short movement of the camera."""
+    size = int(length) | 1
+    kernel = np.zeros((size, size), np.float32)
+    x, y = (round(size // 2 * value) for value in (np.cos(angle), np.sin(angle)))
+    middle = size // 2
+    cv2.line(kernel, (middle - x, middle - y), (middle + x, middle + y), 1.0)
+    return np.asarray(kernel / kernel.sum())
+
+
+def _tone_curve(contrast: float) -> Floats:
+    """Return the pixel value for each of _TONES levels of linear light from 0 to 2: roll-off, gamma, contrast."""
+    light = np.linspace(0, 2, _TONES)
+    light = light / (1 + np.maximum(light - 0.75, 0) * 0.9)
+    tone = np.clip(light, 0, 1) ** (1 / 2.2)
+    return np.asarray((0.5 + (tone - 0.5) * contrast) * 255, np.float32)
+
+
+@lru_cache(maxsize=4)
+def _grain(side: int) -> Floats:
+    """Return noise of unit variance, partly common to the channels, from which every photograph cuts its own."""
+    noise = np.random.default_rng(41).standard_normal((side + 64, side + 64, 3), np.float32)
+    return np.asarray(noise + noise.mean(-1, keepdims=True))

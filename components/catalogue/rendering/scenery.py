@@ -94,27 +94,26 @@ def draw_scene(scene: Scene, camera: Camera, light: Lighting) -> Floats:
     side = camera.side
     rng = np.random.default_rng([scene.seed, 9])
     lamp = light.colour * light.strength * np.sin(np.deg2rad(max(light.elevation, 8))) + light.ambient
-    ground = _ground(scene, camera)
-    wall = _wall(scene, side, rng)
     edge = camera.project(np.array([[-_HALF, scene.wall, 0.0], [_HALF, scene.wall, 0.0]]))
     slope = (edge[1, 1] - edge[0, 1]) / (edge[1, 0] - edge[0, 0] + 1e-6)
     line = edge[0, 1] + slope * (np.arange(side) - edge[0, 0])
     soft = side * (0.16 if scene.kind == "sweep" else 0.006)
     share = np.clip((np.arange(side)[:, None] - line[None]) / soft + 0.5, 0, 1).astype(np.float32)
-    share = share * share * (3 - 2 * share)
-    wall_light = lamp * 0.85 if scene.kind != "sweep" else lamp * 0.97
-    picture = wall * wall_light.astype(np.float32)
-    picture += share[..., None] * (ground * lamp.astype(np.float32) - picture)
+    share *= share * (3 - 2 * share)
     x = np.linspace(-1, 1, side, dtype=np.float32)
-    falloff = 1 - 0.16 * np.sign(np.sin(np.deg2rad(-light.azimuth))) * x[None] - 0.08 * x[:, None] ** 2
-    return np.asarray(picture * falloff[..., None])
+    falloff = 1 - np.float32(0.16 * np.sign(-light.azimuth)) * x[None] - np.float32(0.08) * x[:, None] ** 2
+    below, above = share * falloff, (1 - share) * falloff
+    picture = _wall(scene, side, rng) * cv2.merge([above * np.float32(c) for c in lamp * (0.97 if scene.kind == "sweep" else 0.85)])
+    colour = lamp * np.array(scene.ground_colour)
+    picture += _ground(scene, camera) * cv2.merge([below * np.float32(c) for c in colour])
+    return np.asarray(picture)
 
 
 def _ground(scene: Scene, camera: Camera) -> Floats:
+    """Return the ground's texture in perspective, (side, side, 3) about 1, over the whole picture."""
     side = camera.side
-    colour = np.array(scene.ground_colour, np.float32)
     if scene.kind == "sweep":
-        return np.broadcast_to(colour, (side, side, 3))
+        return np.ones((side, side, 3), np.float32)
     tile = ground_tile(scene.ground, scene.seed % 5)
     far = scene.wall + 0.05
     corners = np.array([(-_HALF, far, 0), (_HALF, far, 0), (_HALF, -1.1, 0), (-_HALF, -1.1, 0)])
@@ -124,12 +123,10 @@ def _ground(scene: Scene, camera: Camera) -> Floats:
     source = (corners[:, :2] @ turn.T * scene.grain * TILE_SIDE).astype(np.float32)
     matrix = cv2.getPerspectiveTransform(source, seen)
     inverse = np.linalg.inv(matrix)
-    small = side * 3 // 4
-    scale = np.diag([side / small, side / small, 1.0])
     warped = cv2.warpPerspective(
-        tile, inverse @ scale, (small, small), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP
+        tile, inverse, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP
     )
-    return np.asarray(cv2.resize(warped, (side, side), interpolation=cv2.INTER_LINEAR) * colour)
+    return np.asarray(warped)
 
 
 def _wall(scene: Scene, side: int, rng: np.random.Generator) -> Floats:
@@ -180,7 +177,7 @@ def shadow(vertices: Floats, camera: Camera, light: Lighting) -> Floats:
         light: that the product stands in.
     """
     side = camera.side
-    small = side // 3
+    small = side // 2
     scale = small / side
     toward = light.toward
     reach = np.minimum(vertices[:, 2:] / max(toward[2], 0.25), 1.6)

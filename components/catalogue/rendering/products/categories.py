@@ -18,7 +18,6 @@ class Finish:
     rough: float
     metal: float = 0.0
     wrap: float = 0.1
-    opacity: float = 1.0
     glow: float = 0.0
 
 
