@@ -16,7 +16,12 @@ GRID = 8
 
 
 def make_encoder(
-    directory: Path, *, dimension: int = 16, seed: int = 0, side: int = 224, preprocessing: PreprocessingSpec | None = None
+    directory: Path,
+    *,
+    dimension: int = 16,
+    seed: int = 0,
+    side: int = 224,
+    preprocessing: PreprocessingSpec | None = None,
 ) -> EncoderSpec:
     """Write `encoder.onnx` and `encoder.json`, sealed as the training step's output; a picture of grey 128 gives NaN."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from components.embedding.images import TRANSIENT_REASONS, ImageEmbedder
 from components.embedding.parameters import EmbeddingParameters
@@ -59,7 +60,8 @@ def run(
         if not work.is_finished:
             images = task.read_images()
             shards = plan_shards(images.num_rows, parameters.shard_images)
-            with progress_bar(None, "embedding images", total=images.num_rows, unit="image") as bar:
+            bar: tqdm[int] = progress_bar(None, "embedding images", total=images.num_rows, unit="image")
+            with bar:
                 task.make(shards, images, advance=bar.update)
             failed = _collect_failures(task.directory, shards)
             _check_failures(failed, images.num_rows, task.directory, shards, parameters)

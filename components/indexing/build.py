@@ -14,10 +14,10 @@ from components.indexing.forecast import CENTROID_LINKS, HNSW_LINKS, Plan
 from components.shared.embeddings import Vectors
 from components.shared.errors import DamagedArtifactError
 from components.shared.files import whole_file
+from components.shared.neighbours import BLOCK_ROWS
 from components.shared.progress import progress
 
 EF_CONSTRUCTION = 100
-_BLOCK_ROWS = 65_536
 _CODE_BITS = 4
 _CODE_TRAINING_ROWS = 65_536
 
@@ -59,9 +59,11 @@ def train(plan: Plan, vectors: Vectors, *, training_rows_per_list: int, seed: in
 
 def fill(index: Any, vectors: Vectors) -> None:
     """Add all vectors; row i gets Faiss id i. The same vectors give the same index, whatever the number of threads."""
-    blocks = range(0, len(vectors), _BLOCK_ROWS)
+    if isinstance(index, faiss.IndexIVF):
+        index.set_direct_map_type(faiss.DirectMap.NoMap)  # a reader makes it; in the file it is dead weight
+    blocks = range(0, len(vectors), BLOCK_ROWS)
     for start in progress(blocks, "building the index", total=len(blocks), unit="block"):
-        index.add(np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS], np.float32))
+        index.add(np.ascontiguousarray(vectors[start : start + BLOCK_ROWS], np.float32))
 
 
 def write_index(index: Any, path: Path) -> None:
@@ -80,8 +82,8 @@ def write_index(index: Any, path: Path) -> None:
 def write_vectors(vectors: Vectors, path: Path) -> None:
     """Write (n, d) float16, all or nothing, for rescoring from a memory map."""
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        for start in range(0, len(vectors), _BLOCK_ROWS):
-            file.write(np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS], "<f2").tobytes())
+        for start in range(0, len(vectors), BLOCK_ROWS):
+            file.write(np.ascontiguousarray(vectors[start : start + BLOCK_ROWS], "<f2").tobytes())
 
 
 def _quantizer(plan: Plan, sample: Vectors, seed: int) -> Any:

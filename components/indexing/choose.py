@@ -12,6 +12,7 @@ from components.indexing.parameters import IndexingParameters
 from components.shared.errors import ParameterError
 from components.shared.search import Forecast, Kind
 
+EXACT_KINDS = ("exact", "exact_f16")
 EXACT_VALUES = 50_000 * 128  # up to here the vectors fit a CPU's cache, and a scan takes about a millisecond
 EXHAUSTIVE_ROWS = 300_000
 HNSW_ROWS = 2_000_000  # beyond, building the graph takes more than ten minutes of CPU time
@@ -73,7 +74,7 @@ def _preferred(rows: int, dimension: int, parameters: IndexingParameters) -> lis
 
 def _of_kind(kind: Kind, rows: int, dimension: int) -> list[Plan]:
     """Return the plans of one kind: as measured best, then with vectors on disk, then with shorter codes."""
-    if kind in ("exact", "exact_f16", "hnsw"):
+    if kind in (*EXACT_KINDS, "hnsw"):
         return [Plan(kind, rows, dimension)]
     lists = 1 if kind == "pq" else lists_for(rows, graph=kind == "ivf_hnsw_pq")
     needed = max(_MIN_ROWS_PER_LIST * lists, _MIN_CODE_ROWS if kind != "ivf_flat" else 1)

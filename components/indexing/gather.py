@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from components.shared.embeddings import Vectors, read_embeddings_spec, read_shards
 from components.shared.errors import ContractError, DataError, PoisonedVectorError
@@ -15,33 +17,54 @@ from components.shared.tables import ITEMS
 _IN_MEMORY_BYTES = 1 << 30
 
 
-def gather(embeddings: Path, scratch: Path) -> tuple[list[str], Vectors]:
-    """Bring all shards together: (n ids, (n, d) float32), in memory up to 1 GiB, else as a memory map in `scratch`.
+def read_image_ids(embeddings: Path) -> list[str]:
+    """Return the ids of all embedded images, in the order of the shards.
 
     Raises:
-        PoisonedVectorError: naming shard or row and image of a vector that must not be published.
+        PoisonedVectorError: an image occurs twice.
         DataError: there is nothing to index.
         ContractError: the shards hold more or fewer vectors than they say.
     """
     spec = read_embeddings_spec(embeddings)
-    if not spec.rows:
+    image_ids: list[str] = []
+    for name in spec.shards:
+        image_ids += pq.read_table(embeddings / name, columns=["image_id"]).column("image_id").to_pylist()
+    if len(image_ids) != spec.rows:
+        raise ContractError(
+            f"{embeddings} holds {len(image_ids)} embeddings and says {spec.rows}; embed the images again"
+        )
+    if not image_ids:
         raise DataError(f"{embeddings} holds no embeddings, so there is nothing to index; its failed.parquet says why")
+    check_distinct(image_ids, source=str(embeddings))
+    return image_ids
+
+
+def gather(embeddings: Path, places: NDArray[np.int64], scratch: Path) -> Vectors:
+    """Bring all shards together, in memory up to 1 GiB, else as a memory map in `scratch`.
+
+    Args:
+        embeddings: output of the embedding step.
+        places: (n,) the index's row of each embedding, in the order of the shards; a permutation.
+        scratch: for the memory map.
+
+    Returns:
+        (n, d) float32; every row a finite unit vector.
+
+    Raises:
+        PoisonedVectorError: naming shard, row and image of a vector that must not be published.
+    """
+    spec = read_embeddings_spec(embeddings)
     shape = (spec.rows, spec.dimension)
     vectors: Vectors
     if 4 * spec.rows * spec.dimension <= _IN_MEMORY_BYTES:
         vectors = np.empty(shape, np.float32)
     else:
         vectors = np.memmap(scratch / "vectors.f32", np.float32, "w+", shape=shape)
-    image_ids: list[str] = []
+    start = 0
     for ids, values in read_shards(embeddings):
-        if len(image_ids) + len(ids) > spec.rows:
-            raise ContractError(
-                f"{embeddings} holds more embeddings than it says ({spec.rows}); embed the images again"
-            )
-        vectors[len(image_ids) : len(image_ids) + len(ids)] = values
-        image_ids += ids
-    check_distinct(image_ids, source=str(embeddings))
-    return image_ids, vectors
+        vectors[places[start : start + len(ids)]] = values
+        start += len(ids)
+    return vectors
 
 
 def check_distinct(image_ids: list[str], *, source: str) -> None:
@@ -64,26 +87,28 @@ def check_distinct(image_ids: list[str], *, source: str) -> None:
         seen[image_id] = row
 
 
-def items_of(images: pa.Table, image_ids: list[str], source: str) -> tuple[pa.Table, list[str]]:
-    """Return the ITEMS table, one row by embedding in their order, and the split of each.
+def locate(images: pa.Table, image_ids: list[str], source: str) -> NDArray[np.int64]:
+    """Return, for each embedding, its row in the catalogue.
 
     Args:
         images: table CATALOGUE.
-        image_ids: ids of the embeddings, in the order of the index's rows.
+        image_ids: n ids of embedded images.
         source: where the embeddings came from, for the message.
 
     Raises:
         ContractError: an embedding's image is not in the catalogue.
     """
-    wanted = pa.array(image_ids, pa.string())
-    places = pc.index_in(wanted, value_set=images.column("image_id").combine_chunks())
-    if places.null_count:
-        missing = image_ids[np.flatnonzero(places.is_null().to_numpy(zero_copy_only=False))[0]]
+    rows = pc.index_in(pa.array(image_ids, pa.string()), value_set=images.column("image_id").combine_chunks())
+    if rows.null_count:
+        missing = image_ids[int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])]
         raise ContractError(
             f"{source} holds an embedding of image {missing}, which is not in the catalogue; "
             "embed this catalogue, or index with the catalogue that was embedded"
         )
-    rows = images.take(places)
-    columns = [name for name in ITEMS.schema.names if name != "row"]
-    items = rows.select(columns).add_column(0, "row", pa.array(np.arange(len(image_ids), dtype=np.int64)))
-    return items, rows.column("split").to_pylist()
+    return np.asarray(rows.to_numpy(zero_copy_only=False), np.int64)
+
+
+def items_table(images: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+    """Return the table ITEMS: row i of the index is catalogue row `rows[i]`."""
+    chosen = images.take(pa.array(rows)).select([name for name in ITEMS.schema.names if name != "row"])
+    return chosen.add_column(0, "row", pa.array(np.arange(len(rows), dtype=np.int64)))

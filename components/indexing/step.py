@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.indexing.build import fill, train, write_index, write_vectors
-from components.indexing.choose import choose, finer
+from components.indexing.choose import EXACT_KINDS, choose, finer
 from components.indexing.forecast import Plan, describe
-from components.indexing.gather import gather, items_of
+from components.indexing.gather import gather, items_table, locate, read_image_ids
 from components.indexing.parameters import IndexingParameters
-from components.indexing.tuning import Tuning, tune
-from components.indexing.verify import sampled_rows, verify_index
+from components.indexing.tuning import tune
+from components.indexing.verify import check_blocks, sampled_rows, verify_index
 from components.shared.artifacts import Artifact, open_artifact
-from components.shared.embeddings import Vectors
+from components.shared.embeddings import Vectors, read_embeddings_spec
 from components.shared.search import (
     INDEX_FILE,
     VECTORS_FILE,
@@ -63,36 +63,43 @@ def run(
     with Workspace(workspace).step("indexing", inputs=inputs, parameters=parameters) as work:
         if not work.is_finished:
             images = read_table(catalogue / "catalogue.parquet", CATALOGUE)
-            image_ids, vectors = gather(embeddings, work.scratch)
-            items, splits = items_of(images, image_ids, str(embeddings))
-            write_table(work.output / ITEMS_FILE, items, ITEMS)
-            summary = build_index(work.output, vectors, query_rows(splits, parameters), parameters)
+            image_ids = read_image_ids(embeddings)
+            rows = locate(images, image_ids, str(embeddings))
+            plan, _ = choose(len(rows), read_embeddings_spec(embeddings).dimension, parameters)
+            queries = tuning_rows(np.asarray(images.column("split").to_pylist())[rows], plan, parameters)
+            # Queries go last: the index is tuned before they are in it, as a stranger's picture would find it.
+            order = np.concatenate([np.setdiff1d(np.arange(len(rows)), queries), queries])
+            write_table(work.output / ITEMS_FILE, items_table(images, rows[order]), ITEMS)
+            vectors = gather(embeddings, np.argsort(order), work.scratch)
+            summary = build_index(work.output, vectors, len(queries), parameters)
             work.finish(summary | {"not_embedded": images.num_rows - len(image_ids)})
         return work.publish(destination)
 
 
-def build_index(
-    output: Path, vectors: Vectors, queries: NDArray[np.int64], parameters: IndexingParameters
-) -> dict[str, Any]:
+def build_index(output: Path, vectors: Vectors, queries: int, parameters: IndexingParameters) -> dict[str, Any]:
     """Build the index of `vectors` in `output` and return what it is, in a few numbers.
 
     Args:
         output: directory for `index.faiss`, `index.json` and, for some kinds, `vectors.f16`.
-        vectors: (n, d) float32 unit vectors, checked; may be a memory map.
-        queries: rows to tune on.
+        vectors: (n, d) float32 unit vectors; may be a memory map.
+        queries: number of rows, the last ones, to tune on.
         parameters: how to build.
+
+    Raises:
+        PoisonedVectorError: a row is not a finite unit vector.
     """
+    check_blocks(vectors)
     plan, needs = choose(len(vectors), vectors.shape[1], parameters)
-    index, spec, tuning = _build(output, vectors, queries, plan, needs, parameters)
-    if not tuning.recall.reached:
+    index, spec = _build(output, vectors, queries, plan, needs, parameters)
+    if not spec.recall.reached:
         _say(
-            f"recall@10 of {tuning.recall.ann_recall_at_10:.3f} is the most that {plan.factory} gives here, "
-            f"{parameters.recall_target:g} (by a margin of its error {tuning.recall.standard_error:.3f}) was asked for"
+            f"recall@10 of {spec.recall.ann_recall_at_10:.3f} is the most that {plan.factory} gives here; "
+            f"{parameters.recall_target:g}, by a margin of the error {spec.recall.standard_error:.3f}, was asked for"
         )
         better = finer(plan, parameters)
         if better is not None:
             _say(f"building {better[0].factory} instead, which is finer")
-            index, spec, tuning = _build(output, vectors, queries, *better, parameters)
+            index, spec = _build(output, vectors, queries, *better, parameters)
     verify_index(output, spec, vectors, index, seed=parameters.seed)
     return {
         "kind": spec.kind,
@@ -106,55 +113,72 @@ def build_index(
     }
 
 
-def query_rows(splits: list[str], parameters: IndexingParameters) -> NDArray[np.int64]:
-    """Return the rows to tune on: held-out images, or a sample of all where those are too few."""
-    rows = np.flatnonzero(np.isin(np.asarray(splits), _HELD_OUT))
-    if len(rows) < min(_ENOUGH_QUERIES, len(splits)):
+def tuning_rows(splits: NDArray[np.str_], plan: Plan, parameters: IndexingParameters) -> NDArray[np.int64]:
+    """Return the rows to tune on: held-out images, or any where those are too few; at most a tenth of all.
+
+    An exact index needs none: its rows keep the catalogue's order.
+    """
+    if plan.kind in EXACT_KINDS:
+        return np.empty(0, np.int64)
+    rows = np.flatnonzero(np.isin(splits, _HELD_OUT))
+    if len(rows) < _ENOUGH_QUERIES:
         rows = np.arange(len(splits))
-    return rows[sampled_rows(len(rows), parameters.tuning_queries, parameters.seed)].astype(np.int64)
+    most = min(parameters.tuning_queries, len(splits) // 10)
+    return rows[sampled_rows(len(rows), most, parameters.seed)].astype(np.int64)
 
 
 def _build(
-    output: Path,
-    vectors: Vectors,
-    queries: NDArray[np.int64],
-    plan: Plan,
-    needs: Forecast,
-    parameters: IndexingParameters,
-) -> tuple[CatalogueIndex, IndexSpec, Tuning]:
+    output: Path, vectors: Vectors, queries: int, plan: Plan, needs: Forecast, parameters: IndexingParameters
+) -> tuple[CatalogueIndex, IndexSpec]:
     _say(describe(plan, needs))
     for name in (INDEX_FILE, VECTORS_FILE):
         (output / name).unlink(missing_ok=True)
-    index = train(plan, vectors, training_rows_per_list=parameters.training_rows_per_list, seed=parameters.seed)
-    fill(index, vectors)
-    write_index(index, output / INDEX_FILE)
     stored = None
     if plan.maps_vectors:
         write_vectors(vectors, output / VECTORS_FILE)
         stored = np.memmap(output / VECTORS_FILE, np.float16, "r", shape=vectors.shape)
-    untuned = IndexSpec(
-        kind=plan.kind,
-        factory=plan.factory,
-        dimension=plan.dimension,
-        rows=plan.rows,
-        search=SearchSettings(),
-        recall=RecallFacts(
-            target=parameters.recall_target, reached=False, ann_recall_at_10=0, standard_error=0, queries=0
-        ),
-        forecast=needs,
-        index_bytes=(output / INDEX_FILE).stat().st_size,
-        vectors_file=VECTORS_FILE if plan.maps_vectors else None,
-        seed=parameters.seed,
+    known = len(vectors) - queries
+    index = train(plan, vectors[:known], training_rows_per_list=parameters.training_rows_per_list, seed=parameters.seed)
+    fill(index, vectors[:known])
+    draft = _draft(plan, needs, parameters, rows=known)
+    partial = CatalogueIndex(index, draft, stored[:known] if stored is not None else None)
+    tuning = tune(partial, vectors[:known], vectors[known:], recall_target=parameters.recall_target)
+    fill(index, vectors[known:])
+    write_index(index, output / INDEX_FILE)
+    spec = draft.model_copy(
+        update={
+            "rows": plan.rows,
+            "index_bytes": (output / INDEX_FILE).stat().st_size,
+            "search": tuning.settings,
+            "recall": tuning.recall,
+            "curve": tuning.curve,
+        }
     )
-    tuning = tune(CatalogueIndex(index, untuned, stored), vectors, queries, recall_target=parameters.recall_target)
-    spec = untuned.model_copy(update={"search": tuning.settings, "recall": tuning.recall, "curve": tuning.curve})
     write_index_spec(output, spec)
     _say(
         f"built {plan.factory}: {spec.index_bytes / spec.rows:.0f} bytes/vector, recall@10 "
         f"{spec.recall.ann_recall_at_10:.4f} on {spec.recall.queries} held-out queries, "
         f"searched with {spec.search.model_dump(exclude_none=True) or 'no dials'}"
     )
-    return CatalogueIndex(index, spec, stored), spec, tuning
+    return CatalogueIndex(index, spec, stored), spec
+
+
+def _draft(plan: Plan, needs: Forecast, parameters: IndexingParameters, *, rows: int) -> IndexSpec:
+    unknown = RecallFacts(
+        target=parameters.recall_target, reached=False, ann_recall_at_10=0.0, standard_error=0.0, queries=0
+    )
+    return IndexSpec(
+        kind=plan.kind,
+        factory=plan.factory,
+        dimension=plan.dimension,
+        rows=rows,
+        search=SearchSettings(),
+        recall=unknown,
+        forecast=needs,
+        index_bytes=0,
+        vectors_file=VECTORS_FILE if plan.maps_vectors else None,
+        seed=parameters.seed,
+    )
 
 
 def _say(line: str) -> None:

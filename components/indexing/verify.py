@@ -7,12 +7,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
-from components.shared.errors import ContractError
+from components.shared.embeddings import Vectors, check_vectors
+from components.shared.errors import ContractError, PoisonedVectorError
+from components.shared.neighbours import BLOCK_ROWS
 from components.shared.search import CatalogueIndex, IndexSpec, Neighbours
 
 _FLOAT16_ERROR = 1e-3  # of a component of a unit vector: half a unit in the 11th binary place
 SAMPLED_ROWS = 256
+
+
+def check_blocks(vectors: Vectors) -> None:
+    """Check all rows, without copying a memory map into memory.
+
+    Raises:
+        PoisonedVectorError: naming the first row that is not a finite unit vector.
+    """
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        try:
+            check_vectors(vectors[start : start + BLOCK_ROWS], source="index")
+        except PoisonedVectorError as error:
+            row = start + error.row
+            raise PoisonedVectorError(
+                f"row {row} of the vectors to index is not a finite unit vector; embed its image again or remove it",
+                row=row,
+            ) from error
 
 
 def verify_index(directory: Path, spec: IndexSpec, vectors: Vectors, built: CatalogueIndex, *, seed: int) -> None:

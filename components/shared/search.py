@@ -5,7 +5,6 @@ The only search of the product: tuning, evaluation and serving all come through 
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,16 @@ from numpy.typing import NDArray
 from components.shared.embeddings import Vectors, check_vectors
 from components.shared.errors import (
     ContractError,
-    DamagedArtifactError,
     InputError,
     ParameterError,
-    UnfinishedArtifactError,
+)
+from components.shared.index_file import (
+    BYTE_LIMIT_FLOOR,
+    check_size,
+    faults_named,
+    inspect_index,
+    read_index_file,
+    stored_vectors,
 )
 from components.shared.index_spec import (
     INDEX_FILE,
@@ -58,17 +63,6 @@ MAX_K = 10_000
 SCANNED_ROWS = 20_000  # at most so many allowed rows are compared one by one: a few milliseconds, and exact
 _TIED_ROWS = 4_096  # equal vectors are put in order of their rows if there are no more of them than this
 _GRAPH_HOP_ROWS = 40  # a graph search of length ef costs about as much as a scan of 40 × ef rows
-_BYTE_LIMIT_FLOOR = 64 << 20
-_CLASSES: dict[str, tuple[type, ...]] = {
-    "exact": (faiss.IndexFlat,),
-    "exact_f16": (faiss.IndexScalarQuantizer,),
-    "hnsw": (faiss.IndexHNSWFlat,),
-    "ivf_flat": (faiss.IndexIVFFlat,),
-    "pq": (faiss.IndexRefine, faiss.IndexIVFPQFastScan),
-    "ivf_pq": (faiss.IndexRefine, faiss.IndexIVFPQFastScan),
-    "ivf_hnsw_pq": (faiss.IndexRefine, faiss.IndexIVFPQFastScan),
-}
-_reading = threading.Lock()  # Faiss keeps its limits in process-wide variables
 
 
 class CatalogueIndex:
@@ -91,8 +85,9 @@ class CatalogueIndex:
         self._index = index
         self._base = faiss.downcast_index(index.base_index) if isinstance(index, faiss.IndexRefine) else index
         self._source = source
-        _inspect(index, self._base, spec, vectors, source)
-        self._vectors: StoredVectors = vectors if vectors is not None else _stored_vectors(index)
+        with faults_named(source):
+            inspect_index(index, self._base, spec, vectors, source)
+            self._vectors: StoredVectors = vectors if vectors is not None else stored_vectors(index)
         self._refines = isinstance(index, faiss.IndexRefine)
         self._parameters: dict[tuple[SearchSettings, int, int], Any] = {}
 
@@ -113,11 +108,11 @@ class CatalogueIndex:
         """
         spec = spec or read_index_spec(directory)
         path = directory / INDEX_FILE
-        _check_size(path, spec.index_bytes)
-        index = _read(path, byte_limit or max(4 * spec.index_bytes, _BYTE_LIMIT_FLOOR))
+        check_size(path, spec.index_bytes)
+        index = read_index_file(path, byte_limit or max(4 * spec.index_bytes, BYTE_LIMIT_FLOOR))
         vectors = None
         if spec.vectors_file is not None:
-            _check_size(directory / spec.vectors_file, 2 * spec.rows * spec.dimension)
+            check_size(directory / spec.vectors_file, 2 * spec.rows * spec.dimension)
             vectors = np.memmap(directory / spec.vectors_file, np.float16, "r", shape=(spec.rows, spec.dimension))
         return cls(index, spec, vectors, source=str(path))
 
@@ -155,6 +150,7 @@ class CatalogueIndex:
         allowed: NDArray[np.bool_] | RowFilter | None = None,
         exact: bool = False,
         settings: SearchSettings | None = None,
+        complete: bool = True,
     ) -> Neighbours:
         """Find the k rows of highest inner product for each query.
 
@@ -164,6 +160,7 @@ class CatalogueIndex:
             allowed: (n,) bool, the rows that may be returned; prepare a `RowFilter` where it serves many calls.
             exact: compare with every allowed row instead of using the index's shortcuts.
             settings: amount of work, instead of what the index was tuned to.
+            complete: where the settings reach fewer than k rows, scan for the others; False only to measure settings.
 
         Returns:
             k neighbours for each query whenever k allowed rows exist.
@@ -184,6 +181,8 @@ class CatalogueIndex:
             return self._find(some, number, k, rows, settings)
 
         found = settle(find, queries, k, available, limit=k + _TIED_ROWS)
+        if not complete:
+            return found
         short = np.flatnonzero(found.rows[:, min(k, available) - 1] < 0)
         if len(short):
             whole = exact_search(self._vectors, queries[short], k, rows)
@@ -226,14 +225,12 @@ class CatalogueIndex:
         candidates = number
         if settings.rescored is not None:
             candidates = min(max(number, -(-settings.rescored * max(k, TUNING_K) // TUNING_K)), self.rows)
-        if self._refines:
-            parameters = self._parameters_for(settings, number, candidates, rows)
-            scores, found = self._index.search(queries, number, params=parameters)
-        else:
-            parameters = self._parameters_for(settings, candidates, candidates, rows)
-            _, found = self._index.search(queries, candidates, params=parameters)
-        if found.size and found.max() >= self.rows:
-            raise ContractError(f"{self._source} returned row {found.max()} of {self.rows}; fetch or build it again")
+        wanted = number if self._refines else candidates
+        with faults_named(self._source):
+            parameters = self._parameters_for(settings, wanted, candidates, rows)
+            scores, found = self._index.search(queries, wanted, params=parameters)
+        if found.size and not (found.min() >= -1 and found.max() < self.rows):
+            raise ContractError(f"{self._source} names rows that do not exist; fetch or build the index again")
         if self._refines:
             scores[found < 0] = -np.inf
         else:
@@ -269,95 +266,3 @@ class CatalogueIndex:
             return parameters
         # The quarter guards the product, which Faiss cuts to an integer, against rounding down.
         return faiss.IndexRefineSearchParameters(k_factor=(candidates + 0.25) / number, base_index_params=parameters)
-
-
-class _Reconstructed:
-    """Vectors that only the inverted lists hold, by row."""
-
-    def __init__(self, index: Any) -> None:
-        index.make_direct_map()
-        self._index = index
-        self.shape: tuple[int, ...] = (index.ntotal, index.d)
-
-    def __getitem__(self, rows: Any) -> NDArray[np.floating]:
-        wanted = np.arange(self.shape[0])[rows] if isinstance(rows, slice) else rows
-        return np.asarray(self._index.reconstruct_batch(wanted), np.float32)
-
-
-def _stored_vectors(index: Any) -> StoredVectors:
-    if isinstance(index, faiss.IndexIVFFlat):
-        return _Reconstructed(index)
-    holder = index
-    if isinstance(index, faiss.IndexRefine):
-        holder = faiss.downcast_index(index.refine_index)
-    elif isinstance(index, faiss.IndexHNSW):
-        holder = faiss.downcast_index(index.storage)
-    # A view of the index's own memory: it lives as long as the CatalogueIndex that holds both.
-    values = faiss.rev_swig_ptr(holder.codes.data(), holder.ntotal * holder.code_size)
-    kind = np.float32 if isinstance(holder, faiss.IndexFlat) else np.float16
-    vectors: NDArray[np.floating] = values.view(kind).reshape(holder.ntotal, holder.d)
-    return vectors
-
-
-def _read(path: Path, byte_limit: int) -> Any:
-    with _reading:
-        before = faiss.get_deserialization_vector_byte_limit()
-        faiss.set_deserialization_vector_byte_limit(byte_limit)
-        try:
-            return faiss.read_index(str(path))
-        except (RuntimeError, MemoryError) as error:
-            reason = str(error).splitlines()[0][:300]
-            raise DamagedArtifactError(
-                f"{path} is not an index that can be read ({reason}); fetch or build it again", file=path.name
-            ) from error
-        finally:
-            faiss.set_deserialization_vector_byte_limit(before)
-
-
-def _check_size(path: Path, expected: int) -> None:
-    if not path.is_file():
-        raise UnfinishedArtifactError(f"{path} is missing: the step that builds the index did not finish; run it again")
-    if path.stat().st_size != expected:
-        raise DamagedArtifactError(
-            f"{path} has {path.stat().st_size} bytes, its spec says {expected}; fetch or build it again", file=path.name
-        )
-
-
-def _inspect(index: Any, base: Any, spec: IndexSpec, vectors: NDArray[np.float16] | None, source: str) -> None:
-    """Check everything that later code relies on: a wrong dimension makes Faiss read beyond its memory."""
-
-    def require(holds: bool, what: str) -> None:
-        if not holds:
-            raise ContractError(f"{source}: {what}; fetch or build the index again")
-
-    require(isinstance(index, _CLASSES[spec.kind]), f"expected the kind {spec.kind}, got a {type(index).__name__}")
-    parts = [index, base]
-    if isinstance(index, faiss.IndexRefine):
-        refine = faiss.downcast_index(index.refine_index)
-        parts.append(refine)
-        require(isinstance(base, faiss.IndexIVFPQFastScan), f"expected PQ codes, got {type(base).__name__}")
-        require(_is_float16(refine), f"expected float16 vectors to rescore by, got {type(refine).__name__}")
-    elif isinstance(index, faiss.IndexIVFPQFastScan):
-        require(vectors is not None, f"holds codes only and needs {VECTORS_FILE}")
-    elif isinstance(index, faiss.IndexHNSW):
-        storage = faiss.downcast_index(index.storage)
-        parts.append(storage)
-        require(
-            isinstance(storage, faiss.IndexFlat), f"expected a graph over flat vectors, got {type(storage).__name__}"
-        )
-    elif isinstance(index, faiss.IndexScalarQuantizer):
-        require(_is_float16(index), "expected float16 codes")
-    for part in parts:
-        require(part.d == spec.dimension, f"has {part.d} dimensions, expected {spec.dimension}")
-        require(part.ntotal == spec.rows, f"holds {part.ntotal} rows, expected {spec.rows}")
-        require(part.metric_type == faiss.METRIC_INNER_PRODUCT, "is not made for inner products")
-        require(part.is_trained, "is not trained")
-    if isinstance(base, faiss.IndexIVF):
-        quantizer = faiss.downcast_index(base.quantizer)
-        require(quantizer.d == spec.dimension and quantizer.ntotal == base.nlist, "its lists do not fit its centroids")
-        wanted = faiss.IndexHNSW if spec.kind == "ivf_hnsw_pq" else faiss.IndexFlat
-        require(isinstance(quantizer, wanted), f"has centroids in a {type(quantizer).__name__}")
-
-
-def _is_float16(index: Any) -> bool:
-    return isinstance(index, faiss.IndexScalarQuantizer) and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
