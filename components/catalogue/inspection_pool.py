@@ -139,7 +139,7 @@ class _Inspector:
         self.stop()
         index = self.ahead.popleft()
         if -status in _TIMERS:
-            message = f"decoding took more than {self.timeout_seconds:g} seconds of processor time"
+            message = f"reading and decoding took more than {self.timeout_seconds:g} seconds of processor time"
             return index, Inspection(reason="timed_out", message=message)
         name = signal.Signals(-status).name if status < 0 else f"exit {status}"
         return index, Inspection(reason="crashed", message=f"the picture crashed the decoder ({name})")

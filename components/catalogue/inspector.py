@@ -20,7 +20,7 @@ from components.shared.errors import BadImageError, SourceError
 from components.shared.limits import DecodingLimits
 from components.shared.storage import is_remote, read_bytes
 
-_REAL_TIME_FACTOR = 20  # a decoder that waits instead of computing is stopped, too, if much later
+_REAL_TIME_FACTOR = 20  # what waits instead of computing, say for a dead disk, is stopped, too, if much later
 _REMOTE_READS = 16  # files under way at once, so that latency does not add up
 
 
@@ -47,16 +47,15 @@ def _inspection_of(
         read = readers.submit(read_bytes, uri, limit_bytes=limits.max_bytes)
 
     def inspect() -> Inspection:
+        _set_timers(timeout_seconds)
         try:
             data = read.result() if read else read_bytes(uri, limit_bytes=limits.max_bytes)
+            return inspect_bytes(data, limits)
         except SourceError as error:
             reason = "missing" if isinstance(error.__cause__, FileNotFoundError) else "unreadable"
             return Inspection(reason=reason, message=str(error))
         except BadImageError as error:
             return Inspection(reason=error.reason, message=str(error))
-        _set_timers(timeout_seconds)
-        try:
-            return inspect_bytes(data, limits)
         finally:
             _set_timers(0)
 

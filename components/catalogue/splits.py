@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from components.catalogue.duplicates import Groups
 from components.catalogue.parameters import CatalogueParameters
 
-_HELD_OUT = ("test", "validation")
+# Where an empty split is filled from; in order of importance.
+_DONORS = {"train": ("validation", "test"), "test": ("train", "validation"), "validation": ("train",)}
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def split_images(images: Sequence[SplitImage], parameters: CatalogueParameters) 
     Images that share an item or a near-duplicate, directly or through others, form a group and get one split:
     the one that was given to any of them, where several were given train before validation before test (what was learnt
     from cannot measure); otherwise the one that the hash of the group's oldest item falls on. So adding images moves
-    no group, unless a new image joins two. If validation or test is then empty, though its share is not zero, it is
-    taken from train, by the same hash.
+    no group, unless a new image joins two. A split that is then empty, though its share is not zero, is taken from train
+    by the same hash (and a training split from what was held out without being given).
 
     Returns:
         One name per image; equal for equal inputs in any order.
@@ -71,7 +72,7 @@ def split_images(images: Sequence[SplitImage], parameters: CatalogueParameters) 
         or _name_at(place[group], parameters)
         for group in oldest
     }
-    _fill_empty(chosen, place, parameters)
+    _fill_empty(chosen, place, given, parameters)
     names = [chosen[group] for group in group_of]
     moved = Counter(f"{i.given} to {n}" for i, n in zip(images, names, strict=True) if i.given not in {None, n})
     return Splits(names, dict(sorted(moved.items())), len(oldest))
@@ -98,12 +99,20 @@ def _name_at(place: float, parameters: CatalogueParameters) -> str:
     return "validation" if place < parameters.test_share + parameters.validation_share else "train"
 
 
-def _fill_empty(chosen: dict[int, str], place: dict[int, float], parameters: CatalogueParameters) -> None:
-    shares = {"test": parameters.test_share, "validation": parameters.validation_share}
-    for name in _HELD_OUT:
-        if shares[name] == 0 or name in chosen.values():
-            continue
-        train = sorted((group for group, split in chosen.items() if split == "train"), key=lambda group: place[group])
-        by_hash = [group for group in train if _name_at(place[group], parameters) == name] or train[:1]
-        if len(train) > len(by_hash):  # something must be left to train on
-            chosen.update(dict.fromkeys(by_hash, name))
+def _fill_empty(
+    chosen: dict[int, str], place: dict[int, float], given: dict[int, set[str]], parameters: CatalogueParameters
+) -> None:
+    """Take groups for an empty split from others: of train also those that were given, of the rest never."""
+    shares = {"train": 1.0, "test": parameters.test_share, "validation": parameters.validation_share}
+    for name, donors in _DONORS.items():
+        for donor in donors:
+            if shares[name] == 0 or name in chosen.values():
+                break
+            groups = sorted(
+                (g for g, split in chosen.items() if split == donor and (donor == "train" or g not in given)),
+                key=lambda group: place[group],
+                reverse=name == "train",
+            )
+            by_hash = [group for group in groups if _name_at(place[group], parameters) == name] or groups[:1]
+            spare = len(groups) - (donor != "validation")  # validation is the one that can be done without
+            chosen.update(dict.fromkeys(by_hash[: max(0, spare)], name))
