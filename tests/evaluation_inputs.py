@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from components.shared.artifacts import seal_artifact
 from components.shared.decoder import load_image
-from components.shared.embeddings import EmbeddingsSpec, write_embeddings, write_embeddings_spec
-from components.shared.encoder import OnnxEncoder, write_encoder_spec
+from components.shared.embeddings import EmbeddingsSpec, read_all_embeddings, write_embeddings, write_embeddings_spec
+from components.shared.encoder import OnnxEncoder, read_encoder_spec, write_encoder_spec
 from components.shared.files import write_json
 from components.shared.index_spec import (
     Forecast,
@@ -23,10 +24,12 @@ from components.shared.index_spec import (
     OperatingPoint,
     RecallFacts,
     SearchSettings,
+    read_index_spec,
     write_index_spec,
 )
 from components.shared.labels import LabelsSpec, write_labels_spec
 from components.shared.preprocessing import PreprocessingSpec
+from components.shared.release import CatalogueFacts, seal_release
 from components.shared.relevance import RelevanceRule
 from components.shared.tables import CATALOGUE, ITEMS, JUDGEMENTS, PAIRS, QUARANTINE, read_table, write_table
 
@@ -125,8 +128,6 @@ def make_embeddings(root: Path, catalogue: Path, encoder: Path, *, leave_out: fr
     uris = dict(zip(table.column("image_id").to_pylist(), table.column("uri").to_pylist(), strict=True))
     spec = PreprocessingSpec()
     vectors = OnnxEncoder(encoder / "encoder.onnx").encode(np.stack([load_image(uris[i], spec) for i in ids]))
-    from components.shared.encoder import read_encoder_spec
-
     space_id = read_encoder_spec(encoder).space_id
     half = len(ids) // 2
     shards = ["embeddings-00000.parquet", "embeddings-00001.parquet"]
@@ -142,8 +143,6 @@ def make_embeddings(root: Path, catalogue: Path, encoder: Path, *, leave_out: fr
 
 def make_index(root: Path, catalogue: Path, embeddings: Path) -> Path:
     """Write the indexing step's sealed output: an exact index, its rows in reversed order of the embeddings."""
-    from components.shared.embeddings import read_all_embeddings
-
     ids, vectors = read_all_embeddings(embeddings)
     ids, vectors = ids[::-1], np.ascontiguousarray(vectors[::-1])
     root.mkdir(parents=True)
@@ -188,6 +187,7 @@ def make_evaluation_inputs(
     rule: RelevanceRule | None = None,
     judgements: list[tuple[str, str, int]] = (),
     leave_out: frozenset[str] = frozenset(),
+    dimension: int = 16,
 ) -> EvaluationInputs:
     """Write all artifacts; a quarter of the items is held out."""
     catalogue = make_catalogue(root, items=items, views=views)
@@ -197,7 +197,7 @@ def make_evaluation_inputs(
     write_table(catalogue / "quarantine.parquet", pa.Table.from_pylist(quarantined, QUARANTINE.schema), QUARANTINE)
     seal_artifact(catalogue, "catalogue", {"images": items * views, "items": items, "duplicates": 0})
     labels = make_labels(root / "labels", rule=rule, judgements=judgements)
-    encoder = make_encoder(root / "encoder")
+    encoder = make_encoder(root / "encoder", dimension=dimension)
     embeddings = make_embeddings(root / "embeddings", catalogue, encoder, leave_out=leave_out)
     index = make_index(root / "index", catalogue, embeddings)
     champion = root / "champion"
@@ -205,3 +205,33 @@ def make_evaluation_inputs(
     write_json(champion / "absent.json", {})
     seal_artifact(champion, "champion")
     return EvaluationInputs(catalogue, labels, encoder, embeddings, index, champion)
+
+
+def make_champion(inputs: EvaluationInputs, *, cells: int = 1, like_encoder: bool = False) -> None:
+    """Replace the absent champion by a release directory; golden pictures and reference are stand-ins, not looked at."""
+    directory = inputs.champion
+    for path in directory.iterdir():
+        path.unlink()
+    if like_encoder:
+        shutil.copyfile(inputs.encoder / "encoder.onnx", directory / "encoder.onnx")
+        spec = read_encoder_spec(inputs.encoder)
+    else:
+        make_encoder_onnx(directory / "encoder.onnx", cells=cells, dimension=12, seed=7)
+        preprocessing = PreprocessingSpec(fit="crop")
+        spec = write_encoder_spec(
+            directory, architecture="colours", dimension=12, preprocessing=preprocessing, training={}
+        )
+        (directory / "encoder.json").unlink()
+    for name in ("index.faiss", "items.parquet"):
+        shutil.copyfile(inputs.index / name, directory / name)
+    for name in ("reference_embeddings.parquet", "golden.parquet"):
+        shutil.copyfile(inputs.embeddings / "embeddings-00000.parquet", directory / name)
+    seal_release(
+        directory,
+        encoder=spec,
+        index=read_index_spec(inputs.index),
+        catalogue=CatalogueFacts(images=96, items=24),
+        metrics={},
+        gate={},
+    )
+    seal_artifact(directory, "champion")

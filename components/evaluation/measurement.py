@@ -159,7 +159,7 @@ def _answer(ranker: Ranker, queries: Rows, block: slice, size: int, seed: int) -
     if ranker.vectors is not None:
         all_scores = ranker.vectors[queries] @ ranker.vectors.T
     else:
-        all_scores = np.random.default_rng([seed, block.start]).random((len(queries), size), np.float32)
+        all_scores = np.stack([np.random.default_rng([seed, int(q)]).random(size, np.float32) for q in queries])
     all_scores[np.arange(len(queries)), queries] = -np.inf
     rows = rank_rows(all_scores)[:, :-1]  # the last is the query's own image
     return rows, np.take_along_axis(all_scores, rows[:, :TOP], axis=1)
