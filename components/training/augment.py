@@ -7,14 +7,15 @@ saturation, hue and the loss of colour are a single 3 × 4 matrix. Both release 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.preprocessing import Pixels
 from components.training.parameters import TrainingParameters
 
-Pixels = NDArray[np.uint8]
 Draws = NDArray[np.float32]
 
 DRAWS = 20  # random numbers of one view
@@ -45,10 +46,10 @@ class Augmentation:
     erase: float = 0.2
 
     @classmethod
-    def of(cls, parameters: TrainingParameters) -> Augmentation:
-        """Take the fields of the same name from the parameters."""
+    def of(cls, parameters: TrainingParameters, epoch: int) -> Augmentation:
+        """Take the fields of the same name from the parameters, and the side of the views of an epoch."""
         names = ("pad_level", "crop_area", "rotation_degrees", "flip", "colour", "hue", "grey", "blur", "erase")
-        return cls(side=parameters.training_side, **{name: getattr(parameters, name) for name in names})
+        return cls(side=parameters.view_side(epoch), **{name: getattr(parameters, name) for name in names})
 
 
 def draw(seed: int, epoch: int, step: int, views: int) -> Draws:
@@ -72,7 +73,7 @@ def augment(picture: Pixels, draws: Draws, augmentation: Augmentation) -> Pixels
     view = _recolour(view, numbers, augmentation)
     if numbers[14] < augmentation.blur:
         sigma = (0.1 + 1.9 * numbers[15]) * augmentation.side / 224 * 1.5
-        view = cv2.GaussianBlur(view, (0, 0), max(sigma, 0.2))
+        view = cast(Pixels, cv2.GaussianBlur(view, (0, 0), max(sigma, 0.2)))
     if numbers[16] < augmentation.erase:
         _cover(view, numbers)
     return view
@@ -87,7 +88,7 @@ def _warp(picture: Pixels, numbers: list[float], augmentation: Augmentation) -> 
     x = crop_width / 2 + (width - crop_width) * numbers[2] - 0.5
     y = crop_height / 2 + (height - crop_height) * numbers[3] - 0.5
     if min(crop_width, crop_height) >= _HALVE_FROM * augmentation.side:  # or the warp would skip pixels: aliasing
-        picture = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        picture = cast(Pixels, cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
         crop_width, crop_height, x, y = crop_width / 2, crop_height / 2, x / 2 - 0.25, y / 2 - 0.25
     angle = np.deg2rad(augmentation.rotation_degrees) * (2 * numbers[4] - 1)
     across = crop_width / augmentation.side * (-1 if numbers[5] < augmentation.flip else 1)
@@ -95,7 +96,7 @@ def _warp(picture: Pixels, numbers: list[float], augmentation: Augmentation) -> 
     cosine, sine = np.cos(angle), np.sin(angle)
     matrix = np.array([[cosine * across, -sine * down, x], [sine * across, cosine * down, y]])
     matrix[:, 2] -= matrix[:, :2].sum(1) * (augmentation.side - 1) / 2
-    return cv2.warpAffine(
+    warped = cv2.warpAffine(
         picture,
         matrix,
         (augmentation.side, augmentation.side),
@@ -103,6 +104,7 @@ def _warp(picture: Pixels, numbers: list[float], augmentation: Augmentation) -> 
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(augmentation.pad_level,) * 3,
     )
+    return cast(Pixels, warped)
 
 
 def _recolour(view: Pixels, numbers: list[float], augmentation: Augmentation) -> Pixels:
@@ -122,7 +124,7 @@ def _recolour(view: Pixels, numbers: list[float], augmentation: Augmentation) ->
     affine = np.empty((3, 4))
     affine[:, :3] = brightness * contrast * matrix
     affine[:, 3] = brightness * (1 - contrast) * level
-    return cv2.transform(view, affine)
+    return cast(Pixels, cv2.transform(view, affine))
 
 
 def _cover(view: Pixels, numbers: list[float]) -> None:

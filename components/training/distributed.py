@@ -35,6 +35,12 @@ class Group:
         dist.all_reduce(total)
         return total
 
+    def same(self, value: Tensor) -> Tensor:
+        """Return the first process's value."""
+        if self.size > 1:
+            dist.broadcast(value, 0)
+        return value
+
     def sum_gradients(self, module: nn.Module) -> None:
         """Add the gradients of all processes, in one message."""
         if self.size == 1:
@@ -42,7 +48,7 @@ class Group:
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         dist.all_reduce(flat)
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def wait(self) -> None:
@@ -91,13 +97,12 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(values)
         exact = values.float()
-        own = torch.cat([exact.mean((0, 2, 3)), exact.square().mean((0, 2, 3))])
-        mean, square = (_MeanOverGroup.apply(own)).chunk(2)
-        variance = square - mean.square()
+        mean = _mean_over_group(exact.mean((0, 2, 3)))
+        centred = exact - mean[:, None, None]
+        variance = _mean_over_group(centred.square().mean((0, 2, 3)))
         self._remember(mean.detach(), variance.detach(), values)
-        scale = torch.rsqrt(variance.clamp(min=0) + self.eps) * self.weight
-        shift = self.bias - mean * scale
-        return (exact * scale[:, None, None] + shift[:, None, None]).to(values.dtype)
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(values.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, values: Tensor) -> None:
@@ -124,6 +129,10 @@ class _MeanOverGroup(torch.autograd.Function):
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total / dist.get_world_size()
+
+
+def _mean_over_group(values: Tensor) -> Tensor:
+    return cast(Tensor, _MeanOverGroup.apply(values))
 
 
 def share_statistics(module: nn.Module) -> None:

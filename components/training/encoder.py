@@ -58,13 +58,13 @@ class Encoder(nn.Module):
         """Embed pictures.
 
         Args:
-            images: (b, 224, 224, 3) uint8 RGB, or (b, s, s, 3) already reduced to the training side s.
+            images: (b, 224, 224, 3) uint8 RGB, or smaller ones (b, v, v, 3) that are taken as they are.
 
         Returns:
             (b, d) float32, rows of unit L2 norm.
         """
         pixels = images.permute(0, 3, 1, 2).float()
-        if images.shape[1] != self.training_side:
+        if images.shape[1] == ENCODER_SIDE != self.training_side:
             pixels = self._reduce(pixels)
         features = self.backbone((pixels - self.mean) / self.std)
         return functional.normalize(self.projection(features).float(), dim=1)

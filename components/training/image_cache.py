@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from components.shared.decoder import load_image
 from components.shared.errors import BadImageError, SourceError
@@ -72,7 +73,7 @@ def _fill(
         return _READY
 
     pending = np.flatnonzero(status == _PENDING)
-    bar = progress_bar(None, f"decode {name} images", total=len(pending), unit="image")
+    bar: tqdm[None] = progress_bar(None, f"decode {name} images", total=len(pending), unit="image")
     with ThreadPoolExecutor(threads) as pool, bar:
         for start in range(0, len(pending), _BLOCK):
             rows = pending[start : start + _BLOCK]

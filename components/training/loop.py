@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from components.shared.progress import progress_bar
 from components.training.augment import Augmentation
@@ -26,13 +28,13 @@ from components.training.optimiser import WeightAverage, build_optimiser, learni
 from components.training.parameters import TrainingParameters
 from components.training.precision import choose_device, choose_type, mixed
 from components.training.relations import Relations, Rows, batch_targets
-from components.training.sampler import Batch, PairSampler
+from components.training.sampler import PairSampler
 from components.training.validation import validate
 from components.training.views import Views, make_views
 
 Figures = dict[str, float]
 
-CHECKPOINT_INTERVAL_SECONDS = 20.0
+CHECKPOINT_INTERVAL_SECONDS = 60.0
 _EMBED_IMAGES = 64
 
 
@@ -44,6 +46,10 @@ class Training:
         parameters: all dials.
         scratch: where the checkpoint lies.
         group: the processes that train together.
+
+    Attributes:
+        encoder: the network as it is now.
+        history: the figures of each finished epoch.
     """
 
     def __init__(self, dataset: Dataset, parameters: TrainingParameters, scratch: Path, group: Group) -> None:
@@ -60,15 +66,17 @@ class Training:
             processes=group.size,
             hard_share=parameters.hard_negative_share,
         )
-        self._encoder = build_encoder(parameters)
+        self.encoder = build_encoder(parameters)
         if group.size > 1:
-            share_statistics(self._encoder)
-        self._encoder.to(self._device)
-        self._optimiser = build_optimiser(self._encoder, parameters)
-        self._average = WeightAverage(self._encoder, parameters.average_decay) if parameters.average_decay else None
+            share_statistics(self.encoder)
+        self.encoder.to(self._device)
+        self._optimiser = build_optimiser(self.encoder, parameters)
+        self._average = WeightAverage(self.encoder, parameters.average_decay) if parameters.average_decay else None
         self._queue = MemoryQueue(parameters.queue, parameters.dimension, self._device)
         self._neighbours: Rows | None = None
         self._epoch = 0
+        self._losses: list[float] = []  # of the current epoch
+        self._saved = time.monotonic()
         self._best: dict[str, Tensor] = {}
         self.history: list[Figures] = []
         self._resume()
@@ -79,15 +87,11 @@ class Training:
         Args:
             on_epoch: called after each epoch with its figures and the seconds it took; in every process.
         """
-        saved = time.monotonic()
         while self._epoch < self._parameters.epochs and not self._is_exhausted():
             started = time.monotonic()
             self._run_epoch()
             if on_epoch is not None:
                 on_epoch(self.history[-1], time.monotonic() - started)
-            if time.monotonic() - saved > CHECKPOINT_INTERVAL_SECONDS:
-                self.save()
-                saved = time.monotonic()
         self.save()
         return self._best
 
@@ -95,56 +99,72 @@ class Training:
         """Write the checkpoint (first process only)."""
         if self._group.rank == 0:
             save_checkpoint(self._scratch, self._state())
+        self._saved = time.monotonic()
 
-    def _run_epoch(self) -> None:
-        parameters, epoch = self._parameters, self._epoch
-        if parameters.hard_negative_share and epoch and (epoch % parameters.hard_negative_interval == 0):
-            embeddings = self._embed(self._dataset.training.pixels)
-            count = parameters.hard_negative_neighbours
-            self._neighbours = mine(embeddings, self._relations, count, seed=parameters.seed, epoch=epoch)
-        losses: list[float] = []
-        views = make_views(
-            self._sampler.epoch(epoch, self._neighbours),
+    def views(self) -> Iterator[Views]:
+        """Yield this process's parts of the batches that the current epoch still has."""
+        return make_views(
+            self._sampler.epoch(self._epoch, self._neighbours),
             self._dataset.training.pixels,
-            Augmentation.of(parameters),
-            seed=parameters.seed,
-            epoch=epoch,
+            Augmentation.of(self._parameters, self._epoch),
+            seed=self._parameters.seed,
+            epoch=self._epoch,
+            first=len(self._losses),
             group=self._group,
             threads=self._threads,
         )
-        title = f"epoch {epoch + 1}/{parameters.epochs}"
-        with progress_bar(None, title, total=len(self._sampler), unit="batch") as bar:
-            bar.disable = self._group.rank > 0
-            for step, part in enumerate(views):
-                losses.append(self._step(part, epoch * len(self._sampler) + step))
-                bar.set_postfix(self._shown(losses), refresh=False)
-                bar.update()
-        self._conclude(float(np.mean(losses)))
 
-    def _shown(self, losses: list[float]) -> dict[str, str]:
-        shown = {"loss": f"{np.mean(losses):.3f}"}
+    def _run_epoch(self) -> None:
+        parameters, epoch = self._parameters, self._epoch
+        mines = bool(parameters.hard_negative_share and epoch) and epoch % parameters.hard_negative_interval == 0
+        if mines and not self._losses:
+            self._neighbours = self._mine()
+        title = f"epoch {epoch + 1}/{parameters.epochs}"
+        bar: tqdm[None] = progress_bar(None, title, total=len(self._sampler), unit="batch")
+        with bar:
+            bar.disable = self._group.rank > 0
+            bar.update(len(self._losses))
+            for part in self.views():
+                self._losses.append(self._step(part, epoch * len(self._sampler) + len(self._losses)))
+                bar.set_postfix(self._shown(), refresh=False)
+                bar.update()
+                if time.monotonic() - self._saved > CHECKPOINT_INTERVAL_SECONDS:
+                    self.save()
+        self._conclude()
+
+    def _shown(self) -> dict[str, str]:
+        shown = {"loss": f"{np.mean(self._losses):.3f}"}
         rates = [
             figures["validation_hit_rate_at_1"] for figures in self.history if "validation_hit_rate_at_1" in figures
         ]
         return shown | ({"hit rate@1": f"{rates[-1]:.3f}"} if rates else {})
 
-    def _conclude(self, loss: float) -> None:
+    def _conclude(self) -> None:
         """Validate, note the figures and keep the weights if they are the best so far."""
         parameters = self._parameters
-        figures: Figures = {"epoch": self._epoch + 1, "loss": loss}
+        figures: Figures = {"epoch": self._epoch + 1, "loss": float(np.mean(self._losses))}
         figures["learning_rate"] = self._optimiser.param_groups[0]["lr"]
-        self._epoch += 1
-        due = self._epoch % parameters.validation_interval == 0 or self._epoch == parameters.epochs
-        found = (
-            validate(self._embed(self._dataset.validation.pixels), self._dataset.validation.relevance) if due else None
-        )
-        if found is not None:
-            figures["validation_hit_rate_at_1"] = found.hit_rate_at_1
-            figures["validation_recall_at_10"] = found.recall_at_10
-            figures["validation_mean_average_precision"] = found.mean_average_precision
+        self._epoch, self._losses = self._epoch + 1, []
+        if self._epoch % parameters.validation_interval == 0 or self._epoch == parameters.epochs:
+            figures |= self._validate()
         self.history.append(figures)
         if best_epoch(self.history) == self._epoch:
             self._best = {name: value.detach().cpu().clone() for name, value in self._exported().state_dict().items()}
+
+    def _validate(self) -> Figures:
+        relevance = self._dataset.validation.relevance
+        found = validate(self._embed(self._dataset.validation.pixels), relevance)
+        names = ("hit_rate_at_1", "recall_at_10", "mean_average_precision")
+        values = [getattr(found, name) if found is not None else math.nan for name in names]
+        # One process decides for all: a last bit that differs between GPUs must not stop one and not the others.
+        shared = self._group.same(torch.tensor(values, dtype=torch.float64, device=self._device)).tolist()
+        return {} if math.isnan(shared[0]) else {f"validation_{n}": v for n, v in zip(names, shared, strict=True)}
+
+    def _mine(self) -> Rows:
+        embeddings = self._embed(self._dataset.training.pixels)
+        count = self._parameters.hard_negative_neighbours
+        found = mine(embeddings, self._relations, count, seed=self._parameters.seed, epoch=self._epoch)
+        return self._group.same(torch.from_numpy(found).to(self._device)).cpu().numpy()
 
     def _is_exhausted(self) -> bool:
         return bool(self._parameters.patience) and self._epoch - best_epoch(self.history) >= self._parameters.patience
@@ -154,25 +174,37 @@ class Training:
         rate = learning_rate(step, parameters.epochs * len(self._sampler), parameters)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        self._encoder.train()
+        loss, embeddings = self.backward(views)
+        scale_gradients(self.encoder, parameters.gradient_norm)
+        self._optimiser.step()
+        if self._average is not None:
+            self._average.update(self.encoder, step)
+        if parameters.queue:
+            self._remember(views, embeddings)
+        return loss
+
+    def backward(self, views: Views) -> tuple[float, Tensor]:
+        """Compute the gradients of a batch, summed over all processes.
+
+        Args:
+            views: this process's part of the batch.
+
+        Returns:
+            The loss of the whole batch, and the (b, d) embeddings of this process's views, without gradient.
+        """
+        self.encoder.train()
         self._optimiser.zero_grad(set_to_none=True)
         pixels = views.pixels.to(self._device)
-        chunk = parameters.chunk_images
+        chunk = self._parameters.chunk_images
         if chunk and chunk < len(pixels):
             loss, embeddings = self._in_chunks(pixels, views, chunk)
         else:
             with mixed(self._device, self._kind):
-                embeddings = self._encoder(pixels)
+                embeddings = self.encoder(pixels)
             loss = self._loss(embeddings, views)
             loss.backward()  # type: ignore[no-untyped-call]
-        self._group.sum_gradients(self._encoder)
-        scale_gradients(self._encoder, parameters.gradient_norm)
-        self._optimiser.step()
-        if self._average is not None:
-            self._average.update(self._encoder, step)
-        if parameters.queue:
-            self._remember(pixels, embeddings.detach(), views.batch)
-        return float(self._group.sum(loss))
+        self._group.sum_gradients(self.encoder)
+        return float(self._group.sum(loss)), embeddings.detach()
 
     def _loss(self, embeddings: Tensor, views: Views) -> Tensor:
         """Return this process's part of the loss; the parts of all processes add up to the loss of the whole batch."""
@@ -201,26 +233,25 @@ class Training:
         Source:
             GradCache arXiv:2101.06983, section 3.
         """
-        with torch.no_grad(), mixed(self._device, self._kind), _statistics_kept(self._encoder):
-            embeddings = torch.cat([self._encoder(part) for part in pixels.split(chunk)])
+        with torch.no_grad(), mixed(self._device, self._kind), _statistics_kept(self.encoder):
+            embeddings = torch.cat([self.encoder(part) for part in torch.split(pixels, chunk)])
         embeddings.requires_grad_()
         loss = self._loss(embeddings, views)
         loss.backward()  # type: ignore[no-untyped-call]
         assert embeddings.grad is not None
-        for part, gradient in zip(pixels.split(chunk), embeddings.grad.split(chunk), strict=True):
+        for part, gradient in zip(torch.split(pixels, chunk), torch.split(embeddings.grad, chunk), strict=True):
             with mixed(self._device, self._kind):
-                again = self._encoder(part)
+                again = self.encoder(part)
             again.backward(gradient)
         return loss, embeddings
 
-    def _remember(self, pixels: Tensor, embeddings: Tensor, batch: Batch) -> None:
+    def _remember(self, views: Views, embeddings: Tensor) -> None:
         if self._parameters.queue_encoder == "momentum":
-            embeddings = torch.cat(list(self._embed_parts(self._exported(), pixels)))
-        images = torch.from_numpy(batch.images.reshape(-1))
-        self._queue.push(self._group.gather(embeddings), images)
+            embeddings = torch.cat(list(self._embed_parts(self._exported(), views.pixels)))
+        self._queue.push(self._group.gather(embeddings), torch.from_numpy(views.batch.images.reshape(-1)))
 
     def _exported(self) -> Encoder:
-        encoder = self._average.encoder if self._average is not None else self._encoder
+        encoder = self._average.encoder if self._average is not None else self.encoder
         assert isinstance(encoder, Encoder)
         return encoder
 
@@ -237,7 +268,7 @@ class Training:
     def _embed_parts(self, encoder: Encoder, pixels: Tensor) -> Iterator[Tensor]:
         was_training = encoder.training
         encoder.eval()
-        for part in pixels.split(_EMBED_IMAGES):
+        for part in torch.split(pixels, _EMBED_IMAGES):
             with mixed(self._device, self._kind):
                 yield encoder(part.to(self._device))
         encoder.train(was_training)
@@ -245,8 +276,9 @@ class Training:
     def _state(self) -> dict[str, Any]:
         return {
             "epoch": self._epoch,
+            "losses": self._losses,
             "history": self.history,
-            "encoder": self._encoder.state_dict(),
+            "encoder": self.encoder.state_dict(),
             "average": self._average.encoder.state_dict() if self._average is not None else {},
             "optimiser": self._optimiser.state_dict(),
             "queue": self._queue.state_dict(),
@@ -258,8 +290,9 @@ class Training:
         state = load_checkpoint(self._scratch)
         if state is None:
             return
-        self._epoch, self.history, self._best = state["epoch"], state["history"], state["best"]
-        self._encoder.load_state_dict(state["encoder"])
+        self._epoch, self._losses = state["epoch"], state["losses"]
+        self.history, self._best = state["history"], state["best"]
+        self.encoder.load_state_dict(state["encoder"])
         if self._average is not None:
             self._average.encoder.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -268,16 +301,17 @@ class Training:
 
 
 def best_epoch(history: list[Figures]) -> int:
-    """Return the epoch (from 1) with the best validation hit rate, mean average precision deciding ties.
+    """Return the epoch (from 1) with the best validation hit rate.
 
-    Where nothing was validated it is the last one; epochs without validation are passed over.
+    Mean average precision decides ties, then the longer training. Epochs without validation are passed over; where
+    nothing was validated it is the last one, and 0 before the first.
     """
     validated = [figures for figures in history if "validation_hit_rate_at_1" in figures]
     if not validated:
-        return int(history[-1]["epoch"])
+        return len(history)
     best = max(
         validated,
-        key=lambda f: (f["validation_hit_rate_at_1"], f["validation_mean_average_precision"], -f["epoch"]),
+        key=lambda f: (f["validation_hit_rate_at_1"], f["validation_mean_average_precision"], f["epoch"]),
     )
     return int(best["epoch"])
 

@@ -35,6 +35,19 @@ class TrainingParameters(BaseModel):
     training_side: int = Field(
         default=112, ge=32, le=224, description="pixels per side that the backbone sees; the graph reduces 224 to it"
     )
+    start_side: int = Field(
+        default=0,
+        ge=0,
+        le=224,
+        description="pixels per side of the first epochs' views; 0 = training_side. ResNets only",
+    )
+    final_side: int = Field(
+        default=0,
+        ge=0,
+        le=224,
+        description="pixels per side of the last epochs' views; 0 = training_side. ResNets only",
+    )
+    growth_share: float = Field(default=0.7, gt=0, le=1, description="share of the epochs over which views grow")
     fit: Literal["pad", "crop", "stretch"] = Field(default="pad", description="how a picture is brought to a square")
     pad_level: int = Field(default=255, ge=0, le=255, description="grey level of the padding")
 
@@ -130,6 +143,16 @@ class TrainingParameters(BaseModel):
             raise ValueError("queue_encoder momentum needs averaged weights: set average_decay above 0")
         if self.architecture.startswith("vit") and self.stem != "standard":
             raise ValueError("stem light is for ResNets only: set stem to standard")
+        if self.architecture.startswith("vit") and (self.start_side or self.final_side):
+            raise ValueError("start_side and final_side are for ResNets only: set both to 0")
+        if any(0 < side < 32 for side in (self.start_side, self.final_side)):
+            raise ValueError("start_side and final_side must be 0 or at least 32")
         if self.batch_pairs % self.processes:
             raise ValueError(f"batch_pairs {self.batch_pairs} must be a multiple of processes {self.processes}")
         return self
+
+    def view_side(self, epoch: int) -> int:
+        """Return the pixels per side of the views of an epoch counted from 0; a multiple of 8 while they grow."""
+        first, last = self.start_side or self.training_side, self.final_side or self.training_side
+        done = min(1.0, epoch / max(1.0, self.growth_share * self.epochs))
+        return last if done == 1 or first == last else round((first + (last - first) * done) / 8) * 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -37,7 +38,8 @@ class Tracker:
     """
 
     def __init__(self, uri: str, scratch: Path, parameters: Mapping[str, Any], *, step: str = "training") -> None:
-        self._uri, self._waiting = uri, []
+        self._uri = uri
+        self._waiting: list[Any] = []
         if not uri:
             return
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -61,8 +63,6 @@ class Tracker:
         """Record figures of one epoch; names hold letters, digits and _ only."""
         if not self._uri:
             return
-        import time
-
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)

@@ -41,18 +41,32 @@ def make_views(
     *,
     seed: int,
     epoch: int,
+    first: int = 0,
     group: Group,
     threads: int,
 ) -> Iterator[Views]:
-    """Yield the views of every batch, one batch ahead. The random numbers of a view do not depend on the group."""
+    """Yield the views of every batch, one batch ahead. The random numbers of a view do not depend on the group.
+
+    Args:
+        batches: all batches of the epoch.
+        pictures: (n, h, w, 3) uint8.
+        augmentation: how far a view may be from its picture.
+        seed: seed.
+        epoch: counted from 0.
+        first: batches to pass over, where an interrupted epoch goes on.
+        group: the processes that train together.
+        threads: views made at a time.
+    """
     cv2.setNumThreads(1)  # a picture is too small to be worth several threads; the pool runs several pictures
     with ThreadPoolExecutor(threads) as pool:
         ahead: tuple[Views, list[Future[None]]] | None = None
         for step, batch in enumerate(batches):
+            if step < first:
+                continue
             pairs = len(batch.images) // group.size
-            first = group.rank * pairs
-            draws = draw(seed, epoch, step, batch.images.size)[2 * first : 2 * (first + pairs)]
-            rows = batch.images[first : first + pairs].reshape(-1)
+            begin = group.rank * pairs
+            draws = draw(seed, epoch, step, batch.images.size)[2 * begin : 2 * (begin + pairs)]
+            rows = batch.images[begin : begin + pairs].reshape(-1)
             pixels = np.empty((len(rows), augmentation.side, augmentation.side, 3), np.uint8)
             parts = [slice(start, start + _PART) for start in range(0, len(rows), _PART)]
             tasks = [
@@ -60,7 +74,7 @@ def make_views(
             ]
             if ahead is not None:
                 yield _finished(*ahead)
-            ahead = Views(batch, first, torch.from_numpy(pixels)), tasks
+            ahead = Views(batch, begin, torch.from_numpy(pixels)), tasks
         if ahead is not None:
             yield _finished(*ahead)
 

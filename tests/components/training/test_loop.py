@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_inputs import SMALL, make_dataset
+
+import components.training.loop as module
+from components.shared.errors import DamagedArtifactError, ParameterError
+from components.training.checkpoint import CHECKPOINT_FILE
+from components.training.distributed import Group
+from components.training.loop import Training, best_epoch
+from components.training.parameters import TrainingParameters
+
+DATASET = make_dataset()
+
+
+def with_(**changes: object) -> TrainingParameters:
+    return TrainingParameters.model_validate(SMALL.model_dump() | changes)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+EVERYTHING = with_(
+    epochs=4,
+    queue=24,
+    queue_encoder="momentum",
+    hard_negative_share=0.25,
+    hard_negative_interval=1,
+    chunk_images=6,
+    start_side=32,
+    training_side=40,
+)
+
+
+@pytest.mark.parametrize("parameters", [with_(epochs=4), EVERYTHING], ids=["plain", "everything"])
+def test_interrupted_training_ends_in_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: TrainingParameters
+) -> None:
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = Training(DATASET, parameters, tmp_path / "whole", Group())
+    expected = whole.run()
+    monkeypatch.setattr(module, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
+    for kill_at in (2, 5, 8):  # steps of one process: within an epoch, at its end, in a later one
+        part = Training(DATASET, parameters, tmp_path / "parts", Group())
+        real, steps = part._step, iter(range(kill_at))
+
+        def step(*arguments, real=real, steps=steps):  # type: ignore[no-untyped-def]
+            if next(steps, None) is None:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        monkeypatch.setattr(part, "_step", step)
+        try:
+            part.run()
+        except KeyboardInterrupt:
+            continue
+    resumed = Training(DATASET, parameters, tmp_path / "parts", Group())
+    received = resumed.run()
+    assert resumed.history == whole.history
+    assert expected.keys() == received.keys()
+    assert all(torch.equal(expected[name], received[name]) for name in expected)
+
+
+def test_finished_training_is_not_trained_again(tmp_path: Path) -> None:
+    first = Training(DATASET, SMALL, tmp_path, Group())
+    weights = first.run()
+    calls: list[object] = []
+    again = Training(DATASET, SMALL, tmp_path, Group())
+    assert all(torch.equal(value, again.run(lambda *a: calls.append(a))[name]) for name, value in weights.items())
+    assert not calls
+
+
+def test_learns(tmp_path: Path) -> None:
+    training = Training(DATASET, with_(epochs=6, batch_pairs=12), tmp_path, Group())
+    training.run()
+    losses = [figures["loss"] for figures in training.history]
+    assert losses[-1] < 0.8 * losses[0]
+    assert max(figures["validation_hit_rate_at_1"] for figures in training.history) > 0.6
+
+
+def test_chunks_give_the_gradients_of_the_whole_batch(tmp_path: Path) -> None:
+    found = []
+    for chunk in (0, 5):  # without batch statistics, which a chunk has of its own
+        parameters = with_(architecture="vit_small", chunk_images=chunk, precision="fp32")
+        training = Training(DATASET, parameters, tmp_path, Group())
+        loss, embeddings = training.backward(next(training.views()))
+        found.append((loss, embeddings, [p.grad for p in training.encoder.parameters()]))
+    (loss, embeddings, gradients), (other_loss, other_embeddings, others) = found
+    assert other_loss == pytest.approx(loss, rel=1e-5)
+    assert torch.allclose(embeddings, other_embeddings, atol=1e-5)
+    for gradient, other in zip(gradients, others, strict=True):
+        assert gradient is not None
+        assert other is not None
+        assert float((gradient - other).norm()) <= 1e-4 * float(gradient.norm()) + 1e-7
+
+
+def test_the_queue_changes_the_loss_only_once_it_may(tmp_path: Path) -> None:
+    def losses(**changes: object) -> list[float]:
+        training = Training(
+            DATASET, with_(precision="fp32", epochs=2, **changes), tmp_path / str(len(str(changes))), Group()
+        )
+        training._scratch.mkdir(exist_ok=True)
+        training.run()
+        return [figures["loss"] for figures in training.history]
+
+    without, late = losses(), losses(queue=32, queue_start_epoch=1)
+    assert without[0] == late[0]
+    assert without[1] < late[1]  # more candidates, a larger normaliser
+
+
+def test_stops_when_validation_gets_no_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = iter([0.5, 0.7, 0.7, 0.6, 0.6, 0.6, 0.9])
+    training = Training(DATASET, with_(epochs=7, patience=2), tmp_path, Group())
+    names = ("validation_hit_rate_at_1", "validation_mean_average_precision")
+    weights = []
+
+    def validate() -> dict[str, float]:
+        weights.append(training._exported().state_dict()["projection.weight"].clone())
+        return dict.fromkeys(names, next(rates))
+
+    monkeypatch.setattr(training, "_validate", validate)
+    best = training.run()
+    assert len(training.history) == 5  # the best is the third: as good as the second, and trained for longer
+    assert best_epoch(training.history) == 3
+    assert torch.equal(best["projection.weight"], weights[2])
+
+
+def test_best_epoch_without_validation_is_the_last() -> None:
+    assert best_epoch([{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 2.0}]) == 2
+
+
+def test_damaged_checkpoint_is_named_and_nothing_in_it_is_run(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"half a checkpoint")
+    with pytest.raises(DamagedArtifactError, match="remove it"):
+        Training(DATASET, SMALL, tmp_path, Group())
+    torch.save({"epoch": np.random.default_rng}, tmp_path / CHECKPOINT_FILE)
+    with pytest.raises(DamagedArtifactError, match="remove it"):
+        Training(DATASET, SMALL, tmp_path, Group())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="found none"):
+        Training(DATASET, with_(device="cuda"), tmp_path, Group())

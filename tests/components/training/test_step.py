@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from factories import make_catalogue
+from safetensors.torch import load_file
+from training_inputs import SMALL, make_labels
+
+from components.shared.artifacts import open_artifact, seal_artifact
+from components.shared.encoder import OnnxEncoder, read_encoder_spec
+from components.shared.errors import ContractError, NoPositivePairError, ParameterError, UnfinishedArtifactError
+from components.shared.labels import PAIRS_FILE
+from components.shared.tables import CATALOGUE, PAIRS, read_table, write_table
+from components.training.dataset import open_dataset
+from components.training.parameters import TrainingParameters
+from components.training.step import run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("training")
+    make_labels(root, make_catalogue(root, items=8, views=4))
+    return root
+
+
+def train(data: Path, root: Path, **changes: object) -> Path:
+    parameters = TrainingParameters.model_validate(SMALL.model_dump() | changes)
+    run(
+        catalogue=data / "catalogue",
+        labels=data / "labels",
+        destination=root / "trained",
+        workspace=root / "workspace",
+        tracking_uri="",
+        parameters=parameters,
+    )
+    return root / "trained"
+
+
+def test_hands_on_an_encoder_that_stands_alone(data: Path, tmp_path: Path) -> None:
+    output = train(data, tmp_path)
+    artifact = open_artifact(output, "training", verify=True)
+    assert set(artifact.files) == {
+        "encoder.onnx",
+        "encoder.json",
+        "untrained.onnx",
+        "weights.safetensors",
+        "history.json",
+    }
+    spec = read_encoder_spec(output)
+    assert (spec.architecture, spec.dimension, spec.preprocessing.side) == ("resnet10", 16, 224)
+    assert artifact.summary["space_id"] == spec.space_id
+    assert artifact.summary["training_images"] == 16
+    history = json.loads((output / "history.json").read_text())
+    assert [figures["epoch"] for figures in history] == [1, 2]
+    assert {"loss", "learning_rate", "validation_hit_rate_at_1"} <= history[0].keys()
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    trained, untrained = (OnnxEncoder(output / name).encode(images) for name in ("encoder.onnx", "untrained.onnx"))
+    assert np.abs(trained - untrained).max() > 0.01
+    assert "projection.weight" in load_file(output / "weights.safetensors")
+    assert not list((tmp_path / "workspace").rglob("checkpoint.pt"))
+
+    again = train(data, tmp_path / "elsewhere")
+    assert open_artifact(again, "training").digest == artifact.digest
+
+
+def test_pictures_that_cannot_be_used_are_counted_and_left_out(tmp_path: Path) -> None:
+    catalogue = make_catalogue(tmp_path, items=8, views=4)
+    labels = make_labels(tmp_path, catalogue)
+    (tmp_path / "images" / "cups" / "000-1.jpg").write_bytes(b"broken")
+    (tmp_path / "images" / "cups" / "004-0.jpg").unlink()
+    dataset = open_dataset(catalogue, labels, tmp_path, SMALL, threads=1)
+    images = read_table(catalogue / "catalogue.parquet", CATALOGUE).to_pylist()
+    assert (dataset.training.unusable, dataset.validation.unusable) == (1, 1)
+    assert len(dataset.validation.pixels) == 7
+    bad = [row["image_id"] for row in images].index("000-1")
+    assert bad not in np.concatenate([dataset.pairs.query, dataset.pairs.positive])
+    assert dataset.pairs_without_image == 6
+    assert len(dataset.pairs) == 16 * 3 - 6
+
+
+def test_a_big_catalogue_is_sampled_by_item(data: Path, tmp_path: Path) -> None:
+    parameters = SMALL.model_copy(update={"max_images": 9, "max_validation_images": 4})
+    dataset = open_dataset(data / "catalogue", data / "labels", tmp_path, parameters, threads=1)
+    assert dataset.training.pixels.shape[0] == 8
+    assert len(set(dataset.training.relevance.item_codes)) == 2
+    assert dataset.validation.pixels.shape[0] == 4
+
+
+def test_nothing_to_learn_from_is_an_error(data: Path, tmp_path: Path) -> None:
+    labels = make_labels(tmp_path, data / "catalogue")
+    write_table(labels / PAIRS_FILE, pa.Table.from_pylist([], PAIRS.schema), PAIRS)
+    seal_artifact(labels, "labelling")
+    with pytest.raises(NoPositivePairError, match="label more"):
+        open_dataset(data / "catalogue", labels, tmp_path, SMALL, threads=1)
+
+
+def test_inputs_of_other_steps_and_unfinished_ones_are_refused(data: Path, tmp_path: Path) -> None:
+    arguments = {"destination": tmp_path / "t", "workspace": tmp_path / "w", "tracking_uri": "", "parameters": SMALL}
+    with pytest.raises(ContractError, match="expected the output of catalogue"):
+        run(catalogue=data / "labels", labels=data / "labels", **arguments)  # type: ignore[arg-type]
+    with pytest.raises(UnfinishedArtifactError):
+        run(catalogue=data / "catalogue", labels=tmp_path, **arguments)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="cannot be read"):
+        train(data, tmp_path, weights="missing.safetensors")
+
+
+def test_initial_weights_in_a_file_count_by_content(data: Path, tmp_path: Path) -> None:
+    output = train(data, tmp_path / "a", epochs=1)
+    state = load_file(output / "weights.safetensors")
+    before = train(data, tmp_path / "b", epochs=1, learning_rate=1e-9, weights=str(output / "weights.safetensors"))
+    after = load_file(before / "weights.safetensors")
+    assert torch.allclose(state["projection.weight"], after["projection.weight"], atol=1e-5)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from factories import make_vectors
+from training_inputs import make_pairs, make_relevance
+
+import components.training.validation as module
+from components.shared.relevance import RelevanceRule
+from components.training.hard_negatives import mine
+from components.training.relations import Relations
+from components.training.validation import validate
+
+
+def test_figures_are_those_of_explicit_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK", 7)
+    n = 30
+    relevance = make_relevance(n, seed=1, items=18, judged={(0, 1): 3, (2, 3): 0})
+    vectors = make_vectors(n, 6, seed=2, clusters=5)
+    grades = relevance.grades(np.arange(n), np.arange(n))
+    hits, recalls, precisions = [], [], []
+    for query in range(n):
+        others = sorted((i for i in range(n) if i != query), key=lambda i: -float(vectors[query] @ vectors[i]))
+        relevant = [grades[query, i] >= 2 for i in others]
+        if not any(relevant):
+            continue
+        hits.append(relevant[0])
+        recalls.append(sum(relevant[:10]) / sum(relevant))
+        found = [sum(relevant[: rank + 1]) / (rank + 1) for rank in range(n - 1) if relevant[rank]]
+        precisions.append(sum(found) / sum(relevant))
+    figures = validate(vectors, relevance)
+    assert figures is not None
+    assert figures.hit_rate_at_1 == pytest.approx(np.mean(hits))
+    assert figures.recall_at_10 == pytest.approx(np.mean(recalls))
+    assert figures.mean_average_precision == pytest.approx(np.mean(precisions))
+    assert (figures.queries, figures.left_out) == (len(hits), n - len(hits))
+    assert 0 < figures.left_out < n
+
+
+def test_nothing_relevant_gives_no_figure_rather_than_zero() -> None:
+    relevance = make_relevance(5, seed=0, rule=RelevanceRule(same_item=0))
+    assert validate(make_vectors(5, 4), relevance) is None
+    assert validate(np.zeros((0, 4), np.float32), make_relevance(0, seed=0)) is None
+    assert validate(make_vectors(1, 4), make_relevance(1, seed=0)) is None
+
+
+def test_mined_neighbours_are_the_nearest_unrelated_ones() -> None:
+    n = 40
+    relevance = make_relevance(n, seed=3, rule=RelevanceRule(same_category=2), judged={(0, 1): 0, (5, 6): 3})
+    relations = Relations(relevance, make_pairs((7, 8, 0.2)))
+    vectors = make_vectors(n, 8, seed=4)
+    found = mine(vectors, relations, 4, seed=0, epoch=0)
+    grades = relevance.grades(np.arange(n), np.arange(n))
+    for row in range(n):
+        related = {i for i in range(n) if max(grades[row, i], grades[i, row]) >= 2 or {row, i} == {7, 8}} | {row}
+        if row in (0, 1):
+            related -= {1 - row}  # a person said that these two are unrelated
+        others = sorted((i for i in range(n) if i not in related), key=lambda i: -float(vectors[row] @ vectors[i]))
+        assert found[row].tolist() == (others + [-1] * 4)[:4]
