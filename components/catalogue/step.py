@@ -65,7 +65,7 @@ def run(*, images: str, destination: Path, workspace: Path, parameters: Catalogu
     inputs = {"pictures": _digest_of(good, refused)}
     with Workspace(workspace).step("catalogue", inputs=inputs, parameters=settings) as work:
         if not work.is_finished:
-            table, summary = _catalogue_of(good, parameters)
+            table, summary = _catalogue_of(good, images, parameters)
             write_table(work.output / CATALOGUE_FILE, table, CATALOGUE)
             write_table(work.output / QUARANTINE_FILE, _quarantine_of(refused), QUARANTINE)
             counts = dict(sorted(Counter(picture.reason for picture in refused).items()))
@@ -99,7 +99,9 @@ def _digest_of(good: Sequence[Image], refused: Sequence[RefusedPicture]) -> str:
     return digest.hexdigest()
 
 
-def _catalogue_of(good: Sequence[Image], parameters: CatalogueParameters) -> tuple[pa.Table, dict[str, Any]]:
+def _catalogue_of(
+    good: Sequence[Image], source: str, parameters: CatalogueParameters
+) -> tuple[pa.Table, dict[str, Any]]:
     pictures = [picture for picture, _ in good]
     representatives = group_duplicates(
         [found.sha256 for _, found in good],
@@ -116,6 +118,12 @@ def _catalogue_of(good: Sequence[Image], parameters: CatalogueParameters) -> tup
         ],
         parameters,
     )
+    if splits.groups < 2:
+        raise SourceError(
+            f"the {len(pictures)} usable pictures of {source} are near-duplicates of one another or of one item; to learn and "
+            "to measure, at least two different ones are needed: add more pictures",
+            source=source,
+        )
     columns: dict[str, list[Any]] = {
         "image_id": [picture.image_id for picture in pictures],
         "item_id": items,

@@ -60,13 +60,13 @@ def test_a_picture_that_takes_too_long_stops_nobody(tmp_path, bomb):
     assert [inspection.reason for inspection in found] == [None] * 3 + ["timed_out"] + [None] * 5
     assert "0.3 seconds" in found[3].message
     assert not found[3].is_final
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 def test_reading_that_never_ends_is_ended(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")  # opening it waits for a writer, for ever
     (tmp_path / "a.jpg").write_bytes(encode_picture(make_picture(1)))
-    found = inspect_all([str(tmp_path / "pipe.jpg"), str(tmp_path / "a.jpg")], timeout_seconds=0.1)
+    found = inspect_all([str(tmp_path / "pipe.jpg"), str(tmp_path / "a.jpg")], timeout_seconds=0.2)
     assert [inspection.reason for inspection in found] == ["timed_out", None]
 
 
