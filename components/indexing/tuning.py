@@ -21,6 +21,7 @@ from components.shared.search import (
 )
 
 _NEARLY_EXACT = 0.9995  # the curve ends here
+RESCORED = (10, 20, 40, 60, 100, 160, 250, 400)
 _STANDSTILL = 0.001  # a ladder ends where two steps have gained less recall than this
 # Modelled cost by which points are compared: nanoseconds on one core at 128 dimensions, measured once. Counted, not timed,
 # so that the same inputs choose the same settings on any machine.
@@ -170,7 +171,7 @@ def _ladders(index: CatalogueIndex) -> Iterator[list[SearchSettings]]:
     if kind == "ivf_flat":
         yield [SearchSettings(nprobe=nprobe) for nprobe in probes]
         return
-    for rescored in (10, 20, 40, 60, 100, 160, 250, 400):
+    for rescored in RESCORED:
         yield [
             SearchSettings(
                 nprobe=nprobe,
@@ -182,15 +183,19 @@ def _ladders(index: CatalogueIndex) -> Iterator[list[SearchSettings]]:
 
 
 def _beyond(index: CatalogueIndex, settings: SearchSettings) -> list[SearchSettings]:
-    """Return settings of more and more work than these, to show where the curve goes."""
+    """Return settings of more and more work than these, on all dials at once, to show where the curve goes."""
     if settings.nprobe is None:
         return [SearchSettings(ef_search=2**i) for i in range(4, 11) if 2**i > (settings.ef_search or 0)]
+    probes = [nprobe for nprobe in _probes(index)[::2] if nprobe > settings.nprobe] or [settings.nprobe]
+    rescored: list[int | None] = [count for count in RESCORED if settings.rescored and count > settings.rescored]
+    rescored = rescored or [settings.rescored]
     ef = settings.quantizer_ef_search
-    return [
-        settings.model_copy(update={"nprobe": nprobe, "quantizer_ef_search": max(32, 2 * nprobe) if ef else None})
-        for nprobe in _probes(index)[::2]
-        if nprobe > settings.nprobe
-    ]
+    further = []
+    for step in range(max(len(probes), len(rescored))):
+        nprobe, count = probes[min(step, len(probes) - 1)], rescored[min(step, len(rescored) - 1)]
+        changes = {"nprobe": nprobe, "rescored": count, "quantizer_ef_search": max(32, 2 * nprobe) if ef else None}
+        further.append(settings.model_copy(update=changes))
+    return further
 
 
 def _probes(index: CatalogueIndex) -> list[int]:
