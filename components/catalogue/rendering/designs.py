@@ -21,7 +21,11 @@ _PALETTE = (
     0x9A9A3E, 0xE0B93A, 0xF2D77C, 0xE07A2C, 0xB5542F, 0xC0272D, 0x7A1F2E, 0xE88FA0, 0xD94F82, 0xB79BD0, 0x5E3A87, 0x5B3A26,
     0xB88A5B, 0xC9B7A0,
 )  # fmt: skip
-_ACCENTS = {"metal": (0xC8C8C8, 0xD8B26A, 0xB87A5A, 0x6A6C70), "wood": (0x8A5A32, 0xC49A62, 0x5A3820, 0xD8B888), "dark": (0x222326, 0x3A2C24)}
+_ACCENTS = {
+    "metal": (0xC8C8C8, 0xD8B26A, 0xB87A5A, 0x6A6C70),
+    "wood": (0x8A5A32, 0xC49A62, 0x5A3820, 0xD8B888),
+    "dark": (0x222326, 0x3A2C24),
+}
 _FAMILY_SIZES = (0.3, 0.3, 0.27, 0.13)  # shares of families with 1, 2, 3 and 4 colourways
 
 
@@ -118,10 +122,15 @@ def _colourway(rng: np.random.Generator, ground: int, accent: str) -> tuple[tupl
     base = _varied(rng, linear(ground))
     others = sorted(_PALETTE, key=lambda code: -_contrast(base, linear(code)) + 0.25 * rng.random())
     first = _varied(rng, linear(others[0] if rng.random() < 0.35 else others[int(rng.integers(1, 12))]))
-    second = _varied(rng, linear(max(_pick(rng, 8), key=lambda code: min(_contrast(base, linear(code)), _contrast(first, linear(code))))))
+    second = _varied(
+        rng,
+        linear(max(_pick(rng, 8), key=lambda code: min(_contrast(base, linear(code)), _contrast(first, linear(code))))),
+    )
     trim = [base, first, second, linear(0xF0EDE6), base * 0.35][int(rng.choice(5, p=[0.3, 0.25, 0.15, 0.15, 0.15]))]
     metal = trim if accent == "trim" else linear(_ACCENTS[accent][int(rng.integers(0, len(_ACCENTS[accent])))])
-    inside = [linear(0xF3EEE4), linear(0xE9E4DA), base * 0.6 + 0.1, linear(0x2A2A2C), linear(0xC9A27A)][int(rng.choice(5, p=[0.4, 0.2, 0.15, 0.15, 0.1]))]
+    inside = [linear(0xF3EEE4), linear(0xE9E4DA), base * 0.6 + 0.1, linear(0x2A2A2C), linear(0xC9A27A)][
+        int(rng.choice(5, p=[0.4, 0.2, 0.15, 0.15, 0.1]))
+    ]
     return tuple(tuple(float(v) for v in np.clip(c, 0.004, 0.92)) for c in (base, first, second, trim, metal, inside))
 
 
@@ -133,14 +142,18 @@ def _varied(rng: np.random.Generator, colour: Floats) -> Floats:
     hue, lightness, saturation = colorsys.rgb_to_hls(*(float(v) for v in np.clip(colour, 0, 1) ** (1 / 2.2)))
     hue = (hue + rng.normal(0, 0.012)) % 1
     lightness = float(np.clip(lightness + rng.normal(0, 0.025), 0.05, 0.96))
-    return np.array(colorsys.hls_to_rgb(hue, lightness, float(np.clip(saturation * rng.uniform(0.85, 1.1), 0, 1)))) ** 2.2
+    return (
+        np.array(colorsys.hls_to_rgb(hue, lightness, float(np.clip(saturation * rng.uniform(0.85, 1.1), 0, 1)))) ** 2.2
+    )
 
 
 def _contrast(one: Floats, other: Floats) -> float:
     return float(np.abs(one ** (1 / 2.2) - other ** (1 / 2.2)) @ np.array([0.35, 0.5, 0.15]))
 
 
-def true_grades(items: list[Item], queries: NDArray[np.integer[Any]], others: NDArray[np.integer[Any]]) -> NDArray[np.int8]:
+def true_grades(
+    items: list[Item], queries: NDArray[np.integer[Any]], others: NDArray[np.integer[Any]]
+) -> NDArray[np.int8]:
     """Return the true grades of pairs of items, by their rows; the arrays broadcast.
 
     3 the same item; 2 the same family in another colour; 1 the same category and form; 0 anything else.
@@ -151,4 +164,4 @@ def true_grades(items: list[Item], queries: NDArray[np.integer[Any]], others: ND
     grade = (form[queries] == form[others]).astype(np.int8)
     grade[family[queries] == family[others]] = 2
     grade[np.broadcast_to(queries == others, grade.shape)] = 3
-    return grade
+    return np.asarray(grade, np.int8)

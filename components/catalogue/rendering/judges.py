@@ -64,7 +64,11 @@ def draw_candidates(
         grade = true_grades(list(items), item_of[query], item_of[shuffled])
         picked = [shuffled[grade == level][:limit] for level, limit in limits.items()]
         above = np.concatenate(picked)[:count]
-        rest = np.setdiff1d(shuffled, above, assume_unique=True) if len(shuffled[grade == 0]) < count else shuffled[grade == 0]
+        rest = (
+            np.setdiff1d(shuffled, above, assume_unique=True)
+            if len(shuffled[grade == 0]) < count
+            else shuffled[grade == 0]
+        )
         rows[index] = np.concatenate([above, rest[: count - len(above)]])
         grades[index] = true_grades(list(items), item_of[query], item_of[rows[index]])
     return Candidates(queries, rows, grades.astype(np.int8))
@@ -88,13 +92,12 @@ def write_judgements(
     Every item is asked about before any is asked about twice. A judge errs by one grade with a personal probability
     of 2–10 %, seldom by more; one pair in eight is shown to a second judge.
     """
-    count = 0
+    rows = list(_judgements(items, photographs, parameters))
     with whole_file(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(JUDGEMENT_COLUMNS)
-        for count, row in enumerate(_judgements(items, photographs, parameters), 1):
-            writer.writerow(row)
-    return count
+        writer.writerows(rows)
+    return len(rows)
 
 
 def _judgements(
@@ -117,7 +120,13 @@ def _judgements(
                     return
                 at += datetime.timedelta(seconds=int(rng.integers(3, 40)))
                 grade = _judged(int(truth), float(error[judge]), rng)
-                yield photographs[query].image_id, photographs[int(row)].image_id, grade, f"judge-{judge + 1}", at.isoformat()
+                yield (
+                    photographs[query].image_id,
+                    photographs[int(row)].image_id,
+                    grade,
+                    f"judge-{judge + 1}",
+                    at.isoformat(),
+                )
                 left -= 1
 
 

@@ -107,7 +107,7 @@ class Camera:
         """Rows: right, down, away, in the world."""
         forward = rotation(0, -self.elevation) @ np.array([0.0, 1.0, 0.0])
         up = rotation(0, -self.elevation) @ np.array([0.0, 0.0, 1.0])
-        return rotation(2, self.roll) @ np.stack([np.array([1.0, 0.0, 0.0]), -up, forward])
+        return np.asarray(rotation(2, self.roll) @ np.stack([np.array([1.0, 0.0, 0.0]), -up, forward]))
 
     @property
     def toward(self) -> Floats:

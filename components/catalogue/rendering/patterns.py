@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-TEXTURE_SIDE = 384
+from components.catalogue.rendering.figures import (
+    CIRCLE,
+    TEXTURE_SIDE,
+    Floats,
+    Mask,
+    fill,
+    fill_once,
+    outline,
+    place,
+)
 
-Floats = NDArray[np.floating[Any]]
-Mask = NDArray[np.uint8]
 Drawing = Callable[[np.random.Generator, Mask, Mask], None]
-
-_SHIFT = 3
 
 
 def draw_texture(kind: str, seed: int, colours: Floats) -> Floats:
@@ -33,54 +36,10 @@ def draw_texture(kind: str, seed: int, colours: Floats) -> Floats:
     for mask, colour in ((one, colours[1]), (two, colours[2])):
         share = (mask.astype(np.float32) / 255)[..., None]
         texture += share * (colour.astype(np.float32) - texture)
-    grain = cv2.resize(rng.normal(0, 1, (48, 48)).astype(np.float32), (TEXTURE_SIDE,) * 2, interpolation=cv2.INTER_CUBIC)
-    return np.clip(texture * (1 + 0.025 * grain[..., None]), 0.004, 1)
-
-
-def _fill(mask: Mask, points: Floats, level: int = 255) -> None:
-    """Fill a polygon (n, 2), in shares of the side, with all its wrapped copies."""
-    for dx in (-1, 0, 1):
-        for dy in (-1, 0, 1):
-            moved = points + (dx, dy)
-            if (moved.max(0) > -0.05).all() and (moved.min(0) < 1.05).all():
-                fixed = np.round(moved * TEXTURE_SIDE * (1 << _SHIFT)).astype(np.int32)
-                cv2.fillPoly(mask, [fixed], level, cv2.LINE_AA, _SHIFT)
-
-
-def _figure(rng: np.random.Generator) -> Floats:
-    """Return the outline (n, 2) of a motif of size 1 about the origin."""
-    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    kind = rng.integers(0, 8)
-    if kind == 0:
-        radius = np.ones(60)
-    elif kind == 1:  # star
-        points = int(rng.integers(4, 9))
-        angle = np.linspace(0, 2 * np.pi, 2 * points, endpoint=False)
-        radius = np.where(np.arange(2 * points) % 2 == 0, 1.0, rng.uniform(0.35, 0.6))
-    elif kind == 2:  # flower
-        radius = 0.65 + 0.35 * np.cos(int(rng.integers(4, 8)) * angle)
-    elif kind == 3:  # polygon
-        angle = np.linspace(0, 2 * np.pi, int(rng.integers(3, 7)), endpoint=False)
-        radius = np.ones(len(angle))
-    elif kind == 4:  # leaf
-        x = np.cos(angle)
-        return np.stack([x, 0.38 * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 1.6 * (1 - 0.3 * x)], axis=1)
-    elif kind == 5:  # heart
-        x = 0.95 * np.sin(angle) ** 3
-        y = 0.78 * np.cos(angle) - 0.33 * np.cos(2 * angle) - 0.13 * np.cos(3 * angle) - 0.05 * np.cos(4 * angle)
-        return np.stack([x, -y], axis=1)
-    elif kind == 6:  # cross
-        w = rng.uniform(0.25, 0.45)
-        return np.array([(w, 1), (w, w), (1, w), (1, -w), (w, -w), (w, -1), (-w, -1), (-w, -w), (-1, -w), (-1, w), (-w, w), (-w, 1)])
-    else:  # drop
-        radius = 0.6 + 0.4 * np.clip(np.cos(angle), 0, 1) ** 3
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-
-
-def _placed(figure: Floats, x: float, y: float, size: float, degrees: float) -> Floats:
-    a = np.deg2rad(degrees)
-    turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-    return np.asarray(figure @ turn.T * size + (x, y))
+    grain = cv2.resize(
+        rng.normal(0, 1, (48, 48)).astype(np.float32), (TEXTURE_SIDE,) * 2, interpolation=cv2.INTER_CUBIC
+    )
+    return np.asarray(np.clip(texture * (1 + 0.025 * grain[..., None]), 0.004, 1), np.float32)
 
 
 def _plain(rng: np.random.Generator, one: Mask, two: Mask) -> None:
@@ -90,7 +49,7 @@ def _plain(rng: np.random.Generator, one: Mask, two: Mask) -> None:
 def _speckles(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     for mask, count in ((one, rng.integers(60, 160)), (two, rng.integers(20, 80))):
         for x, y, size in zip(*rng.random((2, count)), rng.uniform(0.004, 0.013, count), strict=True):
-            _fill(mask, _placed(_CIRCLE, x, y, size, 0))
+            fill(mask, place(CIRCLE, x, y, size, 0))
 
 
 def _bands(rng: np.random.Generator, one: Mask, two: Mask) -> None:
@@ -98,7 +57,10 @@ def _bands(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     edges = np.sort(rng.permutation(np.arange(1, 14))[: 2 * count]) / 14
     for i in range(count):
         mask = one if i % 2 == 0 or rng.random() < 0.5 else two
-        _fill(mask, np.array([(-0.1, edges[2 * i]), (1.1, edges[2 * i]), (1.1, edges[2 * i + 1]), (-0.1, edges[2 * i + 1])]))
+        fill(
+            mask,
+            np.array([(-0.1, edges[2 * i]), (1.1, edges[2 * i]), (1.1, edges[2 * i + 1]), (-0.1, edges[2 * i + 1])]),
+        )
 
 
 def _stripes(rng: np.random.Generator, one: Mask, two: Mask) -> None:
@@ -110,12 +72,7 @@ def _stripes(rng: np.random.Generator, one: Mask, two: Mask) -> None:
             if mask is one or second:
                 x = (i + start) / count
                 right = x + wide / count
-                _fill_once(mask, np.array([(x, 0), (right, 0), (right + slope, 1), (x + slope, 1)]))
-
-
-def _fill_once(mask: Mask, points: Floats) -> None:
-    fixed = np.round(points * TEXTURE_SIDE * (1 << _SHIFT)).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SHIFT)
+                fill_once(mask, np.array([(x, 0), (right, 0), (right + slope, 1), (x + slope, 1)]))
 
 
 def _checks(rng: np.random.Generator, one: Mask, two: Mask) -> None:
@@ -126,27 +83,25 @@ def _checks(rng: np.random.Generator, one: Mask, two: Mask) -> None:
         for j in range(count):
             if diamonds:
                 x, y, r = (i + 0.5) / count, (j + 0.5) / count, 0.5 / count
-                _fill(one, np.array([(x - r, y), (x, y - r), (x + r, y), (x, y + r)]))
+                fill(one, np.array([(x - r, y), (x, y - r), (x + r, y), (x, y + r)]))
             elif (i + j) % 2 == 0:
                 x, y, r = i / count, j / count, 1 / count
-                _fill(one, np.array([(x, y), (x + r, y), (x + r, y + r), (x, y + r)]))
+                fill(one, np.array([(x, y), (x + r, y), (x + r, y + r), (x, y + r)]))
     if thin:
         for i in range(count):
             x, w = (i + 0.5) / count, 0.08 / count
-            _fill(two, np.array([(x - w, 0), (x + w, 0), (x + w, 1), (x - w, 1)]))
-            _fill(two, np.array([(0, x - w), (1, x - w), (1, x + w), (0, x + w)]))
+            fill(two, np.array([(x - w, 0), (x + w, 0), (x + w, 1), (x - w, 1)]))
+            fill(two, np.array([(0, x - w), (1, x - w), (1, x + w), (0, x + w)]))
 
 
 def _tartan(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     edges = rng.random(3)
     wide = rng.uniform(0.08, 0.25, 3)
-    total = np.zeros((TEXTURE_SIDE, TEXTURE_SIDE), np.float32)
     line = np.zeros(TEXTURE_SIDE, np.float32)
     at = np.arange(TEXTURE_SIDE) / TEXTURE_SIDE
     for edge, width in zip(edges, wide, strict=True):
         line[(at - edge) % 1 < width] = 1
-    total = (line[None] + line[:, None]) / 2
-    one[:] = (total * 255).astype(np.uint8)
+    one[:] = ((line[None] + line[:, None]) / 2 * 255).astype(np.uint8)
     thin = (at - edges[0] - wide[0] / 2) % 1 < 0.025
     two[thin] = two[:, thin] = 200
 
@@ -159,9 +114,9 @@ def _dots(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     for j in range(count):
         for i in range(count):
             x, y = (i + 0.5 + offset * (j % 2)) / count, (j + 0.5) / count
-            _fill(one, _placed(_CIRCLE, x, y, size / count, 0))
+            fill(one, place(CIRCLE, x, y, size / count, 0))
             if rings:
-                _fill(two, _placed(_CIRCLE, x, y, size * 0.5 / count, 0))
+                fill(two, place(CIRCLE, x, y, size * 0.5 / count, 0))
 
 
 def _zigzag(rng: np.random.Generator, one: Mask, two: Mask) -> None:
@@ -174,11 +129,11 @@ def _zigzag(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     for row in range(-1, rows + 1):
         for mask, start, wide in ((one, 0.0, thick), (two, thick + 0.15, 0.12)):
             top = (row + start + shape * height) / rows
-            _fill_once(mask, np.concatenate([np.stack([x, top], 1), np.stack([x, top + wide / rows], 1)[::-1]]))
+            fill_once(mask, np.concatenate([np.stack([x, top], 1), np.stack([x, top + wide / rows], 1)[::-1]]))
 
 
 def _motifs(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    figure, second = _figure(rng), _figure(rng)
+    figure, second = outline(rng), outline(rng)
     count = int(rng.integers(2, 5))
     size, turn = rng.uniform(0.28, 0.46), rng.choice([0.0, 30.0, 45.0, 90.0])
     alternate = rng.random() < 0.5
@@ -186,43 +141,43 @@ def _motifs(rng: np.random.Generator, one: Mask, two: Mask) -> None:
         for i in range(count):
             x, y = (i + 0.5) / count, (j + 0.5) / count
             if alternate and (i + j) % 2:
-                _fill(two, _placed(second, x, y, size * 0.7 / count, turn))
+                fill(two, place(second, x, y, size * 0.7 / count, turn))
             else:
-                _fill(one, _placed(figure, x, y, size / count, turn))
+                fill(one, place(figure, x, y, size / count, turn))
 
 
 def _scattered(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    figure, second = _figure(rng), _figure(rng)
+    figure, second = outline(rng), outline(rng)
     size = rng.uniform(0.05, 0.1)
     taken: list[tuple[float, float]] = []
     for _ in range(90):
         x, y = rng.random(2)
         if all(min(abs(x - a), 1 - abs(x - a)) + min(abs(y - b), 1 - abs(y - b)) > 2.6 * size for a, b in taken):
             mask, shape = (one, figure) if len(taken) % 3 else (two, second)
-            _fill(mask, _placed(shape, x, y, size * rng.uniform(0.8, 1.2), rng.uniform(0, 360)))
+            fill(mask, place(shape, x, y, size * rng.uniform(0.8, 1.2), rng.uniform(0, 360)))
             taken.append((x, y))
 
 
 def _emblem(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    figure = _placed(_figure(rng), 0.5, 0.5, rng.uniform(0.2, 0.27), 0)
+    figure = place(outline(rng), 0.5, 0.5, rng.uniform(0.2, 0.27), 0)
     if rng.random() < 0.5:
-        _fill(two, _placed(_CIRCLE, 0.5, 0.5, rng.uniform(0.3, 0.36), 0))
+        fill(two, place(CIRCLE, 0.5, 0.5, rng.uniform(0.3, 0.36), 0))
         if rng.random() < 0.5:
-            _fill(two, _placed(_CIRCLE, 0.5, 0.5, 0.27, 0), 0)
+            fill(two, place(CIRCLE, 0.5, 0.5, 0.27, 0), 0)
             figure = (figure - 0.5) * 0.8 + 0.5
-    _fill(one, figure)
+    fill(one, figure)
     for i in range(int(rng.integers(0, 3))):
         y, half = 0.86 + 0.05 * i, rng.uniform(0.12, 0.3)
-        _fill(one, np.array([(0.5 - half, y), (0.5 + half, y), (0.5 + half, y + 0.022), (0.5 - half, y + 0.022)]))
+        fill(one, np.array([(0.5 - half, y), (0.5 + half, y), (0.5 + half, y + 0.022), (0.5 - half, y + 0.022)]))
 
 
 def _dipped(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     x = np.linspace(-0.1, 1.1, 145)
     waves, height = int(rng.integers(0, 5)), rng.uniform(0.3, 0.65)
     top = 1 - height + 0.05 * np.sin(2 * np.pi * waves * x)
-    _fill_once(one, np.concatenate([np.stack([x, top], 1), [(1.1, 1.1), (-0.1, 1.1)]]))
+    fill_once(one, np.concatenate([np.stack([x, top], 1), [(1.1, 1.1), (-0.1, 1.1)]]))
     if rng.random() < 0.5:
-        _fill_once(two, np.concatenate([np.stack([x, top - 0.035], 1), np.stack([x, top], 1)[::-1]]))
+        fill_once(two, np.concatenate([np.stack([x, top - 0.035], 1), np.stack([x, top], 1)[::-1]]))
 
 
 def _scallops(rng: np.random.Generator, one: Mask, two: Mask) -> None:
@@ -232,10 +187,9 @@ def _scallops(rng: np.random.Generator, one: Mask, two: Mask) -> None:
         for i in range(-1, count + 1):
             x, y = (i + 0.5 * (j % 2)) / count + 0.5 / count, j / rows
             for share, inside in ((1.0, 0), (0.88, 1), (0.5, 2)):
-                ring = _placed(_CIRCLE, x, y, 0.5 * share / count, 0)
-                fixed = np.round(ring * TEXTURE_SIDE * 8).astype(np.int32)
-                cv2.fillPoly(one, [fixed], 255 if inside == 0 else 0, cv2.LINE_AA, 3)
-                cv2.fillPoly(two, [fixed], 255 if inside == 2 else 0, cv2.LINE_AA, 3)
+                ring = place(CIRCLE, x, y, 0.5 * share / count, 0)
+                fill_once(one, ring, 255 if inside == 0 else 0)
+                fill_once(two, ring, 255 if inside == 2 else 0)
 
 
 def _terrazzo(rng: np.random.Generator, one: Mask, two: Mask) -> None:
@@ -243,7 +197,7 @@ def _terrazzo(rng: np.random.Generator, one: Mask, two: Mask) -> None:
         corners = int(rng.integers(4, 7))
         angle = np.sort(rng.uniform(0, 2 * np.pi, corners))
         shape = np.stack([np.cos(angle), np.sin(angle)], 1) * rng.uniform(0.6, 1, (corners, 1))
-        _fill(two if index % 3 == 0 else one, _placed(shape, *rng.random(2), rng.uniform(0.03, 0.075), 0))
+        fill(two if index % 3 == 0 else one, place(shape, rng.random(), rng.random(), rng.uniform(0.03, 0.075)))
 
 
 def _brush(rng: np.random.Generator, one: Mask, two: Mask) -> None:
@@ -255,8 +209,6 @@ def _brush(rng: np.random.Generator, one: Mask, two: Mask) -> None:
         field = field[start : start + TEXTURE_SIDE, start : start + TEXTURE_SIDE]
         mask[:] = (np.clip((field - level * 0.6) * 14 + 0.5, 0, 1) * 255).astype(np.uint8)
 
-
-_CIRCLE: Floats = np.stack([np.cos(np.linspace(0, 6.2, 36)), np.sin(np.linspace(0, 6.2, 36))], axis=1)
 
 PATTERNS: dict[str, Drawing] = {
     "plain": _plain,

@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 def zipf(n: int, exponent: float) -> NDArray[np.float64]:
     """Return n probabilities that fall as rank**-exponent."""
     weights = np.arange(1, n + 1, dtype=np.float64) ** -exponent
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class Searches:
                 dwell_ms[told],
             ),
         )
-        columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
+        columns: list[Integers] = [np.concatenate([part[i] for part in parts]) for i in range(5)]
         order = np.argsort(columns[3], kind="stable")  # stable: impressions stay before their clicks
-        search, position, kind, at, milliseconds = (values[order] for values in columns)
-        return search, position, kind, at, milliseconds
+        by_time = [column[order] for column in columns]
+        return by_time[0], by_time[1], by_time[2], by_time[3], by_time[4]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+from tqdm import tqdm
 
 from components.catalogue.rendering.clicks import simulate_clicks
 from components.catalogue.rendering.designs import Item, design_items, true_grades
@@ -71,17 +72,24 @@ def _summary(items: Sequence[Item], photographs: Sequence[Photograph]) -> dict[s
 
 
 def _render(
-    output: Path, scratch: Path, items: Sequence[Item], photographs: Sequence[Photograph], parameters: RenderingParameters
+    output: Path,
+    scratch: Path,
+    items: Sequence[Item],
+    photographs: Sequence[Photograph],
+    parameters: RenderingParameters,
 ) -> None:
     """Render the items that are not there yet; an item's folder is moved to its place when it is complete."""
     stock: dict[int, list[Photograph]] = {}
     for photograph in photographs:
         stock.setdefault(photograph.item, []).append(photograph)
-    tasks = [(items[row], tuple(stock[row])) for row in range(len(items)) if not (output / folder_of(items[row])).exists()]
+    tasks = [
+        (items[row], tuple(stock[row])) for row in range(len(items)) if not (output / folder_of(items[row])).exists()
+    ]
     chunks = [tasks[i : i + _ITEMS_IN_A_CHUNK] for i in range(0, len(tasks), _ITEMS_IN_A_CHUNK)]
     processes = min(parameters.processes or len(os.sched_getaffinity(0)), len(chunks))
     arguments = (output, scratch, parameters.seed, parameters.side)
-    with progress_bar(None, "rendering", total=len(photographs), unit="picture") as bar:
+    bar: tqdm[Any] = progress_bar(None, "rendering", total=len(photographs), unit="picture")
+    with bar:
         bar.update(len(photographs) - sum(len(task[1]) for task in tasks))
         if processes <= 1:
             for chunk in chunks:

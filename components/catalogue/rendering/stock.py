@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 
 from components.catalogue.rendering.designs import Item
+from components.catalogue.rendering.lenses import Pixels
 from components.catalogue.rendering.parameters import RenderingParameters
-from components.catalogue.rendering.photographs import Pixels, build_mesh, plan_view, take_photograph
+from components.catalogue.rendering.photographs import build_mesh, take_photograph
+from components.catalogue.rendering.views import plan_view
 from components.shared.errors import ResourceError
 from components.shared.files import whole_file
 
@@ -121,7 +123,9 @@ def copied(picture: Pixels, kind: str, rng: np.random.Generator) -> Pixels:
     height, width = picture.shape[:2]
     if kind == "resized":
         scale = float(rng.uniform(0.6, 0.85))
-        return np.asarray(cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA))
+        return np.asarray(
+            cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        )
     if kind == "cropped":
         top, left, bottom, right = (int(v) for v in rng.uniform(0.0, 0.03, 4) * (height, width, height, width))
         return picture[1 + top : height - bottom, 1 + left : width - right]

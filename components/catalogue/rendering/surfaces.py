@@ -69,9 +69,7 @@ def smooth(points: Sequence[Sequence[float]] | Floats, n: int) -> Floats:
     pieces = []
     for i in range(len(knots) - 1):
         a, b, c, d = padded[i : i + 4]
-        pieces.append(
-            0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-        )
+        pieces.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
     return evenly(np.concatenate([*pieces, knots[-1:]]), n)
 
 

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.catalogue.rendering.products import furniture, tableware, wearables
-from components.catalogue.rendering.products.tableware import Shape
+from components.catalogue.rendering.products.backpacks import backpack
+from components.catalogue.rendering.products.bottles import bottle
+from components.catalogue.rendering.products.chairs import chair
+from components.catalogue.rendering.products.hats import hat
+from components.catalogue.rendering.products.lamps import lamp
+from components.catalogue.rendering.products.mugs import mug
+from components.catalogue.rendering.products.parts import Shape
+from components.catalogue.rendering.products.shoes import shoe
+from components.catalogue.rendering.products.sofas import sofa
+from components.catalogue.rendering.products.teapots import teapot
+from components.catalogue.rendering.products.tshirts import tshirt
+from components.catalogue.rendering.products.vases import vase
+from components.catalogue.rendering.products.watches import watch
 from components.catalogue.rendering.surfaces import Surface
 
 
@@ -61,29 +72,44 @@ class Category:
     bare: float = 0.1
 
 
+_MIX = ("metal", "wood", "dark")
+_PLAIN = ("dark", "trim")
+_CLAY = ((GLAZE, GLAZE, GLAZE, GLAZE), (MATT, MATT, MATT, GLAZE), (SATIN, SATIN, SATIN, GLAZE))
+_POTS = ((GLAZE, GLAZE, WOOD, GLAZE), (MATT, MATT, WOOD, MATT), (GLAZE, GLAZE, METAL, GLAZE))
+_FLASKS = ((SATIN, GLAZE, METAL, SATIN), (MATT, SATIN, RUBBER, SATIN), (GLAZE, GLAZE, WOOD, SATIN))
+_LAMPS = ((LIT, SATIN, METAL, LIT), (LIT, GLAZE, WOOD, LIT), (CLOTH, METAL, METAL, LIT))
+_CHAIRS = ((CLOTH, WOOD, WOOD, CLOTH), (LEATHER, METAL, METAL, CLOTH), (CLOTH, SATIN, SATIN, CLOTH))
+_SOFAS = ((CLOTH, CLOTH, WOOD, CLOTH), (LEATHER, CLOTH, METAL, CLOTH))
+_SHOES = ((CLOTH, CLOTH, RUBBER, RUBBER), (LEATHER, LEATHER, RUBBER, RUBBER), (MATT, SATIN, RUBBER, RUBBER))
+_BAGS = ((CLOTH, CLOTH, CLOTH, CLOTH), (LEATHER, LEATHER, RUBBER, CLOTH), (SATIN, CLOTH, RUBBER, CLOTH))
+_WATCHES = ((LEATHER, SATIN, METAL, GLAZE), (RUBBER, GLAZE, METAL, GLAZE), (CLOTH, SATIN, METAL, GLAZE))
+_HATS = ((CLOTH, CLOTH, CLOTH, CLOTH), (MATT, CLOTH, LEATHER, CLOTH))
+
 CATEGORIES = (
-    Category("mugs", tableware.mug, ("straight", "tapered", "belly", "bowl", "square"),
-             ((GLAZE, GLAZE, GLAZE, GLAZE), (MATT, MATT, MATT, GLAZE), (SATIN, SATIN, SATIN, GLAZE)), ("trim",), (8, 42)),
-    Category("teapots", tableware.teapot, ("round", "tall", "squat", "faceted"),
-             ((GLAZE, GLAZE, WOOD, GLAZE), (MATT, MATT, WOOD, MATT), (GLAZE, GLAZE, METAL, GLAZE)), ("wood", "metal", "trim"), (8, 38)),
-    Category("vases", tableware.vase, ("amphora", "cylinder", "gourd", "trumpet", "ball", "fluted"),
-             ((GLAZE, GLAZE, GLAZE, MATT), (MATT, MATT, MATT, MATT), (SATIN, SATIN, SATIN, MATT)), ("trim",), (4, 34)),
-    Category("bottles", tableware.bottle, ("wine", "sport", "flask", "square", "jug"),
-             ((SATIN, GLAZE, METAL, SATIN), (MATT, SATIN, RUBBER, SATIN), (GLAZE, GLAZE, WOOD, SATIN)), ("metal", "dark", "wood", "trim"), (2, 28)),
-    Category("lamps", furniture.lamp, ("table", "globe", "desk", "tripod", "mushroom"),
-             ((LIT, SATIN, METAL, LIT), (LIT, GLAZE, WOOD, LIT), (CLOTH, METAL, METAL, LIT)), ("metal", "wood", "dark"), (-2, 22), bare=0.2),
-    Category("chairs", furniture.chair, ("panel", "slats", "shell", "stool", "armchair"),
-             ((CLOTH, WOOD, WOOD, CLOTH), (LEATHER, METAL, METAL, CLOTH), (CLOTH, SATIN, SATIN, CLOTH)), ("wood", "metal", "dark"), (8, 34), 42, 22, bare=0.2),
-    Category("sofas", furniture.sofa, ("two", "three", "round", "chesterfield"),
-             ((CLOTH, CLOTH, WOOD, CLOTH), (LEATHER, CLOTH, METAL, CLOTH)), ("wood", "metal", "dark"), (8, 32), 34, 12, bare=0.2),
-    Category("shoes", wearables.shoe, ("sneaker", "hightop", "loafer", "boot", "runner"),
-             ((CLOTH, CLOTH, RUBBER, RUBBER), (LEATHER, LEATHER, RUBBER, RUBBER), (MATT, SATIN, RUBBER, RUBBER)), ("dark", "trim"), (8, 40), 34, -12),
-    Category("backpacks", wearables.backpack, ("dome", "square", "rolltop", "flap"),
-             ((CLOTH, CLOTH, CLOTH, CLOTH), (LEATHER, LEATHER, RUBBER, CLOTH), (SATIN, CLOTH, RUBBER, CLOTH)), ("dark", "trim"), (4, 30), 34, 14),
-    Category("t-shirts", wearables.tshirt, ("crew", "vneck", "long", "polo", "tank"),
-             ((CLOTH, CLOTH, CLOTH, CLOTH),), ("trim", "dark"), (66, 89), 16, flat=True),
-    Category("watches", wearables.watch, ("round", "square", "chrono", "bracelet"),
-             ((LEATHER, SATIN, METAL, GLAZE), (RUBBER, GLAZE, METAL, GLAZE), (CLOTH, SATIN, METAL, GLAZE)), ("metal", "dark"), (48, 86), 40, flat=True, bare=0.2),
-    Category("hats", wearables.hat, ("cap", "fedora", "beanie", "bucket", "sun"),
-             ((CLOTH, CLOTH, CLOTH, CLOTH), (MATT, CLOTH, LEATHER, CLOTH)), ("trim", "dark"), (12, 46), 48, 15),
-)  # fmt: skip
+    Category("mugs", mug, ("straight", "tapered", "belly", "bowl", "square"), _CLAY, ("trim",), (8, 42)),
+    Category("teapots", teapot, ("round", "tall", "squat", "faceted"), _POTS, ("wood", "metal", "trim"), (8, 38)),
+    Category("vases", vase, ("amphora", "cylinder", "gourd", "trumpet", "ball", "fluted"), _CLAY, ("trim",), (4, 34)),
+    Category("bottles", bottle, ("wine", "sport", "flask", "square", "jug"), _FLASKS, (*_MIX, "trim"), (2, 28)),
+    Category("lamps", lamp, ("table", "globe", "desk", "tripod", "mushroom"), _LAMPS, _MIX, (-2, 22), bare=0.2),
+    Category(
+        "chairs", chair, ("panel", "slats", "shell", "stool", "armchair"), _CHAIRS, _MIX, (8, 34), 42, 22, bare=0.2
+    ),
+    Category("sofas", sofa, ("two", "three", "round", "chesterfield"), _SOFAS, _MIX, (8, 32), 34, 12, bare=0.2),
+    Category("shoes", shoe, ("sneaker", "hightop", "loafer", "boot", "runner"), _SHOES, _PLAIN, (8, 40), 34, -12),
+    Category("backpacks", backpack, ("dome", "square", "rolltop", "flap"), _BAGS, _PLAIN, (4, 30), 34, 14),
+    Category(
+        "t-shirts", tshirt, ("crew", "vneck", "long", "polo", "tank"), ((CLOTH,) * 4,), _PLAIN, (66, 89), 16, flat=True
+    ),
+    Category(
+        "watches",
+        watch,
+        ("round", "square", "chrono", "bracelet"),
+        _WATCHES,
+        ("metal", "dark"),
+        (48, 86),
+        40,
+        flat=True,
+        bare=0.2,
+    ),
+    Category("hats", hat, ("cap", "fedora", "beanie", "bucket", "sun"), _HATS, _PLAIN, (12, 46), 48, 15),
+)
