@@ -116,11 +116,9 @@ class Registry:
         with self._store.lock(), self._store.in_our_words():
             version = self._single(manifest.release_id)
             if version is None:
-                self._create(directory, manifest, run_id)
-                version = self._single(manifest.release_id)
+                version = self._create(directory, manifest, run_id)
             else:
                 self._mend(directory, manifest, version)
-            assert version is not None
             self._announce(version)
             self._tidy(version)
             return self.get(version.version)
@@ -144,15 +142,16 @@ class Registry:
             release, aliases = self.get(name), self._aliases()
             if to not in {CHAMPION, CHALLENGER, *aliases}:
                 raise ParameterError(f"{to!r} is no alias of {self.model_name}: {self._known()}")
-            if aliases.get(to) == release.version:
-                raise ParameterError(f"{to} is version {release.version} already; nothing to promote")
             with self._stored(release.model_id) as source:
                 stored = verify_release(source).release_id
             if stored != release.release_id:
                 raise ContractError(
                     f"version {release.version} holds {stored}, not {release.release_id}; register it again"
                 )
-            return self._move(to, release, who=who, why=why)
+            entry = self._move(to, release, who=who, why=why)
+            if entry is None:
+                raise ParameterError(f"{to} is version {release.version} already; nothing to promote")
+            return entry
 
     # Versions and models
 
@@ -189,7 +188,22 @@ class Registry:
                 self._store.client.delete_model_version(self.model_name, str(double.version))
         return self._find(release_id)[0] if found else None
 
-    def _create(self, directory: Path, manifest: Manifest, run_id: str | None) -> None:
+    def _create(self, directory: Path, manifest: Manifest, run_id: str | None) -> RegisteredRelease:
+        try:
+            self._upload_and_create(directory, manifest, run_id)
+        except Exception:
+            # On a server, another process may have been faster and have tidied our half-made model away.
+            if (version := self._single(manifest.release_id)) is None:
+                raise
+            return version
+        version = self._single(manifest.release_id)
+        if version is None:
+            raise ContractError(
+                f"the version of {manifest.release_id} was deleted while it was being made; register the release again"
+            )
+        return version
+
+    def _upload_and_create(self, directory: Path, manifest: Manifest, run_id: str | None) -> None:
         client, release_id = self._store.client, manifest.release_id
         try:
             client.create_registered_model(self.model_name, description="Releases of the visual search, one a version.")
@@ -241,9 +255,12 @@ class Registry:
     def _mend(self, directory: Path, manifest: Manifest, version: RegisteredRelease) -> None:
         """Write the files of an existing version again if they are not what they were."""
         with self._stored(version.model_id) as source:
-            intact = _is_intact(source, version.release_id)
-        if not intact:
-            self._upload(directory, manifest, version.model_id)
+            if _is_intact(source, version.release_id):
+                return
+            for path in source.glob("*"):  # also what a killed upload left; MLflow itself never removes that
+                if path.is_file() and path.name not in {*manifest.files, MANIFEST_FILE}:
+                    path.unlink()
+        self._upload(directory, manifest, version.model_id)
 
     def _tidy(self, version: RegisteredRelease) -> None:
         """Put the models that killed attempts left behind into MLflow's bin (`mlflow gc` frees their room)."""
@@ -290,8 +307,11 @@ class Registry:
     def _had_champion(self, aliases: dict[str, int]) -> bool:
         return any(entry.took_effect and entry.move.alias == CHAMPION for entry in self._log.read(aliases))
 
-    def _move(self, alias: str, to: RegisteredRelease, *, who: str, why: str) -> Promotion:
+    def _move(self, alias: str, to: RegisteredRelease, *, who: str, why: str) -> Promotion | None:
+        """Move an alias and log it; None, and no entry, where it is there already."""
         before = self._aliases().get(alias)
+        if before == to.version:
+            return None
         previous = None if before is None else self.find(before)
         move = Move(
             alias,

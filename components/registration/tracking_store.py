@@ -111,10 +111,11 @@ class TrackingStore:
             ContractError: its database is of another version, or it answers something unexpected.
         """
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError  # some of these escape from MLflow as they are
 
         try:
             yield
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError) as error:
             raise self._translated(error) from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
