@@ -8,7 +8,7 @@ from components.container_images import PIPELINE_IMAGE
 
 
 @dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
-def catalogue(catalogue: dsl.Output[dsl.Dataset], images: str, workspace: str, parameters: str) -> None:  # type: ignore[type-arg]
+def catalogue(catalogue: dsl.Output[dsl.Dataset], images: str, workspace: str, parameters: str) -> None:
     """Validate, fingerprint, group and split the pictures of a folder or manifest."""
     import json
     from pathlib import Path
@@ -25,9 +25,9 @@ def catalogue(catalogue: dsl.Output[dsl.Dataset], images: str, workspace: str, p
 
 
 @dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
-def rendering(workspace: str, parameters: str) -> NamedTuple(
+def rendering(workspace: str, parameters: str) -> NamedTuple(  # type: ignore[valid-type]
     "World", [("images", str), ("judgements", str), ("events", str), ("truth", str)]
-):  # type: ignore[valid-type]
+):
     """Render a catalogue with judgements and clicks of simulated people into the workspace."""
     import json
     from pathlib import Path

@@ -68,4 +68,5 @@ def resize(picture: Pixels, size: tuple[int, int]) -> Pixels:
     if (width, height) == size:
         return picture
     shrinks = size[0] <= width and size[1] <= height
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)

@@ -25,7 +25,7 @@ def progress_bar(
 ) -> tqdm[T]:
     """Return the bar itself, for work that is counted by hand (`update`) or shows figures (`set_postfix`)."""
     terminal = sys.stderr.isatty()
-    return tqdm(
+    bar: tqdm[T] = tqdm(
         values,
         desc=description,
         total=total,
@@ -38,3 +38,4 @@ def progress_bar(
         leave=True,
         delay=0 if terminal else _LOG_DELAY_SECONDS,  # what is quick needs no line
     )
+    return bar

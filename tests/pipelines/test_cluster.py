@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
 from components.shared.errors import NotReadyError, ParameterError
 from pipelines.__main__ import main
 from pipelines.cluster import connect, schedule_runs

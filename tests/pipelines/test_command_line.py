@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from components.shared.errors import ParameterError
 from pipelines.__main__ import PIPELINE_NAMES, build_parser, main
 from pipelines.local_run import PIPELINES

@@ -1,5 +1,6 @@
 """The whole pipeline on this machine: real steps, real MLflow on SQLite, killed wherever it hurts."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from factories import make_folder
+
 from pipelines.compilation import compile_pipeline
 
 # Small enough for seconds; the gate only reports, since ten pictures decide nothing.
@@ -97,20 +99,16 @@ def kill_at(words: list[str], mark: str, delay_seconds: float) -> bool:
                 break
         else:
             return False
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(delay_seconds)
-        except subprocess.TimeoutExpired:
-            pass
         tree = (
             [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             if process.poll() is None
             else []
         )
         for victim in tree:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(victim.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         process.stdout.read()
     return bool(tree)
 
