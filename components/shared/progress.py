@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from tqdm import tqdm
 
@@ -25,7 +25,7 @@ def progress_bar(
 ) -> tqdm[T]:
     """Return the bar itself, for work that is counted by hand (`update`) or shows figures (`set_postfix`)."""
     terminal = sys.stderr.isatty()
-    bar: tqdm[T] = tqdm(
+    bar = tqdm(
         values,
         desc=description,
         total=total,
@@ -38,4 +38,4 @@ def progress_bar(
         leave=True,
         delay=0 if terminal else _LOG_DELAY_SECONDS,  # what is quick needs no line
     )
-    return bar
+    return cast("tqdm[T]", bar)
