@@ -84,10 +84,25 @@ def make_labels(
     rows = [{"query_image_id": q, "image_id": i, "grade": g, "judge": "ann", "at": EPOCH} for q, i, g in judgements]
     write_table(root / "judgements.parquet", pa.Table.from_pylist(rows, JUDGEMENTS.schema), JUDGEMENTS)
     facts = {
-        "positions": list(range(1, 11)),
-        "estimated": [round(1 / (1 + 0.32 * i), 3) for i in range(10)],
-        "true": [round(1 / (1 + 0.3 * i), 3) for i in range(10)],
-        "precision": {"mined": 0.91, "naive_ctr": 0.62},
+        "events": 5000,
+        "impressions": 4200,
+        "clicks": 700,
+        "propensities": {
+            "positions": list(range(1, 11)),
+            "estimated": [round(1 / (1 + 0.32 * i), 3) for i in range(10)],
+            "true": [round(1 / (1 + 0.3 * i), 3) for i in range(9)] + [None],
+            "mean_relative_error": 0.034,
+        },
+        "precision": {
+            "mined": 0.91,
+            "naive_ctr": 0.42,
+            "naive_ctr_supported": 0.62,
+            "pairs": 80,
+            "by_signal": {"attraction": {"pairs": 50, "precision": 0.93}, "together": {"pairs": 30, "precision": None}},
+        },
+        "bots": {"bots": 12, "true": 13, "precision": 1.0},
+        "mined": {"pairs": 80},
+        "warnings": [],
     }
     spec = LabelsSpec(
         rule=rule or RelevanceRule(),

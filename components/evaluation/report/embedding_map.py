@@ -31,6 +31,8 @@ def lay_out(vectors: Vectors, *, seed: int) -> Positions:
     Source:
         van der Maaten, Hinton, Visualizing data using t-SNE, JMLR 2008.
     """
+    if np.ptp(vectors, axis=0).max() < 1e-6:  # a collapsed encoder: there are no directions to choose from
+        return np.zeros((len(vectors), 2))
     components = min(50, *vectors.shape)
     with threadpool_limits(1):
         reduced = PCA(components, random_state=seed, svd_solver="full").fit_transform(vectors.astype(np.float64))

@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 
 from components.evaluation.report.wording import plain, short_path
-from components.shared.artifacts import open_artifact
 from components.shared.labels import LabelsSpec
 from components.shared.tables import CATALOGUE, QUARANTINE, SPLITS, read_table
 
@@ -42,6 +41,8 @@ class DataFacts:
         withheld: images that are private or inappropriate, and so not shown.
         duplicate_images: images that have a near-duplicate.
         duplicate_groups: groups of near-duplicates.
+        identical_files: files that repeat another one, byte for byte.
+        doubtful_groups: groups of near-duplicates that stand in several categories: labels worth a look.
         quarantine: pictures that could not be used, by reason, the most frequent first.
     """
 
@@ -51,6 +52,8 @@ class DataFacts:
     withheld: int
     duplicate_images: int
     duplicate_groups: int
+    identical_files: int
+    doubtful_groups: int
     quarantine: list[QuarantineReason]
 
 
@@ -59,22 +62,31 @@ class ClickFacts:
     """What the click log gave.
 
     Attributes:
+        counts: (what, how many) of events, clicks, bots and the like.
         positions: places in the ranking.
         estimated: how likely each is to be looked at, as estimated.
-        true: as it truly was; None where it is not known.
+        true: as it truly was, NaN at places where it is not known; None where it is known nowhere.
+        error: mean relative error of the estimates; None where the truth is not known.
         precision: share of true pairs among those mined, by method, ours first; empty where the truth is not known.
+        warnings: what labelling found doubtful.
     """
 
+    counts: list[tuple[str, int]]
     positions: list[float]
     estimated: list[float]
     true: list[float] | None
+    error: float | None
     precision: dict[str, float]
+    warnings: list[str]
 
 
 def read_data_facts(catalogue: Path, embeddings: Path) -> DataFacts:
     """Count what the catalogue holds and what it left out."""
     table = read_table(catalogue / "catalogue.parquet", CATALOGUE)
     groups = Counter(table.column("duplicate_group").to_pylist())
+    categories: dict[str, set[str | None]] = {}
+    for row in table.select(["duplicate_group", "category"]).to_pylist():
+        categories.setdefault(row["duplicate_group"], set()).add(row["category"])
     several = [number for number in groups.values() if number > 1]
     splits = Counter(table.column("split").to_pylist())
     flags = zip(table.column("is_public").to_pylist(), table.column("is_appropriate").to_pylist(), strict=True)
@@ -85,13 +97,10 @@ def read_data_facts(catalogue: Path, embeddings: Path) -> DataFacts:
         withheld=sum(not (public and appropriate) for public, appropriate in flags),
         duplicate_images=sum(several),
         duplicate_groups=len(several),
+        identical_files=table.num_rows - len(set(table.column("sha256").to_pylist())),
+        doubtful_groups=sum(len(found) > 1 for found in categories.values()),
         quarantine=_quarantine([catalogue / "quarantine.parquet", embeddings / "failed.parquet"]),
     )
-
-
-def read_summary(directory: Path, step: str) -> dict[str, Any]:
-    """Return the few numbers that a step wrote beside its output."""
-    return open_artifact(directory, step).summary
 
 
 def read_history(encoder: Path) -> dict[str, Points]:
@@ -111,29 +120,46 @@ def read_history(encoder: Path) -> dict[str, Points]:
 
 
 def read_click_facts(labels: LabelsSpec) -> ClickFacts | None:
-    """Return what is known of the click log; None without one."""
+    """Return what is known of the click log; None without one.
+
+    What stands in `labels.json` under "clicks" is for people: whatever part of it is missing is not shown.
+    """
     clicks = labels.clicks
-    if not clicks or not clicks.get("positions") or not clicks.get("estimated"):
+    if not clicks:
         return None
-    true = clicks.get("true")
+    looked = _mapping(clicks, "propensities")
+    bots, mined = _mapping(clicks, "bots"), _mapping(clicks, "mined")
+    named = [(name.replace("_", " "), clicks.get(name)) for name in ("events", "impressions", "clicks")]
+    named += [
+        ("users taken for bots", bots.get("bots")),
+        ("bots in truth", bots.get("true")),
+        ("pairs mined", mined.get("pairs")),
+    ]
+    true = [math.nan if value is None else float(value) for value in looked.get("true") or []]
     return ClickFacts(
-        positions=[float(p) for p in clicks["positions"]],
-        estimated=[float(p) for p in clicks["estimated"]],
-        true=[float(p) for p in true] if true else None,
-        precision=_shares(clicks.get("precision") or {}),
+        counts=[(name, number) for name, number in named if isinstance(number, int)],
+        positions=[float(value) for value in looked.get("positions") or []],
+        estimated=[float(value) for value in looked.get("estimated") or []],
+        true=None if all(math.isnan(value) for value in true) else true,
+        error=_number(looked, "mean_relative_error"),
+        precision=_precision(_mapping(clicks, "precision")),
+        warnings=[str(warning) for warning in clicks.get("warnings") or []],
     )
 
 
-def _shares(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Flatten nested shares between 0 and 1 to "outer inner" → value."""
-    flat: dict[str, float] = {}
-    for name, value in values.items():
-        title = f"{prefix}{name}".replace("_", " ")
-        if isinstance(value, Mapping):
-            flat |= _shares(value, f"{title} ")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-            flat[title] = float(value)
-    return flat
+def _precision(given: Mapping[str, Any]) -> dict[str, float]:
+    """Return the shares by method: ours, what it consists of, and the naive ways."""
+    signals = _mapping(given, "by_signal")
+    found = {"mined pairs": _number(given, "mined")}
+    found |= {f"… by {name}": _number(_mapping(signals, name), "precision") for name in signals}
+    found["most clicks per view, enough clicks"] = _number(given, "naive_ctr_supported")
+    found["most clicks per view"] = _number(given, "naive_ctr")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = values.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _quarantine(paths: list[Path]) -> list[QuarantineReason]:

@@ -155,7 +155,8 @@ def _charts(inputs: ReportInputs, index: IndexSpec) -> dict[str, Any]:
             "Tuning the index", points, **axes, colour=plots.COLOURS["index"], target=index.recall.target
         )
     if (clicks := facts.read_click_facts(inputs.labels)) is not None:
-        charts["propensities"] = plots.propensities(clicks.positions, clicks.estimated, clicks.true)
+        if clicks.positions:
+            charts["propensities"] = plots.propensities(clicks.positions, clicks.estimated, clicks.true)
         if clicks.precision:
             charts["precision"] = plots.bars("Precision of the mined pairs", clicks.precision)
     return charts

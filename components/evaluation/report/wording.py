@@ -20,18 +20,18 @@ def short_path(uri: str) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Write a share with three decimals, a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+    """Write a share with three decimals (of the six in metrics.json), a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{round(value, 6):.3f}"
 
 
 def interval(value: Interval) -> str:
     """Write the ends of an interval."""
-    return "" if math.isnan(value.low) else f"{value.low:.3f}–{value.high:.3f}"
+    return "" if math.isnan(value.low) else f"{figure(value.low)}–{figure(value.high)}"
 
 
 def signed(value: float | None) -> str:
     """Write a difference with its sign."""
-    return "–" if value is None or math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+    return "–" if value is None or math.isnan(value) else f"{round(value, 6):+.3f}".replace("-", "−")
 
 
 def signed_interval(value: Interval) -> str:
