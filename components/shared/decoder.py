@@ -230,11 +230,12 @@ def _rgb_of(image: Image.Image) -> Pixels:
             grey[levels == clear] = 255
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        layers = np.asarray(image.convert("RGBA"))
-        alpha = layers[:, :, 3:].astype(np.uint16)
-        on_white = layers[:, :, :3] * alpha + 255 * (255 - alpha)  # at most 255²: fits
-        return ((on_white + 127) // 255).astype(np.uint8)
-    return np.array(image.convert("RGB"))
+        layers = image if image.mode == "RGBA" else image.convert("RGBA")
+        image = Image.new("RGB", layers.size, "white")
+        image.paste(layers, mask=layers)
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    return np.array(image)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -72,11 +71,13 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path):
     dice, target = random.Random(0), tmp_path / "file.bin"
     for _ in range(12):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(target)], stdout=subprocess.PIPE) as process:
-            assert process.stdout.readline() == b"begun\n"
-            for _ in range(5):
-                time.sleep(dice.uniform(0, 0.01))
-                check_whole(target)
-            process.send_signal(signal.SIGKILL)
+            try:
+                assert process.stdout.readline() == b"begun\n"
+                for _ in range(5):
+                    time.sleep(dice.uniform(0, 0.01))
+                    check_whole(target)
+            finally:
+                process.kill()
         check_whole(target)
     remove_unfinished_files(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
