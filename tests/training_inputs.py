@@ -18,7 +18,16 @@ from components.training.parameters import TrainingParameters
 from components.training.relations import Pairs
 
 SMALL = TrainingParameters(
-    architecture="resnet10", training_side=32, dimension=16, epochs=2, batch_pairs=8, threads=1, device="cpu"
+    architecture="resnet10",
+    training_side=32,
+    dimension=16,
+    epochs=2,
+    batch_pairs=8,
+    threads=1,
+    device="cpu",
+    optimiser="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.05,
 )
 
 

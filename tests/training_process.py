@@ -29,7 +29,9 @@ def gradients_of_one_batch(scratch: Path, parameters: TrainingParameters, group:
 if __name__ == "__main__":
     with process_group() as everyone:
         for name in sys.argv[2:]:
-            small = SMALL.model_copy(update={"architecture": name, "precision": "fp32", "processes": everyone.size})
+            small = SMALL.model_copy(
+                update={"architecture": name, "precision": "fp32", "processes": everyone.size, "head": "normed"}
+            )
             result = gradients_of_one_batch(Path(sys.argv[1]) / f"scratch-{name}", small, everyone)
             if everyone.rank == 0:
                 torch.save(result, Path(sys.argv[1]) / f"{name}.pt")

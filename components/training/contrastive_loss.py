@@ -1,11 +1,17 @@
-"""InfoNCE over pairs, NT-Xent and its multi-positive form, tile by tile with the gradient in closed form.
+"""InfoNCE over pairs, NT-Xent and its multi-positive forms, tile by tile with the gradient in closed form.
 
-For anchor i with positives p of weight w_ip (Σ_p w_ip = W_i), allowed candidates A(i) and similarity s_ij = z_i·z_j / τ:
+For anchor i with positives p of weight w_ip (Σ_p w_ip = W_i, v_ip = w_ip / W_i), allowed candidates A(i), negatives
+N(i) = A(i) without positives, and similarity s_ij = z_i·z_j / τ:
 
-    loss_i = log Σ_{j ∈ A(i)} exp s_ij − Σ_p (w_ip / W_i) s_ip        ∂loss_i/∂s_ij = softmax_j(s_i) − w_ij / W_i
+    shared   loss_i = log Σ_{j ∈ A(i)} exp s_ij − Σ_p v_ip s_ip
+             ∂loss_i/∂s_ij = softmax_{A(i)}(s_i)_j − v_ij
+    each     loss_i = Σ_p v_ip · (log(exp s_ip + Σ_{j ∈ N(i)} exp s_ij) − s_ip)
+             with q_ip = Σ_N exp s_ij / (exp s_ip + Σ_N exp s_ij):
+             ∂loss_i/∂s_ip = −v_ip q_ip   and   ∂loss_i/∂s_ij = softmax_{N(i)}(s_i)_j · Σ_p v_ip q_ip
 
-One positive per anchor gives InfoNCE and NT-Xent, several give L_out of SupCon. Only one tile of rows exists at a time,
-so that memory grows with the candidates, not with their square.
+With one positive per anchor both are InfoNCE and NT-Xent. With several, the first is L_out of SupCon, in which positives
+compete with each other; the second is the mean of one InfoNCE (query, positive, n − 1 negatives) per positive. Only one
+tile of rows exists at a time, so that memory grows with the candidates, not with their square.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from torch import Tensor
 
 from components.shared.errors import NoPositivePairError
 
+_NOTHING = -1e4  # far below any similarity over any temperature
 TILE_ELEMENTS = 1 << 21  # similarities held at once: 8 MB each for a handful of buffers
 
 
@@ -34,7 +41,9 @@ class Targets(Protocol):
         """
 
 
-def contrastive_loss(anchors: Tensor, candidates: Tensor, targets: Targets, temperature: float) -> Tensor:
+def contrastive_loss(
+    anchors: Tensor, candidates: Tensor, targets: Targets, temperature: float, *, each: bool = False
+) -> Tensor:
     """Return the weighted mean loss over the anchors that have a positive.
 
     Args:
@@ -42,6 +51,7 @@ def contrastive_loss(anchors: Tensor, candidates: Tensor, targets: Targets, temp
         candidates: (n, d) float32 unit vectors.
         targets: positives and allowed candidates.
         temperature: τ > 0.
+        each: every positive alone against the negatives, rather than sharing the anchor's probability.
 
     Returns:
         A scalar with gradients for anchors and candidates.
@@ -52,7 +62,7 @@ def contrastive_loss(anchors: Tensor, candidates: Tensor, targets: Targets, temp
     Source:
         InfoNCE arXiv:1807.03748 eq. 4; NT-Xent arXiv:2002.05709 eq. 1; SupCon arXiv:2004.11362 eq. 2 (L_out).
     """
-    total, weight = contrastive_sum(anchors, candidates, targets, temperature)
+    total, weight = contrastive_sum(anchors, candidates, targets, temperature, each=each)
     return total / require_positives(weight)
 
 
@@ -70,54 +80,75 @@ def require_positives(weight: Tensor) -> Tensor:
     return weight
 
 
-def contrastive_sum(anchors: Tensor, candidates: Tensor, targets: Targets, temperature: float) -> tuple[Tensor, Tensor]:
+def contrastive_sum(
+    anchors: Tensor, candidates: Tensor, targets: Targets, temperature: float, *, each: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return the weighted sum of the anchors' losses and the sum of their weights; arguments as `contrastive_loss`.
 
     Anchors without a positive count in neither.
     """
-    total, weight = _TiledLoss.apply(anchors.float(), candidates.float(), targets, temperature)
+    total, weight = _TiledLoss.apply(anchors.float(), candidates.float(), targets, temperature, each)
     return total, weight
 
 
 class _TiledLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, anchors: Tensor, candidates: Tensor, targets: Targets, temperature: float
+        ctx: Any, anchors: Tensor, candidates: Tensor, targets: Targets, temperature: float, each: bool
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(anchors.device.type, enabled=False):
-            total, weight, gradients = _run(anchors, candidates, targets, temperature, any(ctx.needs_input_grad))
+            total, weight, gradients = _run(anchors, candidates, targets, temperature, each, any(ctx.needs_input_grad))
         ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(weight)
         return total, weight
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         anchors, candidates = ctx.saved_tensors
-        return gradient * anchors, gradient * candidates, None, None
+        return gradient * anchors, gradient * candidates, None, None, None
 
 
 def _run(
-    anchors: Tensor, candidates: Tensor, targets: Targets, temperature: float, with_gradient: bool
+    anchors: Tensor, candidates: Tensor, targets: Targets, temperature: float, each: bool, with_gradient: bool
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     total, weight = anchors.new_zeros(()), anchors.new_zeros(())
     to_anchors, to_candidates = torch.zeros_like(anchors), torch.zeros_like(candidates)
     rows = max(1, TILE_ELEMENTS // len(candidates))
+    tile = _each_tile if each else _shared_tile
     for start in range(0, len(anchors), rows):
         block = anchors[start : start + rows]
         positives, allowed = targets.tile(start, start + len(block))
         mass = positives.sum(1)
         counted = torch.where(mass > 0, targets.anchor_weights[start : start + rows], 0)
         share = positives.div_(mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None])
-        scores = (block @ candidates.T).div_(temperature)
-        pulled = torch.einsum("rn,rn->r", scores, share)
-        scores.masked_fill_(~allowed, -torch.inf)
-        normaliser = torch.logsumexp(scores, 1)
-        losses = torch.where(mass > 0, normaliser - pulled, 0)
-        total += counted @ losses
+        losses, slope = tile((block @ candidates.T).div_(temperature), share, allowed)
+        total += counted @ torch.where(mass > 0, losses, 0)
         weight += counted.sum()
         if with_gradient:
-            normaliser = torch.where(mass > 0, normaliser, 0)  # an anchor with no candidate at all would give NaN
-            slope = scores.sub_(normaliser[:, None]).exp_().sub_(share).mul_((counted / temperature)[:, None])
+            slope.mul_((counted / temperature)[:, None])
             torch.mm(slope, candidates, out=to_anchors[start : start + rows])
             to_candidates.addmm_(slope.T, block)
     return total, weight, (to_anchors, to_candidates) if with_gradient else ()
+
+
+def _shared_tile(scores: Tensor, share: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the losses (r,) and their slopes (r, n) over the scores; scores and share are used up."""
+    pulled = torch.einsum("rn,rn->r", scores, share)
+    normaliser = _log_sum(scores.masked_fill_(~allowed, -torch.inf))
+    return normaliser - pulled, scores.sub_(normaliser[:, None]).exp_().sub_(share)
+
+
+def _each_tile(scores: Tensor, share: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the losses (r,) and their slopes (r, n) over the scores; scores and share are used up."""
+    wanted = share > 0
+    negatives = scores.masked_fill(~allowed | wanted, -torch.inf)
+    normaliser = _log_sum(negatives)
+    margin = scores.sub_(normaliser[:, None]).neg_()
+    losses = torch.einsum("rn,rn->r", torch.nn.functional.softplus(margin), share)
+    pull = share.mul_(margin.sigmoid_())
+    return losses, negatives.sub_(normaliser[:, None]).exp_().mul_(pull.sum(1, keepdim=True)).sub_(pull)
+
+
+def _log_sum(scores: Tensor) -> Tensor:
+    """Return log Σ exp of every row; of a row without any candidate the smallest number, whose exponentials vanish."""
+    return torch.logsumexp(scores, 1).clamp(min=_NOTHING)

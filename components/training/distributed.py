@@ -86,23 +86,28 @@ class _Gather(torch.autograd.Function):
         return total.chunk(ctx.size)[ctx.rank], None, None
 
 
-class GroupBatchNorm2d(nn.BatchNorm2d):
+class GroupBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation by the statistics of all processes' images, on any device.
 
     torch's SyncBatchNorm refuses CPU tensors; without it two processes would not learn what one does.
     """
 
     def forward(self, values: Tensor) -> Tensor:
-        """Normalise (b, c, h, w); b is the same in every process."""
+        """Normalise (b, c) or (b, c, h, w); b is the same in every process."""
         if not self.training:
             return super().forward(values)
         exact = values.float()
-        mean = _mean_over_group(exact.mean((0, 2, 3)))
-        centred = exact - mean[:, None, None]
-        variance = _mean_over_group(centred.square().mean((0, 2, 3)))
+        over = [axis for axis in range(values.ndim) if axis != 1]
+        shape = [-1] + [1] * (values.ndim - 2)
+        mean = _mean_over_group(exact.mean(over))
+        centred = exact - mean.view(shape)
+        variance = _mean_over_group(centred.square().mean(over))
         self._remember(mean.detach(), variance.detach(), values)
         scale = torch.rsqrt(variance + self.eps) * self.weight
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(values.dtype)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(values.dtype)
+
+    def _check_input_dim(self, input: Tensor) -> None:  # torch's name
+        assert input.ndim in {2, 4}
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, values: Tensor) -> None:
@@ -136,10 +141,10 @@ def _mean_over_group(values: Tensor) -> Tensor:
 
 
 def share_statistics(module: nn.Module) -> None:
-    """Replace every BatchNorm2d below `module` by one whose statistics are the group's."""
+    """Replace every batch normalisation below `module` by one whose statistics are the group's."""
     for name, child in module.named_children():
-        if type(child) is nn.BatchNorm2d:
-            shared = GroupBatchNorm2d(child.num_features, child.eps, child.momentum)
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+            shared = GroupBatchNorm(child.num_features, child.eps, child.momentum)
             shared.load_state_dict(child.state_dict())
             setattr(module, name, shared)
         else:

@@ -17,7 +17,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from components.shared.errors import ParameterError, ResourceError
 from components.shared.preprocessing import ENCODER_SIDE
-from components.training.parameters import Architecture, TrainingParameters
+from components.training.parameters import TrainingParameters
 
 _RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     "resnet10": (BasicBlock, [1, 1, 1, 1]),
@@ -37,18 +37,22 @@ class Encoder(nn.Module):
         backbone: a network (b, 3, s, s) → (b, w).
         width: w.
         dimension: length d of an embedding.
+        head: "linear", or "normed" with batch normalisation after the linear map.
         training_side: s, the pixels per side that the backbone sees.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, width: int, dimension: int, training_side: int) -> None:
+    def __init__(
+        self, backbone: nn.Module, width: int, dimension: int, training_side: int, head: str = "linear"
+    ) -> None:
         super().__init__()
         self.training_side = training_side
         self.dimension = dimension
         self.backbone = backbone
         self.projection = nn.Linear(width, dimension, bias=False)
+        self.norm = nn.BatchNorm1d(dimension) if head == "normed" else nn.Identity()
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1) * 255, persistent=False)
         matrix = _area_matrix(ENCODER_SIDE, training_side) if ENCODER_SIDE % training_side else torch.empty(0)
@@ -67,7 +71,7 @@ class Encoder(nn.Module):
         if images.shape[1] == ENCODER_SIDE != self.training_side:
             pixels = self._reduce(pixels)
         features = self.backbone((pixels - self.mean) / self.std)
-        return functional.normalize(self.projection(features).float(), dim=1)
+        return functional.normalize(self.norm(self.projection(features)).float(), dim=1)
 
     def _reduce(self, pixels: Tensor) -> Tensor:
         if ENCODER_SIDE % self.training_side == 0:
@@ -86,8 +90,8 @@ def build_encoder(parameters: TrainingParameters) -> Encoder:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed)
-        backbone, width = _build_backbone(parameters.architecture, parameters.stem, parameters.training_side)
-        encoder = Encoder(backbone, width, parameters.dimension, parameters.training_side)
+        backbone, width = _build_backbone(parameters)
+        encoder = Encoder(backbone, width, parameters.dimension, parameters.training_side, parameters.head)
     if parameters.weights.endswith(".safetensors"):
         _load_file(encoder, Path(parameters.weights))
     elif parameters.weights:
@@ -95,22 +99,53 @@ def build_encoder(parameters: TrainingParameters) -> Encoder:
     return encoder.to(memory_format=torch.channels_last)
 
 
-def _build_backbone(architecture: Architecture, stem: str, side: int) -> tuple[nn.Module, int]:
-    if architecture in _RESNETS:
-        block, layers = _RESNETS[architecture]
-        network = ResNet(block, layers, zero_init_residual=True)
-        if stem == "light":
-            network.conv1 = nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False)
-            nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-            network.maxpool = nn.Identity()
-        width = network.fc.in_features
-        network.fc = nn.Identity()
-        return network, width
-    heads, width = _VITS[architecture]
+def _build_backbone(parameters: TrainingParameters) -> tuple[nn.Module, int]:
+    if parameters.architecture in _RESNETS:
+        block, layers = _RESNETS[parameters.architecture]
+        network = _ScaledResNet(block, layers, parameters.width, light=parameters.stem == "light")
+        return network, network.channels
+    heads, width = _VITS[parameters.architecture]
+    side = parameters.training_side
     patch = next(p for p in range(1, side + 1) if side % p == 0 and side // p <= 14)
-    network = VisionTransformer(side, patch, 12, heads, width, 4 * width)
-    network.heads = nn.Identity()
-    return network, width
+    transformer = VisionTransformer(side, patch, 12, heads, width, 4 * width)
+    transformer.heads = nn.Identity()
+    return transformer, width
+
+
+class _ScaledResNet(ResNet):  # type: ignore[misc]  # torchvision is not typed
+    """torchvision's ResNet with a multiple of its channels, under the same names, and without its last layer.
+
+    Args:
+        block: BasicBlock or Bottleneck.
+        layers: blocks of each stage.
+        width: multiple of the usual channels.
+        light: one 3 × 3 convolution of stride 2 in place of a 7 × 7 one and pooling.
+
+    Attributes:
+        channels: of the features, (b, channels).
+    """
+
+    def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int], width: float, *, light: bool) -> None:
+        super().__init__(block, [1, 1, 1, 1])
+        first = max(8, round(64 * width / 8) * 8)  # processors multiply blocks of 8 and more
+        self.inplanes = first
+        self.conv1 = nn.Conv2d(3, first, 3 if light else 7, stride=2, padding=1 if light else 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
+        if light:
+            self.maxpool = nn.Identity()
+        self.layer1 = self._make_layer(block, first, layers[0])
+        self.layer2 = self._make_layer(block, 2 * first, layers[1], stride=2)
+        self.layer3 = self._make_layer(block, 4 * first, layers[2], stride=2)
+        self.layer4 = self._make_layer(block, 8 * first, layers[3], stride=2)
+        self.fc = nn.Identity()
+        self.channels = 8 * first * block.expansion
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if isinstance(module, BasicBlock):  # a block begins as the identity: arXiv:1706.02677, section 5.1
+                nn.init.zeros_(module.bn2.weight)
+            if isinstance(module, Bottleneck):
+                nn.init.zeros_(module.bn3.weight)
 
 
 def _area_matrix(source: int, target: int) -> Tensor:

@@ -217,12 +217,18 @@ class Training:
             remembered=remembered,
             first=views.first,
             count=len(embeddings) // 2,
-            multiple=self._parameters.objective == "multiple",
+            single=self._parameters.objective == "single",
         ).to(self._device)
         candidates = self._group.gather(embeddings)
         if contrasted:
             candidates = torch.cat([candidates, self._queue.embeddings])
-        total, weight = contrastive_sum(embeddings, candidates, targets, self._parameters.temperature)
+        total, weight = contrastive_sum(
+            embeddings,
+            candidates,
+            targets,
+            self._parameters.temperature,
+            each=self._parameters.objective == "each",
+        )
         return total / require_positives(self._group.sum(weight))
 
     def _in_chunks(self, pixels: Tensor, views: Views, chunk: int) -> tuple[Tensor, Tensor]:
@@ -319,7 +325,7 @@ def best_epoch(history: list[Figures]) -> int:
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
     """Keep the running statistics of batch normalisation as they are while running in training mode."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

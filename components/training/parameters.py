@@ -26,6 +26,16 @@ class TrainingParameters(BaseModel):
         default="standard",
         description="first layers of a ResNet: 7x7 convolution and pooling (4x smaller), or 3x3 convolution (2x smaller)",
     )
+    width: float = Field(
+        default=1.0,
+        ge=0.125,
+        le=4,
+        description="channels of a ResNet as a multiple of the usual; the cost grows with its square",
+    )
+    head: Literal["linear", "normed"] = Field(
+        default="linear",
+        description="projection to the embedding: a linear map, or one followed by batch normalisation",
+    )
     dimension: int = Field(default=128, ge=8, le=2048, description="length d of an embedding")
     weights: str = Field(
         default="",
@@ -79,9 +89,10 @@ class TrainingParameters(BaseModel):
         default=1, ge=1, le=1000, description="validate every so many epochs, and after the last"
     )
 
-    objective: Literal["multiple", "single"] = Field(
-        default="multiple",
-        description="multiple: every relevant view of the batch is a positive; single: only the partner, the others are left out",
+    objective: Literal["multiple", "each", "single"] = Field(
+        default="each",
+        description="multiple: every relevant view of the batch shares the anchor's probability (SupCon); each: every relevant "
+        "view alone against the negatives; single: only the partner against the negatives",
     )
     temperature: float = Field(default=0.1, ge=0.005, le=10, description="temperature of the contrastive loss")
     queue: int = Field(
@@ -103,8 +114,10 @@ class TrainingParameters(BaseModel):
     )
     hard_negative_interval: int = Field(default=5, ge=1, le=1000, description="epochs between two minings")
 
-    optimiser: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or SGD with Nesterov momentum 0.9")
-    learning_rate: float = Field(default=1e-3, gt=0, le=10, description="peak learning rate")
+    optimiser: Literal["adamw", "sgd"] = Field(
+        default="sgd", description="SGD with Nesterov momentum 0.9, or AdamW (better for ViTs, at a rate near 0.001)"
+    )
+    learning_rate: float = Field(default=0.1, gt=0, le=10, description="peak learning rate")
     weight_decay: float = Field(
         default=0.05, ge=0, le=1, description="decay of weight matrices (not of biases and norms)"
     )
@@ -141,8 +154,8 @@ class TrainingParameters(BaseModel):
     def _check(self) -> TrainingParameters:
         if self.queue and self.queue_encoder == "momentum" and not self.average_decay:
             raise ValueError("queue_encoder momentum needs averaged weights: set average_decay above 0")
-        if self.architecture.startswith("vit") and self.stem != "standard":
-            raise ValueError("stem light is for ResNets only: set stem to standard")
+        if self.architecture.startswith("vit") and (self.stem != "standard" or self.width != 1):
+            raise ValueError("stem light and width are for ResNets only: set stem to standard and width to 1")
         if self.architecture.startswith("vit") and (self.start_side or self.final_side):
             raise ValueError("start_side and final_side are for ResNets only: set both to 0")
         if any(0 < side < 32 for side in (self.start_side, self.final_side)):

@@ -108,7 +108,7 @@ class BatchTargets:
         anchor_weights: (m,) float32.
         row_codes, column_codes: item and category codes.
         exceptions: (row, column, weight) triples that overrule the codes, sorted by row.
-        multiple: whether every related candidate is a positive; else the partner alone, and related ones are left out.
+        single: whether the partner is the only positive, and other related candidates are left out.
     """
 
     own: Tensor
@@ -118,7 +118,7 @@ class BatchTargets:
     row_codes: tuple[Tensor, Tensor]
     column_codes: tuple[Tensor, Tensor]
     exceptions: tuple[Tensor, Tensor, Tensor]
-    multiple: bool
+    single: bool
 
     def tile(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Return positive weights (r, n) float32 and allowed candidates (r, n) bool of anchors start:stop."""
@@ -133,13 +133,13 @@ class BatchTargets:
         partner = self.partner[start:stop]
         weights[places, partner] = torch.maximum(weights[places, partner], self.partner_weights[start:stop])
         weights[places, self.own[start:stop]] = 0
-        if self.multiple:
-            allowed = torch.ones_like(weights, dtype=torch.bool)
-        else:
+        if self.single:
             allowed = weights == 0
             weights.zero_()
             weights[places, partner] = 1
             allowed[places, partner] = True
+        else:
+            allowed = torch.ones_like(weights, dtype=torch.bool)
         allowed[places, self.own[start:stop]] = False
         return weights, allowed
 
@@ -155,7 +155,7 @@ class BatchTargets:
             (self.row_codes[0].to(device), self.row_codes[1].to(device)),
             (self.column_codes[0].to(device), self.column_codes[1].to(device)),
             (self.exceptions[0].to(device), self.exceptions[1].to(device), self.exceptions[2].to(device)),
-            self.multiple,
+            self.single,
         )
 
 
@@ -167,7 +167,7 @@ def batch_targets(
     remembered: Rows,
     first: int = 0,
     count: int | None = None,
-    multiple: bool = True,
+    single: bool = False,
 ) -> BatchTargets:
     """Build the targets of a batch whose candidates are its 2p views and then the remembered ones.
 
@@ -178,7 +178,7 @@ def batch_targets(
         remembered: (r,) training images of the candidates from earlier batches.
         first: first pair that this process takes as anchors.
         count: how many pairs it takes; None: all from `first`.
-        multiple: see `BatchTargets`.
+        single: see `BatchTargets`.
     """
     pairs = len(images)
     stop = pairs if count is None else first + count
@@ -195,7 +195,7 @@ def batch_targets(
         row_codes=relations.codes(views[own]),
         column_codes=relations.codes(columns),
         exceptions=(torch.from_numpy(exceptions[0]), torch.from_numpy(exceptions[1]), torch.from_numpy(exceptions[2])),
-        multiple=multiple,
+        single=single,
     )
 
 

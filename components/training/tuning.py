@@ -24,19 +24,22 @@ from components.training.distributed import Group
 from components.training.loop import Figures, Training
 from components.training.parameters import TrainingParameters
 
-Dial = Callable[[Trial, str], Any]
+Dial = Callable[[Trial, str, Any], Any]
 
+# How a dial is searched, given the value that it would have otherwise: rates are searched around it.
 DIALS: Mapping[str, Dial] = {
-    "learning_rate": lambda trial, name: trial.suggest_float(name, 1e-4, 5e-3, log=True),
-    "temperature": lambda trial, name: trial.suggest_float(name, 0.03, 0.3, log=True),
-    "weight_decay": lambda trial, name: trial.suggest_float(name, 1e-3, 0.3, log=True),
-    "crop_area": lambda trial, name: trial.suggest_float(name, 0.1, 0.7),
-    "colour": lambda trial, name: trial.suggest_float(name, 0.0, 0.8),
-    "erase": lambda trial, name: trial.suggest_float(name, 0.0, 0.5),
-    "average_decay": lambda trial, name: trial.suggest_categorical(name, [0.99, 0.995, 0.998]),
-    "dimension": lambda trial, name: trial.suggest_categorical(name, [64, 128, 256]),
-    "objective": lambda trial, name: trial.suggest_categorical(name, ["multiple", "single"]),
-    "hard_negative_share": lambda trial, name: trial.suggest_float(name, 0.0, 0.5),
+    "learning_rate": lambda trial, name, value: trial.suggest_float(name, value / 10, min(10 * value, 10.0), log=True),
+    "temperature": lambda trial, name, value: trial.suggest_float(name, 0.03, 0.3, log=True),
+    "weight_decay": lambda trial, name, value: trial.suggest_float(
+        name, value / 10 or 1e-5, min(10 * value or 1e-2, 1.0), log=True
+    ),
+    "crop_area": lambda trial, name, value: trial.suggest_float(name, 0.1, 0.7),
+    "colour": lambda trial, name, value: trial.suggest_float(name, 0.0, 0.8),
+    "erase": lambda trial, name, value: trial.suggest_float(name, 0.0, 0.5),
+    "average_decay": lambda trial, name, value: trial.suggest_categorical(name, [0.99, 0.995, 0.998]),
+    "dimension": lambda trial, name, value: trial.suggest_categorical(name, [64, 128, 256]),
+    "objective": lambda trial, name, value: trial.suggest_categorical(name, ["multiple", "each", "single"]),
+    "hard_negative_share": lambda trial, name, value: trial.suggest_float(name, 0.0, 0.5),
 }
 DEFAULT_DIALS = ("learning_rate", "temperature", "crop_area", "colour")
 
@@ -135,7 +138,7 @@ def _run(
     trials: int,
 ) -> None:
     def objective(trial: Trial) -> float:
-        chosen = {name: DIALS[name](trial, name) for name in dials}
+        chosen = {name: DIALS[name](trial, name, getattr(parameters, name)) for name in dials}
         values = TrainingParameters.model_validate({**parameters.model_dump(), **chosen, "processes": 1})
         scratch = directory / f"trial-{digest_of(chosen)[:16]}"  # not by number: a retried trial finds its checkpoint
         scratch.mkdir(exist_ok=True)

@@ -25,7 +25,8 @@ def images(n: int = 3, seed: int = 0) -> torch.Tensor:
     [
         {"architecture": "resnet10"},
         {"architecture": "resnet10", "stem": "light"},
-        {"architecture": "resnet18", "training_side": 48},
+        {"architecture": "resnet18", "training_side": 48, "width": 0.5, "head": "normed"},
+        {"architecture": "resnet50", "width": 0.25},
         {"architecture": "vit_small", "training_side": 32},
     ],
 )
@@ -52,6 +53,19 @@ def test_a_reduced_picture_gives_the_same_as_the_whole() -> None:
     whole = blocks.repeat_interleave(2, 1).repeat_interleave(2, 2)
     with torch.no_grad():
         assert torch.allclose(encoder(blocks), encoder(whole), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
+def test_full_width_is_torchvisions_network(name: str, channels: int) -> None:
+    theirs = torchvision.models.get_model(name)
+    theirs.fc = torch.nn.Identity()
+    ours = build_encoder(SMALL.model_copy(update={"architecture": name})).backbone
+    theirs.load_state_dict(ours.state_dict())
+    picture = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs.eval()(picture)
+        assert expected.shape == (1, channels)
+        assert torch.allclose(ours.eval()(picture), expected, atol=1e-5)
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
@@ -100,6 +114,7 @@ def test_unusable_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"learning_rates": 1}, "Extra inputs"),
         ({"queue": 8, "queue_encoder": "momentum", "average_decay": 0}, "average_decay"),
         ({"architecture": "vit_small", "stem": "light"}, "ResNets only"),
+        ({"architecture": "vit_small", "width": 0.5}, "ResNets only"),
         ({"architecture": "vit_small", "final_side": 64}, "ResNets only"),
         ({"batch_pairs": 5, "processes": 2}, "multiple of processes"),
         ({"start_side": 16}, "at least 32"),

@@ -16,7 +16,7 @@ RULES = [RelevanceRule(), RelevanceRule(same_category=2), RelevanceRule(same_ite
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from(RULES), st.booleans())
 def test_tiles_follow_the_grades_of_relevance_the_pairs_and_the_people(
-    seed: int, rule: RelevanceRule, multiple: bool
+    seed: int, rule: RelevanceRule, single: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     n = 12
@@ -33,7 +33,7 @@ def test_tiles_follow_the_grades_of_relevance_the_pairs_and_the_people(
             pair[1] = pair[0]
     remembered = rng.integers(0, n, 5)
     weights = rng.random(4).astype(np.float32) + 0.5
-    targets = batch_targets(relations, images, weights, remembered=remembered, multiple=multiple)
+    targets = batch_targets(relations, images, weights, remembered=remembered, single=single)
     positives, allowed = targets.tile(0, 8)
     halves = [targets.tile(0, 3), targets.tile(3, 8)]
     assert torch.equal(positives, torch.cat([half[0] for half in halves]))
@@ -49,10 +49,10 @@ def test_tiles_follow_the_grades_of_relevance_the_pairs_and_the_people(
                 related = max(related, float(weights[i // 2]))
             if i == j:
                 expected = (0.0, False)
-            elif multiple:
-                expected = (related, True)
-            else:
+            elif single:
                 expected = (1.0, True) if j == (i ^ 1) else (0.0, related == 0)
+            else:
+                expected = (related, True)
             assert (float(positives[i, j]), bool(allowed[i, j])) == (pytest.approx(expected[0]), expected[1]), (i, j)
 
 
