@@ -180,7 +180,7 @@ def test_fast_path_gives_what_pillow_gives(name):
 
 
 @given(width=st.integers(20, 700), height=st.integers(20, 700), side=st.integers(16, 300), quality=st.integers(30, 95))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_reduced_scale_keeps_the_minimum_and_the_proportions(width, height, side, quality):
     data = encode_picture(cv2.resize(make_picture(width), (width, height)), quality=quality)
     picture = decode_picture(data, minimum_side=side)

@@ -20,7 +20,7 @@ from components.shared.preprocessing import PreprocessingSpec, preprocess, resiz
     fit=st.sampled_from(["pad", "crop", "stretch"]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_result_is_a_square_of_levels_that_were_there(height, width, side, fit, seed):
     rng = np.random.default_rng(seed)
     picture = rng.integers(100, 120, (height, width, 3)).astype(np.uint8)
