@@ -152,8 +152,8 @@ def _precision(given: Mapping[str, Any]) -> dict[str, float]:
     signals = _mapping(given, "by_signal")
     found = {"mined pairs": _number(given, "mined")}
     found |= {f"… by {name}": _number(_mapping(signals, name), "precision") for name in signals}
-    found["most clicks per view, enough clicks"] = _number(given, "naive_ctr_supported")
-    found["most clicks per view"] = _number(given, "naive_ctr")
+    found["clicks per view, if enough"] = _number(given, "naive_ctr_supported")
+    found["clicks per view"] = _number(given, "naive_ctr")
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -73,6 +73,10 @@ class _Chart:
         self.axes, self.figure = axes, figure
         self.svg = Markup()
 
+    def name(self, title: str) -> None:
+        """Put a title at the left edge, where it has the whole width."""
+        self.figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+
 
 @contextmanager
 def _chart(description: str, *, width: float = 4.3, height: float = 2.9) -> Iterator[_Chart]:
@@ -109,7 +113,7 @@ def forest(title: str, figures: Mapping[str, Interval], titles: Mapping[str, str
         axes.set_xlim(-0.02, 1.04)
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.grid(visible=False, axis="y")
-        axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+        chart.name(title)
     return chart.svg
 
 
@@ -148,7 +152,7 @@ def line(
             chart.axes.axhline(target, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
             chart.axes.text(last[0], target, f"target {target:g} ", ha="right", va="bottom", fontsize=8.5, color=_MUTED)
         chart.axes.plot(*zip(*points, strict=True), color=colour, linewidth=2, marker="o", markersize=3.5)
-        chart.axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+        chart.name(title)
         chart.axes.set_xlabel(x)
         chart.axes.set_ylabel(y)
     return chart.svg
@@ -166,7 +170,7 @@ def propensities(positions: Sequence[float], estimated: Sequence[float], true: S
             positions, estimated, color=COLOURS["trained"], linewidth=2, marker="o", markersize=4, label="estimated"
         )
         chart.axes.set_ylim(0, 1.08)
-        chart.axes.set_title("Does anybody look there?", loc="left", fontsize=10.5, fontweight="bold")
+        chart.name("Does anybody look there?")
         chart.axes.set_xlabel("position")
         chart.axes.set_ylabel("propensity")
         chart.axes.legend(loc="upper right")
@@ -187,7 +191,7 @@ def bars(title: str, values: Mapping[str, float]) -> Markup:
         chart.axes.tick_params(axis="y", labelcolor=_INK, length=0)
         chart.axes.set_xlim(0, 1.12)
         chart.axes.grid(visible=False, axis="y")
-        chart.axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+        chart.name(title)
     return chart.svg
 
 
@@ -221,7 +225,7 @@ def by_category(
         chart.axes.set_xlim(-0.02, 1.04)
         chart.axes.set_ylim(-0.7, len(shown) - 0.3)
         chart.axes.grid(visible=False, axis="y")
-        chart.axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+        chart.name(title)
         if before is not None:
             chart.figure.legend(loc="outside lower center", ncols=2)
     return chart.svg
@@ -232,7 +236,7 @@ def scatter(title: str, positions: Positions, colours: Sequence[str]) -> Markup:
     with _chart(f"{title}: {len(positions)} images as dots on a plane, coloured by category", height=3.9) as chart:
         chart.axes.scatter(positions[:, 0], -positions[:, 1], c=list(colours), s=9, linewidths=0, alpha=0.85)
         chart.axes.set_axis_off()
-        chart.axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+        chart.name(title)
     return chart.svg
 
 
