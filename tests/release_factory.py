@@ -17,15 +17,14 @@ from onnx import TensorProto, helper, numpy_helper
 from components.shared.artifacts import seal_artifact
 from components.shared.embeddings import EmbeddingsSpec, write_embeddings, write_embeddings_spec
 from components.shared.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder, read_encoder_spec, write_encoder_spec
+from components.shared.golden import embed_pictures, write_golden
 from components.shared.preprocessing import PreprocessingSpec
 from components.shared.release import (
     GOLDEN_FILE,
     ITEMS_FILE,
     REFERENCE_FILE,
     CatalogueFacts,
-    embed_pictures,
     seal_release,
-    write_golden,
 )
 from components.shared.search import (
     INDEX_FILE,

@@ -16,8 +16,8 @@ from components.shared.decoder import DEFAULT_LIMITS, decode_image
 from components.shared.embeddings import Vectors
 from components.shared.encoder import EncoderSpec, OnnxEncoder
 from components.shared.errors import BadImageError, DataError, SourceError
+from components.shared.golden import embed_pictures, write_golden
 from components.shared.preprocessing import resize
-from components.shared.release import embed_pictures, write_golden
 from components.shared.search import CatalogueIndex
 from components.shared.storage import read_bytes
 

@@ -11,18 +11,14 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from components.registration.promotion_log import Move, Promotion, PromotionLog
+from components.registration.release_files import ReleaseFiles, unless_gone
 from components.registration.tracking_store import TrackingStore, has_code
 from components.registration.versions import RegisteredRelease, read_version, tags_of
-from components.shared.errors import ContractError, ParameterError, UnfinishedArtifactError
-from components.shared.release import MANIFEST_FILE, Manifest, copy_release, verify_release
+from components.shared.errors import ContractError, ParameterError
+from components.shared.release import Manifest, is_intact, verify_release
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _ANNOUNCED = "announced"
@@ -40,6 +36,7 @@ class Registry:
     def __init__(self, tracking_uri: str, model_name: str = "visual-search") -> None:
         self.model_name = model_name
         self._store = TrackingStore(tracking_uri)
+        self._files = ReleaseFiles(self._store, model_name)
         self._log = PromotionLog(self._store, model_name)
 
     # Reading
@@ -84,16 +81,11 @@ class Registry:
         destination.mkdir(parents=True, exist_ok=True)
         with (destination / f".{release.release_id}.lock").open("a") as lock, self._store.in_our_words():
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if _is_intact(target, release.release_id):
+            if is_intact(target, release.release_id):
                 return target
             for leftover in (target, part):
                 shutil.rmtree(leftover, ignore_errors=True)
-            with self._stored(release.model_id) as source:
-                if copy_release(source, part).release_id != release.release_id:
-                    raise ContractError(
-                        f"version {release.version} holds another release than its tag {release.release_id} says; "
-                        "register it again"
-                    )
+            self._files.copy(release.model_id, release.release_id, part)
             part.rename(target)
         return target
 
@@ -118,9 +110,9 @@ class Registry:
             if version is None:
                 version = self._create(directory, manifest, run_id)
             else:
-                self._mend(directory, manifest, version)
+                self._files.mend(directory, manifest, version.model_id)
             self._announce(version)
-            self._tidy(version)
+            self._files.discard_others(version.release_id, keep=version.model_id)
             return self.get(version.version)
 
     def promote(self, name: str | int, to: str, *, who: str, why: str) -> Promotion:
@@ -142,12 +134,7 @@ class Registry:
             release, aliases = self.get(name), self._aliases()
             if to not in {CHAMPION, CHALLENGER, *aliases}:
                 raise ParameterError(f"{to!r} is no alias of {self.model_name}: {self._known()}")
-            with self._stored(release.model_id) as source:
-                stored = verify_release(source).release_id
-            if stored != release.release_id:
-                raise ContractError(
-                    f"version {release.version} holds {stored}, not {release.release_id}; register it again"
-                )
+            self._files.verify(release.model_id, release.release_id)
             entry = self._move(to, release, who=who, why=why)
             if entry is None:
                 raise ParameterError(f"{to} is version {release.version} already; nothing to promote")
@@ -184,7 +171,7 @@ class Registry:
         for double in found[1:]:
             for alias in double.aliases:
                 self._move(alias, found[0], who=_REGISTRATION, why=f"version {double.version} was its double")
-            with _unless_gone():
+            with unless_gone():
                 self._store.client.delete_model_version(self.model_name, str(double.version))
         return self._find(release_id)[0] if found else None
 
@@ -204,91 +191,22 @@ class Registry:
         return version
 
     def _upload_and_create(self, directory: Path, manifest: Manifest, run_id: str | None) -> None:
-        client, release_id = self._store.client, manifest.release_id
+        client = self._store.client
         try:
             client.create_registered_model(self.model_name, description="Releases of the visual search, one a version.")
         except Exception as error:
             if not has_code(error, "RESOURCE_ALREADY_EXISTS"):
                 raise
-        tags = tags_of(manifest)
-        model_id = self._ready_model(release_id)
-        if model_id is None:
-            experiment_id = self._store.experiment_id(f"{self.model_name}-releases")
-            model = client.create_logged_model(
-                experiment_id, name=release_id, source_run_id=run_id, tags={"release_id": release_id}
-            )
-            model_id = model.model_id
-            self._upload(directory, manifest, model_id)
-            client.finalize_logged_model(model_id, "READY")
+        model_id = self._files.upload(directory, manifest, run_id)
         self._store.make_global()
         client.create_model_version(
-            self.model_name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id, await_creation_for=60
+            self.model_name,
+            f"models:/{model_id}",
+            run_id=run_id,
+            tags=tags_of(manifest),
+            model_id=model_id,
+            await_creation_for=60,
         )
-
-    def _upload(self, directory: Path, manifest: Manifest, model_id: str) -> None:
-        for name in (*manifest.files, MANIFEST_FILE):
-            folder = str(Path(name).parent)
-            self._store.client.log_model_artifact(model_id, str(directory / name), None if folder == "." else folder)
-        with self._stored(model_id) as source:
-            verify_release(source)
-
-    def _models(self, release_id: str) -> list[Any]:
-        experiment = self._store.client.get_experiment_by_name(f"{self.model_name}-releases")
-        if experiment is None:
-            return []
-        return list(
-            self._store.client.search_logged_models(
-                [experiment.experiment_id], filter_string=f"tags.release_id = '{release_id}'", max_results=100
-            )
-        )
-
-    def _ready_model(self, release_id: str) -> str | None:
-        """Return a finished model of the release that was left without a version."""
-        for model in self._models(release_id):
-            if str(model.status) != "READY":
-                continue
-            with self._stored(model.model_id) as source:
-                if _is_intact(source, release_id):
-                    return str(model.model_id)
-        return None
-
-    def _mend(self, directory: Path, manifest: Manifest, version: RegisteredRelease) -> None:
-        """Write the files of an existing version again if they are not what they were."""
-        with self._stored(version.model_id) as source:
-            if _is_intact(source, version.release_id):
-                return
-            for path in source.glob("*"):  # also what a killed upload left; MLflow itself never removes that
-                if path.is_file() and path.name not in {*manifest.files, MANIFEST_FILE}:
-                    path.unlink()
-        self._upload(directory, manifest, version.model_id)
-
-    def _tidy(self, version: RegisteredRelease) -> None:
-        """Put the models that killed attempts left behind into MLflow's bin (`mlflow gc` frees their room)."""
-        for model in self._models(version.release_id):
-            if model.model_id != version.model_id:
-                with _unless_gone():
-                    self._store.client.delete_logged_model(model.model_id)
-
-    # Files
-
-    @contextmanager
-    def _stored(self, model_id: str) -> Iterator[Path]:
-        """Give the directory with a model's files: itself where it lies here, else a download."""
-        try:
-            location = self._store.client.get_logged_model(model_id).artifact_location
-        except Exception as error:
-            if not has_code(error, "RESOURCE_DOES_NOT_EXIST"):
-                raise
-            raise UnfinishedArtifactError(
-                f"the files of model {model_id} were deleted from the tracking store; delete its version, then register "
-                "the release again"
-            ) from error
-        parts = urlsplit(location)
-        if parts.scheme in ("", "file"):
-            yield Path(unquote(parts.path) if parts.scheme else location)
-            return
-        with tempfile.TemporaryDirectory(prefix="release-") as folder:
-            yield self._store.download(location, Path(folder))
 
     # Aliases
 
@@ -334,20 +252,3 @@ class Registry:
                     "promote again"
                 )
         return entry
-
-
-@contextmanager
-def _unless_gone() -> Iterator[None]:
-    """Let a deletion pass where somebody else was faster."""
-    try:
-        yield
-    except Exception as error:
-        if not has_code(error, "RESOURCE_DOES_NOT_EXIST"):
-            raise
-
-
-def _is_intact(directory: Path, release_id: str) -> bool:
-    try:
-        return verify_release(directory).release_id == release_id
-    except ContractError:
-        return False

@@ -18,8 +18,17 @@ from components.shared.errors import ContractError, ParameterError, ResourceErro
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 7 would wait four minutes for a server that is not there
 }
+_UNUSABLE = (
+    "Max retries exceeded",
+    "Connection refused",
+    "unable to open database file",
+    "readonly database",
+    "disk I/O error",
+    "database is locked",
+)
 _REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
 
 
@@ -51,23 +60,32 @@ class TrackingStore:
 
             for name in ("mlflow", "alembic"):  # after the import, which sets levels of its own
                 logging.getLogger(name).setLevel(logging.ERROR)
-            with self.lock(), self.in_our_words():
+            with self.lock("opening"), self.in_our_words():
                 # Six processes that open a fresh SQLite file together: five fail. So the tables are made under the lock.
                 self.client: Any = MlflowClient(self.uri, registry_uri=self.uri)
                 self.client.search_experiments(max_results=1)
                 self.client.search_registered_models(max_results=1)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, purpose: str = "writing") -> Iterator[None]:
         """Keep other processes of this machine out of a local store; a server keeps no lock.
 
         Not reentrant. The kernel frees it when the process dies.
+
+        Raises:
+            ResourceError: the folder of the database cannot be written.
         """
         if self._database is None:
             yield
             return
-        self._database.parent.mkdir(parents=True, exist_ok=True)
-        with self._database.with_name(self._database.name + ".lock").open("a") as file:
+        try:
+            self._database.parent.mkdir(parents=True, exist_ok=True)
+            file = self._database.with_name(f".{self._database.name}.{purpose}.lock").open("a")
+        except OSError as error:
+            raise ResourceError(
+                f"{self._database.parent} cannot be written ({error.strerror}); make it writable, or choose another --home"
+            ) from error
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -129,14 +147,14 @@ class TrackingStore:
             return ContractError(
                 f"{self.uri} was written by another version of MLflow; back it up and run `mlflow db upgrade {self.uri}`"
             )
-        if "database or disk is full" in text:
+        if "database or disk is full" in text or "No space left" in text:
             return self._no_room()
         if any(has_code(error, code) for code in _REFUSED):
             return ParameterError(
                 f"{self.uri} refuses the credentials ({first}); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
                 "or MLFLOW_TRACKING_TOKEN"
             )
-        if "Max retries exceeded" in text or "unable to open database file" in text or "readonly database" in text:
+        if any(sign in text for sign in _UNUSABLE):
             return ResourceError(
                 f"the tracking store {self.uri} cannot be used ({first}); start it, make it writable, or correct the "
                 "tracking URI"

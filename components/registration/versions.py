@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from components.shared.release import Manifest
+
+_RELEASE_ID = re.compile(r"r-[0-9a-f]{16}")  # it becomes the name of a directory, so nothing else is let in
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def read_version(version: Any, aliases: dict[str, int]) -> RegisteredRelease | N
     tags = version.tags
     number = int(version.version)
     model_id = str(version.source or "").removeprefix("models:/")
-    if "release_id" not in tags or not model_id.startswith("m-"):
+    if not _RELEASE_ID.fullmatch(tags.get("release_id", "")) or not model_id.startswith("m-"):
         return None
     return RegisteredRelease(
         version=number,

@@ -17,12 +17,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.shared.artifacts import ARTIFACT_FILE, FileEntry, check_files, list_files
-from components.shared.decoder import decode_image, decoding_side
-from components.shared.embeddings import Vectors, check_vectors, read_embeddings
 from components.shared.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder, space_id_of
 from components.shared.errors import (
     ContractError,
@@ -32,8 +29,8 @@ from components.shared.errors import (
     UnfinishedArtifactError,
     VisualSearchError,
 )
-from components.shared.files import canonical_json, digest_of, whole_file, write_json
-from components.shared.preprocessing import PreprocessingSpec, preprocess
+from components.shared.files import canonical_json, digest_of, write_json
+from components.shared.golden import check_golden
 from components.shared.search import INDEX_FILE, VECTORS_FILE, CatalogueIndex, IndexSpec
 from components.shared.tables import ITEMS, read_table
 
@@ -41,9 +38,6 @@ MANIFEST_FILE = "manifest.json"
 ITEMS_FILE = "items.parquet"
 REFERENCE_FILE = "reference_embeddings.parquet"
 GOLDEN_FILE = "golden.parquet"
-
-GOLDEN_MIN_COSINE = 0.9995  # decoders and arithmetic differ a little between CPUs; another encoder is far below
-GOLDEN_MIN_OVERLAP = 0.8  # share of the expected ids; ties and rounding may move the last ones
 
 _OUTSIDE_DIGEST = frozenset({MANIFEST_FILE, ARTIFACT_FILE, "registered_model_meta"})  # MLflow adds the last on loading
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -212,6 +206,14 @@ def verify_release(directory: Path) -> Manifest:
     return manifest
 
 
+def is_intact(directory: Path, release_id: str) -> bool:
+    """Whether a directory holds exactly this release, every byte of it."""
+    try:
+        return verify_release(directory).release_id == release_id
+    except ContractError:
+        return False
+
+
 def _check_complete(directory: Path, manifest: Manifest) -> None:
     for name in manifest.required_files():
         if name not in manifest.files:
@@ -235,7 +237,14 @@ def open_release(directory: Path, *, threads: int = 0) -> Release:
     manifest = verify_release(directory)
     try:
         release = _load(directory, manifest, threads)
-        check_golden(release)
+        check_golden(
+            directory / GOLDEN_FILE,
+            space_id=manifest.space_id,
+            encoder=release.encoder,
+            preprocessing=manifest.encoder.preprocessing,
+            index=release.index,
+            image_ids=release.items.column("image_id").to_pylist(),
+        )
     except (ContractError, ResourceError):
         raise
     except Exception as error:  # files from elsewhere may make any library raise anything
@@ -261,76 +270,6 @@ def _load(directory: Path, manifest: Manifest, threads: int) -> Release:
     if pc.count_distinct(items.column("image_id")).as_py() != items.num_rows:
         raise ContractError(f"{directory / ITEMS_FILE} holds an image twice; build the index again")
     return Release(directory, manifest, encoder, CatalogueIndex.open(directory, manifest.index), items)
-
-
-def embed_pictures(pictures: list[bytes], encoder: OnnxEncoder, preprocessing: PreprocessingSpec) -> Vectors:
-    """Decode, preprocess and embed encoded pictures, in the one way of the product: (p, d) float32."""
-    side = decoding_side(preprocessing)
-    return encoder.encode(np.stack([preprocess(decode_image(p, minimum_side=side), preprocessing) for p in pictures]))
-
-
-def write_golden(
-    path: Path,
-    *,
-    image_ids: list[str],
-    pictures: list[bytes],
-    embeddings: np.ndarray,
-    expected: list[list[str]],
-    space_id: str,
-) -> None:
-    """Write golden pictures: encoded bytes, the embedding and the ids of the neighbours that they must give.
-
-    Args:
-        path: file to write.
-        image_ids: g ids of public, appropriate images.
-        pictures: their encoded bytes (the decoder is part of what is checked).
-        embeddings: (g, d) float32.
-        expected: ids in rank order, for each.
-        space_id: space of the embeddings.
-    """
-    check_vectors(embeddings, image_ids, source=str(path))
-    flat = pa.array(np.ascontiguousarray(embeddings, np.float32).reshape(-1))
-    table = pa.table(
-        {
-            "image_id": pa.array(image_ids, pa.string()),
-            "picture": pa.array(pictures, pa.binary()),
-            "embedding": pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1]),
-            "expected_image_ids": pa.array(expected, pa.list_(pa.string())),
-        }
-    ).replace_schema_metadata({b"visual_search.space_id": space_id.encode()})
-    with whole_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
-def check_golden(release: Release) -> None:
-    """Decode, embed and search every golden picture and compare with what was found when the release was made.
-
-    Raises:
-        ContractError: naming the picture and how far it is off.
-    """
-    path = release.directory / GOLDEN_FILE
-    ids, expected_vectors = read_embeddings(path, space_id=release.manifest.space_id)
-    rows = pq.read_table(path, columns=["picture", "expected_image_ids"]).to_pylist()
-    if not ids or not all(row["expected_image_ids"] for row in rows):
-        raise ContractError(f"{path} holds no golden picture, or one that expects nothing; build the release again")
-    vectors = embed_pictures([row["picture"] for row in rows], release.encoder, release.manifest.encoder.preprocessing)
-    cosines = np.einsum("gd,gd->g", vectors, expected_vectors)
-    k = max(len(row["expected_image_ids"]) for row in rows)
-    found = release.index.search(vectors, min(k, release.items.num_rows)).rows
-    all_ids = release.items.column("image_id")
-    for index, (image_id, row) in enumerate(zip(ids, rows, strict=True)):
-        if not cosines[index] >= GOLDEN_MIN_COSINE:
-            raise ContractError(
-                f"{release.directory}: golden picture {image_id} gives an embedding of cosine {cosines[index]:.4f} to the "
-                f"recorded one (at least {GOLDEN_MIN_COSINE}); decoder, preprocessing or encoder differ from the release's"
-            )
-        expected = set(row["expected_image_ids"])
-        got = {all_ids[int(r)].as_py() for r in found[index] if r >= 0}
-        if len(got & expected) < GOLDEN_MIN_OVERLAP * len(expected):
-            raise ContractError(
-                f"{release.directory}: golden picture {image_id} finds {len(got & expected)} of the {len(expected)} "
-                "expected images; the index is not the release's"
-            )
 
 
 def copy_release(source: Path, destination: Path) -> Manifest:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 
 from components.registration.registry import CHALLENGER, CHAMPION, Registry
 from components.registration.tracking_store import TrackingStore
+from components.shared.errors import ResourceError
 from components.shared.release import read_manifest, verify_release
 
 WRITES = (*("create_", "log_model_", "finalize_", "set_", "delete_", "restore_"),)
@@ -64,8 +67,8 @@ def assert_registered_once(uri: str, release: Path) -> None:
     assert registered.is_announced
     effective = [(e.move.alias, e.move.previous_version, e.move.version) for e in registry.history() if e.took_effect]
     assert sorted(effective) == [(CHALLENGER, None, registered.version), (CHAMPION, None, registered.version)]
-    assert [str(m.status) for m in registry._models(registered.release_id)] == ["READY"]
-    with registry._stored(registered.model_id) as stored:
+    assert [str(m.status) for m in registry._files.models(registered.release_id)] == ["READY"]
+    with registry._files.opened(registered.model_id) as stored:
         assert verify_release(stored) == read_manifest(release)
 
 
@@ -126,7 +129,7 @@ def test_killed_in_the_middle_of_a_file(
 def test_killed_while_mending(new_store: Callable[[str], str], release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = new_store("home")
     registered = Registry(uri).register(release)
-    with Registry(uri)._stored(registered.model_id) as stored:
+    with Registry(uri)._files.opened(registered.model_id) as stored:
         (stored / "items.parquet").unlink()
 
     def register() -> None:
@@ -137,6 +140,7 @@ def test_killed_while_mending(new_store: Callable[[str], str], release: Path, mo
     assert_registered_once(uri, release)
 
 
+@pytest.mark.long
 def test_killed_again_and_again(new_store: Callable[[str], str], release: Path) -> None:
     uri, deaths = new_store("home"), 0
     for progress in range(1, 40):
@@ -191,7 +195,7 @@ def test_without_a_lock_the_lowest_version_stays(
 ) -> None:
     """What a server sees: nobody is kept out, and two processes pass every check before either has a version."""
     uri = new_store("home")
-    monkeypatch.setattr(TrackingStore, "lock", lambda self: contextlib.nullcontext())
+    monkeypatch.setattr(TrackingStore, "lock", lambda self, purpose="": contextlib.nullcontext())
     (arrived, announce), (gate, open_gate) = os.pipe(), os.pipe()
 
     def register() -> None:
@@ -220,10 +224,34 @@ def test_without_a_lock_the_lowest_version_stays(
     assert registry.register(release) == before
 
 
+def test_full_disk_of_the_database_is_said(new_store: Callable[[str], str], release: Path) -> None:
+    uri = new_store("home")
+
+    def register() -> None:
+        registry = Registry(uri)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # does what a full disk does
+        with pytest.raises(ResourceError, match=r"free some space|make it writable"):
+            registry.register(release)
+
+    assert wait_status(in_child(register)) == 0
+    assert_registered_once(uri, release)
+
+
+def test_full_disk_of_the_files_is_said(uri: str, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfileobj", full)
+        with pytest.raises(ResourceError, match="free some space"):
+            Registry(uri).register(release)
+    assert_registered_once(uri, release)
+
+
 def test_process_whose_model_was_tidied_away_takes_the_version_of_the_faster_one(
     uri: str, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TrackingStore, "lock", lambda self: contextlib.nullcontext())
+    monkeypatch.setattr(TrackingStore, "lock", lambda self, purpose="": contextlib.nullcontext())
     slow, fast = Registry(uri), Registry(uri)
     finalize = slow._store.client.finalize_logged_model
 
@@ -237,6 +265,7 @@ def test_process_whose_model_was_tidied_away_takes_the_version_of_the_faster_one
     assert slow.releases() == [registered]
 
 
+@pytest.mark.long
 def test_several_processes_open_a_store_that_does_not_exist_yet(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     children = [in_child(lambda: Registry(uri).releases() and None) for _ in range(3)]

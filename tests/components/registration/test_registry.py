@@ -107,8 +107,20 @@ def test_versions_are_found_by_number_alias_and_release_id(uri: str, release: Pa
 def test_foreign_versions_under_our_name_are_passed_over(uri: str, release: Path) -> None:
     registry = Registry(uri)
     registry.register(release)
-    registry._store.client.create_model_version("visual-search", "s3://elsewhere/model")
+    client = registry._store.client
+    client.create_model_version("visual-search", "s3://elsewhere/model")
+    client.create_model_version(
+        "visual-search", f"models:/{registry.get(1).model_id}", tags={"release_id": "../../outside"}
+    )
     assert [r.version for r in registry.releases()] == [1]
+
+
+def test_run_that_made_it_is_remembered(uri: str, release: Path) -> None:
+    registry = Registry(uri)
+    client = registry._store.client
+    run_id = client.create_run(client.create_experiment("training")).info.run_id
+    registry.register(release, run_id=run_id)
+    assert client.get_model_version("visual-search", "1").run_id == run_id
 
 
 # Promotion
@@ -217,8 +229,8 @@ def test_upload_that_arrives_damaged_makes_no_version(uri: str, release: Path, m
     registry = Registry(uri)
     upload = registry._store.client.log_model_artifact
 
-    def damaging(model_id: str, path: str, folder: str | None) -> None:
-        upload(model_id, path, folder)
+    def damaging(model_id: str, path: str) -> None:
+        upload(model_id, path)
         if path.endswith("index.faiss"):
             (stored_files(uri) / "index.faiss").write_bytes(b"x")
 

@@ -27,6 +27,7 @@ from components.shared.errors import (
     UnfinishedArtifactError,
 )
 from components.shared.files import digest_of
+from components.shared.golden import embed_pictures, write_golden
 from components.shared.preprocessing import PreprocessingSpec
 from components.shared.release import (
     GOLDEN_FILE,
@@ -34,13 +35,11 @@ from components.shared.release import (
     MANIFEST_FILE,
     Manifest,
     copy_release,
-    embed_pictures,
     is_release,
     open_release,
     read_manifest,
     seal_release,
     verify_release,
-    write_golden,
 )
 from components.shared.tables import ITEMS, read_table, write_table
 
