@@ -40,7 +40,9 @@ def genuine_results(engine: Engine, shown: Frame, bots: Frame) -> Frame:
     """Return what was shown to people: without bots, without results never shown, without the query image itself."""
     col = engine.functions.col
     other = col("query_image_id").isNull() | (col("query_image_id") != col("image_id"))
-    return shown.where(col("position").isNotNull() & other).join(bots.select("user_id"), "user_id", "left_anti")
+    return engine.cut(
+        shown.where(col("position").isNotNull() & other).join(bots.select("user_id"), "user_id", "left_anti")
+    )
 
 
 def result_cells(engine: Engine, genuine: Frame, catalogue: Frame) -> Frame:

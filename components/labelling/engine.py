@@ -9,6 +9,7 @@ same to the last bit on every engine, with every number of threads, in every run
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from components.shared.errors import ResourceError
 Frame = Any  # pyspark.sql.DataFrame or its equal of sqlframe
 Column = Any
 
+_NUMBERS = itertools.count()
+
 SCALE = 2.0**20  # fixed point: a resolution of 1e-6, exact up to 8e12
 
 
@@ -35,22 +38,39 @@ class Engine:
     Attributes:
         session: SparkSession or its equal.
         functions: the module pyspark.sql.functions or its equal.
-        window: the class pyspark.sql.Window or its equal.
         scratch: folder for tables between the stages (on a cluster: one that all nodes see).
         connection: DuckDB's connection, None on Spark.
+        damages: what the engine raises when a file is damaged.
     """
 
     session: Any
     functions: Any
-    window: Any
     scratch: Path
     connection: Any = None
+    damages: tuple[type[Exception], ...] = ()
 
     def read(self, paths: list[str]) -> Frame:
         """Read Parquet files as one table, columns matched by name."""
         if self.connection is None:
             return self.session.read.parquet(*(_hadoop_uri(path) for path in paths))
-        return self.session.read.parquet([path.replace("'", "''") for path in paths], union_by_name=True)
+        listed = ", ".join(f"'{_duckdb_glob(path)}'" for path in paths)
+        return self._view(f"SELECT * FROM read_parquet([{listed}], union_by_name = true)")  # noqa: S608, no user's SQL
+
+    def _view(self, query: str) -> Frame:
+        """Give a query a name in DuckDB (sqlframe reads files one by one, and copies all of a query at every step)."""
+        name = f"view_{next(_NUMBERS)}"  # never used twice: sqlframe remembers the columns of a name
+        self.connection.execute(f"CREATE VIEW {name} AS {query}")
+        return self.session.table(name)
+
+    def cut(self, frame: Frame) -> Frame:
+        """Return the same table as if read from one: shortens what comes after, changes nothing else.
+
+        After a join, sqlframe 4.10 mixes up the tables in expressions of several columns (`when(a == 1, b)`) within `agg`
+        and in columns used twice within `select`; cut, or select plain names, in between.
+        """
+        if self.connection is None:
+            return frame
+        return self._view(frame.sql(optimize=False, pretty=False, dialect="duckdb"))
 
     def keep(self, name: str, frame: Frame) -> Frame:
         """Write `frame` to the scratch folder once and return it as read from there.
@@ -61,9 +81,17 @@ class Engine:
         if not path.exists():
             part = self.scratch / f"{name}.part"
             _remove(part)
-            frame.write.parquet(str(part).replace("'", "''"))
+            self._write(frame, part)
             part.replace(path)
         return self.read([str(path)])
+
+    def _write(self, frame: Frame, path: Path) -> None:
+        if self.connection is None:
+            frame.write.parquet(str(path))
+            return
+        query = frame.sql(optimize=False, pretty=False, dialect="duckdb")
+        target = str(path).replace("'", "''")
+        self.connection.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet)")
 
     def small(self, name: str, table: pa.Table) -> Frame:
         """Hand a small Arrow table to the engine (through a file: literals in SQL would round floats)."""
@@ -104,9 +132,10 @@ def open_engine(parameters: LabellingParameters, scratch: Path) -> Iterator[Engi
 @contextmanager
 def _open_duckdb(parameters: LabellingParameters, scratch: Path) -> Iterator[Engine]:
     import duckdb
-    from sqlframe.duckdb import DuckDBSession, Window, functions
+    from sqlframe.duckdb import DuckDBSession, functions
 
     spill = scratch / "spill"
+    shutil.rmtree(spill, ignore_errors=True)  # of a run that was killed
     config: dict[str, Any] = {
         "memory_limit": f"{round(parameters.memory_gigabytes * 1000)}MB",
         "temp_directory": str(spill),
@@ -123,7 +152,7 @@ def _open_duckdb(parameters: LabellingParameters, scratch: Path) -> Iterator[Eng
         helper.remove_function("SOUNDEX")
         helper.close()
     try:
-        yield Engine(session, functions, Window, scratch, connection)
+        yield Engine(session, functions, scratch, connection, (duckdb.IOException, duckdb.InvalidInputException))
     except duckdb.OutOfMemoryException as error:
         raise ResourceError(
             f"mining the clicks needs more than {parameters.memory_gigabytes:g} GB of memory and of disk below {spill} "
@@ -138,7 +167,9 @@ def _open_duckdb(parameters: LabellingParameters, scratch: Path) -> Iterator[Eng
 @contextmanager
 def _open_spark(parameters: LabellingParameters, scratch: Path) -> Iterator[Engine]:
     try:
-        from pyspark.sql import SparkSession, Window, functions
+        from py4j.protocol import Py4JError
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession, functions
     except ImportError as error:
         raise ResourceError(
             'labelling.engine is "spark", but pyspark is not installed; install visual-search[spark] or choose "duckdb"'
@@ -156,7 +187,7 @@ def _open_spark(parameters: LabellingParameters, scratch: Path) -> Iterator[Engi
     if local:
         builder = (
             builder.config("spark.driver.memory", f"{round(parameters.memory_gigabytes * 1000)}m")
-            .config("spark.sql.shuffle.partitions", "8")
+            .config("spark.sql.shuffle.partitions", "4")
             .config("spark.ui.enabled", "false")
             .config("spark.driver.host", "127.0.0.1")
             .config("spark.driver.bindAddress", "127.0.0.1")
@@ -168,13 +199,18 @@ def _open_spark(parameters: LabellingParameters, scratch: Path) -> Iterator[Engi
             f"no Spark session at {parameters.spark_master} ({error}); correct labelling.spark_master"
         ) from error
     try:
-        yield Engine(session, functions, Window, scratch)
+        yield Engine(session, functions, scratch, damages=(PySparkException, Py4JError))
     finally:
         session.stop()
 
 
 def _hadoop_uri(path: str) -> str:
     return path.replace("s3://", "s3a://", 1) if path.startswith("s3://") else path
+
+
+def _duckdb_glob(path: str) -> str:
+    """Return the path as DuckDB's pattern that matches it alone, ready to be quoted."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path).replace("'", "''")
 
 
 def _remove(path: Path) -> None:

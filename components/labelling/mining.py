@@ -14,6 +14,7 @@ from components.labelling.click_log import ClickLog
 from components.labelling.engine import Column, Engine, Frame
 from components.labelling.parameters import LabellingParameters
 from components.labelling.propensities import Propensities, estimate_propensities
+from components.shared.errors import SourceError
 from components.shared.progress import progress_bar
 
 SIGNALS = ("attraction", "preference", "together")
@@ -67,9 +68,7 @@ def mine_clicks(engine: Engine, log: ClickLog, images: pa.Table, parameters: Lab
         parameters: limits and thresholds.
     """
     with progress_bar(range(6), "mining clicks", unit="stage") as bar:
-        events = click_log.read_events(engine, log)
-        shown = engine.keep("shown", click_log.shown_results(engine, events, parameters))
-        counts = click_log.count_events(engine, events, shown, parameters)
+        shown, counts = _read(engine, log, parameters)
         bar.update()
         robots = bots.find_bots(engine, shown, parameters)
         robot_counts = bots.count_bots(engine, shown, robots)
@@ -86,10 +85,10 @@ def mine_clicks(engine: Engine, log: ClickLog, images: pa.Table, parameters: Lab
         rates = engine.keep("rates", attraction.attraction_rates(engine, cells, looks, parameters))
         prior = attraction.fit_prior(engine, rates)
         bar.update()
-        wins = preferences.clicked_over_skipped(engine, genuine, engine.read([str(engine.scratch / "queries.parquet")]))
-        alone = _attractive(engine, rates, wins, prior, parameters)
-        together = preferences.clicked_together(engine, genuine, looks, prior, parameters)
-        pairs = _union(engine, alone, _together(engine, together, catalogue, prior, parameters))
+        wins = engine.keep("wins", preferences.clicked_over_skipped(engine, genuine))
+        beside = engine.keep("beside", preferences.clicked_together(engine, genuine, looks, prior, parameters))
+        alone = engine.cut(_attractive(engine, rates, wins, prior, parameters))
+        pairs = _union(engine, alone, engine.cut(_together(engine, beside, catalogue, prior, parameters)))
         bar.update()
     spec = {
         "files": len(log.files),
@@ -103,6 +102,19 @@ def mine_clicks(engine: Engine, log: ClickLog, images: pa.Table, parameters: Lab
     }
     users = sorted(row["user_id"] for row in engine.rows(robots.select("user_id")))
     return MinedClicks(pairs, propensities, prior, users, cells, shown, spec)
+
+
+def _read(engine: Engine, log: ClickLog, parameters: LabellingParameters) -> tuple[Frame, dict[str, int]]:
+    try:
+        events = click_log.read_events(engine, log)
+        shown = engine.keep("shown", click_log.shown_results(engine, events, parameters))
+        return shown, click_log.count_events(engine, events, shown, parameters)
+    except engine.damages as error:
+        raise SourceError(
+            f"the click log {log.uri} cannot be read to its end ({str(error).strip().splitlines()[0]}): a file of it is "
+            "damaged; copy it again, or remove it, and run labelling again",
+            source=log.uri,
+        ) from error
 
 
 def _enough(engine: Engine, parameters: LabellingParameters) -> Column:

@@ -7,7 +7,7 @@ from components.labelling.engine import SCALE, Engine, Frame
 from components.labelling.parameters import LabellingParameters
 
 
-def clicked_over_skipped(engine: Engine, genuine: Frame, queries: Frame) -> Frame:
+def clicked_over_skipped(engine: Engine, genuine: Frame) -> Frame:
     """Count how often a result was clicked though others above it were skipped, and skipped though one below was clicked.
 
     A user who clicked at some position has looked at the results above it, so both are comparisons free of position
@@ -19,27 +19,33 @@ def clicked_over_skipped(engine: Engine, genuine: Frame, queries: Frame) -> Fram
 
     Source: Joachims (2002), Optimizing search engines using clickthrough data, KDD, section 2.2 ("click > skip above").
     """
-    F, W = engine.functions, engine.window  # noqa: N806
-    col = F.col
-    above = W.partitionBy("query_id").orderBy("position", "image_id").rowsBetween(W.unboundedPreceding, -1)
-    below = W.partitionBy("query_id").orderBy("position", "image_id").rowsBetween(1, W.unboundedFollowing)
-    looked = (
-        genuine.where(col("query_image_id").isNotNull())
-        .join(queries.where(col("clicks") > 0).select("query_id"), "query_id", "left_semi")
-        .select("query_id", "query_image_id", "image_id", "position", "clicked")
+    F = engine.functions  # noqa: N806
+    col, when = F.col, F.when
+    known = genuine.where(col("query_image_id").isNotNull())
+    bounds = (
+        known.groupBy("query_id")
+        .agg(
+            F.min(when(col("clicked") == 0, col("position"))).alias("first_skipped"),
+            F.max(when(col("clicked") == 1, col("position"))).alias("last_clicked"),
+        )
+        .where(col("first_skipped").isNotNull() & col("last_clicked").isNotNull())
     )
-    seen = looked.select(
-        "query_image_id",
-        "image_id",
-        "clicked",
-        F.coalesce(F.max(1 - col("clicked")).over(above), F.lit(0)).alias("skipped_above"),
-        F.coalesce(F.max("clicked").over(below), F.lit(0)).alias("clicked_below"),
+    looked = known.select("query_id", "query_image_id", "image_id", "position", "clicked").join(bounds, "query_id")
+    won = (col("clicked") == 1) & (col("position") > col("first_skipped"))
+    lost = (col("clicked") == 0) & (col("position") < col("last_clicked"))
+    seen = engine.cut(
+        looked.select(
+            "query_image_id",
+            "image_id",
+            when(won, 1).otherwise(0).alias("won"),
+            when(lost, 1).otherwise(0).alias("lost"),
+        )
     )
     return (
         seen.groupBy("query_image_id", "image_id")
         .agg(
-            engine.total(col("clicked") * col("skipped_above")).alias("wins"),
-            engine.total((1 - col("clicked")) * col("clicked_below")).alias("losses"),
+            engine.total(col("won")).alias("wins"),
+            engine.total(col("lost")).alias("losses"),
         )
         .where(col("wins") > 0)
     )
@@ -67,7 +73,7 @@ def clicked_together(
         .where(col("clicks").between(2, parameters.coclick_largest_query))
         .select("query_id")
     )
-    several = clicked.join(modest, "query_id", "left_semi")
+    several = engine.cut(clicked.join(modest, "query_id", "left_semi"))
     together = engine.keep(
         "together",
         several.select("query_id", "user_id", col("image_id").alias("one"))
@@ -81,7 +87,7 @@ def clicked_together(
         together.select(col("other").alias("one"), col("one").alias("other"))
     )
     shown = genuine.select("query_id", col("image_id").alias("other"), "position")
-    trials = (
+    trials = engine.cut(
         clicked.select("query_id", col("image_id").alias("one"))
         .join(either_way, "one")
         .join(shown, ["query_id", "other"])
