@@ -27,7 +27,7 @@ DEMONSTRATION: Preset = {
         "start_side": 48,
         "training_side": 64,
         "final_side": 64,
-        "epochs": 36,
+        "epochs": 28,
         "crop_area": 0.5,
         "colour": 0.3,
         "hue": 0.02,
