@@ -22,7 +22,7 @@ from components.catalogue.rendering.judges import draw_search_candidates, write_
 from components.catalogue.rendering.parameters import RenderingParameters
 from components.catalogue.rendering.stock import Photograph, folder_of, plan_stock, write_manifest, write_pictures
 from components.shared.artifacts import Artifact
-from components.shared.files import write_json
+from components.shared.files import full_disk_named, write_json
 from components.shared.progress import progress_bar
 from components.shared.tables import EVENTS, JUDGEMENTS, write_table
 from components.shared.workspace import Workspace
@@ -83,7 +83,9 @@ def _render(
     for photograph in photographs:
         stock.setdefault(photograph.item, []).append(photograph)
     tasks = [
-        (items[row], tuple(stock[row])) for row in range(len(items)) if not (output / folder_of(items[row])).exists()
+        (item, tuple(stock[row]))
+        for row, item in enumerate(items)
+        if not _is_there(output / folder_of(item), stock[row])
     ]
     chunks = [tasks[i : i + _ITEMS_IN_A_CHUNK] for i in range(0, len(tasks), _ITEMS_IN_A_CHUNK)]
     processes = min(parameters.processes or len(os.sched_getaffinity(0)), len(chunks))
@@ -100,6 +102,12 @@ def _render(
                 bar.update(future.result())
 
 
+def _is_there(place: Path, photographs: Sequence[Photograph]) -> bool:
+    """Tell whether an item's folder is whole; after a power failure files may be there and empty."""
+    files = [place / photograph.name for photograph in photographs]
+    return all(file.is_file() and file.stat().st_size for file in files)
+
+
 def _render_chunk(
     chunk: list[tuple[Item, tuple[Photograph, ...]]], output: Path, scratch: Path, seed: int, side: int
 ) -> int:
@@ -107,9 +115,12 @@ def _render_chunk(
         for item, photographs in chunk:
             unfinished, place = scratch / item.item_id, output / folder_of(item)
             shutil.rmtree(unfinished, ignore_errors=True)
-            write_pictures(unfinished, item, photographs, seed=seed, side=side)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.replace(place)
+            # Not synced one by one, which would take longer than the rendering: nothing is read before the step is sealed.
+            with full_disk_named(place):
+                write_pictures(unfinished, item, photographs, seed=seed, side=side)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(place, ignore_errors=True)
+                unfinished.replace(place)
     return sum(len(photographs) for _, photographs in chunk)
 
 

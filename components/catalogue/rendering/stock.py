@@ -105,7 +105,7 @@ def write_manifest(path: Path, items: Sequence[Item], photographs: Sequence[Phot
 
 
 def write_pictures(directory: Path, item: Item, photographs: Sequence[Photograph], *, seed: int, side: int) -> None:
-    """Take and write all photographs of one item into an empty or new `directory`."""
+    """Take and write all photographs of one item into a new `directory`, which the caller renames when it is complete."""
     directory.mkdir(parents=True, exist_ok=True)
     mesh = build_mesh(item)
     taken: dict[int, Pixels] = {}
@@ -113,9 +113,7 @@ def write_pictures(directory: Path, item: Item, photographs: Sequence[Photograph
         if p.view not in taken:
             taken[p.view] = take_photograph(item, mesh, plan_view(item, p.view, seed=seed, side=side))
         picture = copied(taken[p.view], p.copy, np.random.default_rng([seed, 23, int(p.image_id[4:])]))
-        data = encoded(picture, p.suffix, p.quality)
-        with whole_file(directory / p.name) as temporary:
-            temporary.write_bytes(data)
+        (directory / p.name).write_bytes(encoded(picture, p.suffix, p.quality))
 
 
 def copied(picture: Pixels, kind: str, rng: np.random.Generator) -> Pixels:

@@ -102,23 +102,23 @@ class _Chance:
 def plan_view(item: Item, view: int, *, seed: int, side: int) -> View:
     """Choose how photograph number `view` of a product is taken; number 0 is the shop's own, in the studio."""
     chance, kind, studio = _Chance(seed, 11, int(item.item_id[-5:]), view), item.kind, view == 0
-    reach = 0.03 if studio else 0.11
+    reach = 0.03 if studio else 0.09
     camera = Camera(
         elevation=chance.between(*kind.elevation),
-        roll=0.0 if studio else chance.about(0, 12 if kind.flat else 3.5),
+        roll=0.0 if studio else chance.about(0, 9 if kind.flat else 3),
         distance=chance.between(2.0, 6.0),
-        zoom=chance.between(0.68, 0.8) if studio else math.exp(chance.between(math.log(0.55), math.log(0.98))),
+        zoom=chance.between(0.68, 0.8) if studio else math.exp(chance.between(math.log(0.62), math.log(1.0))),
         shift=(chance.between(-reach, reach), 0.7 * chance.between(-reach, reach)),
         middle=0.0,
         side=side,
     )
     return View(
-        yaw=kind.front + chance.between(-1, 1) * kind.yaw * (0.5 if studio else 1.0),
+        yaw=kind.front + chance.between(-1, 1) * kind.yaw * (0.4 if studio else 0.85),
         camera=camera,
         light=_plan_light(chance, studio=studio),
         scene=_plan_scene(chance, studio=studio, flat=kind.flat),
         lens=_STUDIO_LENS if studio else _plan_lens(chance),
-        cover="" if studio or chance.happens(0.76) else chance.one_of(COVERS, p=(0.45, 0.3, 0.25)),
+        cover="" if studio or chance.happens(0.8) else chance.one_of(COVERS, p=(0.45, 0.3, 0.25)),
         aspect=1.0 if studio else chance.one_of((1.0, 0.8, 1.25, 0.75, 1.33)),
         seed=chance.seed(),
     )
@@ -130,7 +130,7 @@ def _plan_light(chance: _Chance, *, studio: bool) -> Lighting:
         elevation=chance.between(30, 68),
         strength=chance.between(0.55, 0.8) if studio else chance.between(0.35, 1.15),
         ambient=chance.between(0.42, 0.55) if studio else chance.between(0.16, 0.5),
-        kelvin=min(1.0, max(-1.0, chance.about(0, 0.08 if studio else 0.36))),
+        kelvin=min(1.0, max(-1.0, chance.about(0, 0.08 if studio else 0.3))),
         softness=chance.between(0.5, 1.0) if studio else chance.between(0, 1),
     )
 
@@ -143,17 +143,17 @@ def _plan_lens(chance: _Chance) -> Lens:
     return Lens(
         exposure=math.exp(chance.about(0, 0.16)),
         tint=(red, green, blue),
-        contrast=chance.between(0.8, 1.3),
-        blur=0.3 + chance.excess(1.2, 0.3),
+        contrast=chance.between(0.85, 1.25),
+        blur=0.3 + chance.excess(1.2, 0.25),
         motion=chance.between(2, 6) if chance.happens(0.12) else 0.0,
         noise=1 + chance.excess(1.5, 1.8),
         vignette=chance.between(0, 0.4),
-        saturation=chance.between(0.7, 1.25),
+        saturation=chance.between(0.75, 1.2),
     )
 
 
 def _plan_scene(chance: _Chance, *, studio: bool, flat: bool) -> Scene:
-    kind = "sweep" if studio else chance.one_of(("sweep", "table", "clutter"), p=(0.2, 0.42, 0.38))
+    kind = "sweep" if studio else chance.one_of(("sweep", "table", "clutter"), p=(0.32, 0.4, 0.28))
     ground = chance.one_of(tuple(GROUNDS))
     if kind == "sweep":
         wall = linear(chance.one_of(_PAPERS[:3] if studio else _PAPERS))

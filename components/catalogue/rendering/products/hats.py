@@ -29,7 +29,7 @@ def _cap(tall: float, s: Shape) -> list[Surface]:
     droop = 0.02 - between(s[2], 0.02, 0.1) * out**1.5 - 0.05 * angle**2 * out
     brim = Surface(np.stack([radius * np.sin(angle), -radius * np.cos(angle), droop], -1), np.zeros((8, 15, 2)), 1)
     button = cushion(0.035, 0.035, 0.018, slot=1, round_=0.8, rows=6, segments=12).moved(z=tall)
-    return [lathe(crown * (0.95, 0.9), slot=3), lathe(crown, segments=40), brim, button]
+    return [lathe(crown, segments=40), brim, button]
 
 
 def _beanie(tall: float, s: Shape) -> list[Surface]:
@@ -55,7 +55,7 @@ def _bucket(tall: float, s: Shape) -> list[Surface]:
     shoulder = _RADIUS * between(s[1], 0.82, 0.95)
     crown = smooth([(_RADIUS * 1.04, 0), (shoulder, tall * 0.9), (_RADIUS * 0.75, tall), (0.001, tall)], 16)
     brim = smooth([(_RADIUS * between(s[2], 1.4, 1.7), -between(s[3], 0.1, 0.22)), (_RADIUS * 1.04, 0.0)], 6)
-    return [lathe(brim * (0.99, 1.0), slot=3), lathe(brim), lathe(crown)]
+    return [lathe(brim), lathe(crown)]
 
 
 def _brimmed(tall: float, s: Shape, *, wide: float) -> list[Surface]:

@@ -111,10 +111,25 @@ def test_genuine_users_click_as_the_truth_says(eta):
     assert abs(distance - cells) < 4.5 * np.sqrt(2 * cells)
 
 
+def test_the_ranker_is_mediocre_and_its_arms_differ():
+    events, _ = make_log(4000)
+    _, grade, position, _ = by_search(events)
+    mean = [grade[(position == p) & (grade >= 0)].mean() for p in range(1, 11)]
+    assert 1.6 < mean[0] < 2.8
+    assert mean[0] > mean[4] + 0.3 > mean[9] + 0.5
+    first = events.filter(pc.and_(pc.equal(events["type"], "impression"), pc.equal(events["position"], 1)))
+    orders = []
+    for arm in ("champion", "challenger"):
+        queries, images = (
+            first.filter(pc.equal(first["arm"], arm))[c].to_pylist() for c in ("query_image_id", "returned_image_id")
+        )
+        orders.append(set(zip(queries, images, strict=True)))
+    assert len(orders[0] & orders[1]) < 0.8 * len(orders[0] | orders[1])
+
+
 def test_one_pair_is_seen_at_several_positions():
     """Without that, nobody could tell a good place from a good result."""
     events, _ = make_log(4000)
-    shown = events.filter(pc.equal(events["type"], "impression")).drop_null()
     shown = events.filter(pc.and_(pc.equal(events["type"], "impression"), pc.is_valid(events["query_image_id"])))
     pairs = shown.group_by(["query_image_id", "returned_image_id"]).aggregate(
         [("position", "count_distinct"), ([], "count_all")]
@@ -126,7 +141,7 @@ def test_one_pair_is_seen_at_several_positions():
 
 def test_ratios_of_clicks_on_the_same_pairs_recover_the_propensities():
     """Adjacent positions harvested from the log (Agarwal et al. 2019): the ratio of clicks needs no grades."""
-    events, truth = make_log(60_000)
+    events, truth = make_log(30_000)
     queries = np.array(events["query_image_id"].fill_null("").to_pylist())
     images = np.array(events["returned_image_id"].to_pylist())
     ok = (queries != "") & (queries != images) & ~np.isin(np.array(events["user_id"].to_pylist()), truth["bots"])
@@ -141,7 +156,7 @@ def test_ratios_of_clicks_on_the_same_pairs_recover_the_propensities():
         with np.errstate(invalid="ignore", divide="ignore"):
             here, next_ = (np.nansum(weight * clicks[:, k] / shown[:, k]) for k in (p, p + 1))
         estimate.append(estimate[-1] * next_ / here)
-    assert estimate == pytest.approx(truth["propensities"], rel=0.15)
+    assert estimate == pytest.approx(truth["propensities"], rel=0.2)
 
 
 def test_bots_click_far_more_and_faster_than_people_and_their_ids_do_not_tell():
