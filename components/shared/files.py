@@ -32,7 +32,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        with _full_disk_named(path):
+        with full_disk_named(path):
             yield temporary
             _sync(temporary)
             temporary.chmod(0o644)
@@ -77,7 +77,7 @@ def publish_tree(source: Path, destination: Path) -> None:
     """
     if destination.exists():
         shutil.rmtree(destination) if destination.is_dir() else destination.unlink()
-    with _full_disk_named(destination):
+    with full_disk_named(destination):
         shutil.copytree(source, destination, copy_function=link_or_copy)
 
 
@@ -101,7 +101,12 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turn "no room left" while `path` is written into a ResourceError that says what to do.
+
+    Raises:
+        ResourceError: the disk is full or the quota is reached.
+    """
     try:
         yield
     except OSError as error:
