@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -61,10 +61,17 @@ class ImageEmbedder:
         encoder: its calls must use one thread each.
         spec: how a picture becomes the encoder's input.
         parameters: batch size and numbers of threads.
+        load: from a URI to the encoder's input; raises BadImageError.
     """
 
-    def __init__(self, encoder: OnnxEncoder, spec: PreprocessingSpec, parameters: EmbeddingParameters) -> None:
-        self._encoder, self._spec, self._parameters = encoder, spec, parameters
+    def __init__(
+        self,
+        encoder: OnnxEncoder,
+        spec: PreprocessingSpec,
+        parameters: EmbeddingParameters,
+        load: Callable[[str, PreprocessingSpec], NDArray[np.uint8]] = load_image,
+    ) -> None:
+        self._encoder, self._spec, self._parameters, self._load = encoder, spec, parameters, load
 
     def embed(self, uris: list[str]) -> Iterator[EmbeddedBatch]:
         """Yield batches in the order of the URIs. Batches are cut the same way every time, so vectors are reproducible."""
@@ -94,7 +101,7 @@ class ImageEmbedder:
 
     def _read(self, row: int, uri: str) -> tuple[int, NDArray[np.uint8]] | Failure:
         try:
-            return row, load_image(uri, self._spec)
+            return row, self._load(uri, self._spec)
         except BadImageError as error:
             return Failure(row, error.reason, str(error))
 

@@ -20,8 +20,8 @@ def chosen(rows, dimension=128, **parameters):
     [
         (1, {}, "Flat"),
         (50_000, {}, "Flat"),
-        (50_001, {}, "IVF1,PQ64x4fs,Refine(SQfp16)"),
-        (300_000, {}, "IVF1,PQ64x4fs,Refine(SQfp16)"),
+        (50_001, {}, "IVF512,PQ64x4fs,Refine(SQfp16)"),
+        (300_000, {}, "IVF2048,PQ64x4fs,Refine(SQfp16)"),
         (1_000_000, {}, "IVF4096,PQ64x4fs,Refine(SQfp16)"),
         (1_000_000, {"objective": "latency"}, "HNSW16"),
         (5_000_000, {"objective": "latency"}, "IVF8192,PQ64x4fs,Refine(SQfp16)"),
