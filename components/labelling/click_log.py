@@ -95,6 +95,19 @@ def _inspect(filesystem: Any, path: str, name: str) -> tuple[int, str, int]:
     return size, footer, rows
 
 
+def damaged_file(log: ClickLog) -> str | None:
+    """Read every file of a log to its end; return the first that cannot be read."""
+    filesystem = log.filesystem or filesystem_of(log.uri)[0]
+    for name in log.files:
+        try:
+            with filesystem.open(name, "rb") as file, pq.ParquetFile(file) as parquet:
+                for _ in parquet.iter_batches(columns=list(COLUMNS)):
+                    pass
+        except (pa.ArrowException, OSError, ValueError):
+            return name
+    return None
+
+
 def _check_columns(schema: pa.Schema, name: str) -> None:
     missing = [column for column in COLUMNS if column not in schema.names]
     if missing:

@@ -40,7 +40,8 @@ class Engine:
         functions: the module pyspark.sql.functions or its equal.
         scratch: folder for tables between the stages (on a cluster: one that all nodes see).
         connection: DuckDB's connection, None on Spark.
-        damages: what the engine raises when a file is damaged.
+        damages: what the engine may raise when a file is damaged.
+        shortages: what it raises when memory or disk is short, where that is told apart.
     """
 
     session: Any
@@ -48,6 +49,7 @@ class Engine:
     scratch: Path
     connection: Any = None
     damages: tuple[type[Exception], ...] = ()
+    shortages: tuple[type[Exception], ...] = ()
 
     def read(self, paths: list[str]) -> Frame:
         """Read Parquet files as one table, columns matched by name."""
@@ -152,7 +154,7 @@ def _open_duckdb(parameters: LabellingParameters, scratch: Path) -> Iterator[Eng
         helper.remove_function("SOUNDEX")
         helper.close()
     try:
-        yield Engine(session, functions, scratch, connection, (duckdb.IOException, duckdb.InvalidInputException))
+        yield Engine(session, functions, scratch, connection, (duckdb.Error,), (duckdb.OutOfMemoryException,))
     except duckdb.OutOfMemoryException as error:
         raise ResourceError(
             f"mining the clicks needs more than {parameters.memory_gigabytes:g} GB of memory and of disk below {spill} "

@@ -109,11 +109,14 @@ def _read(engine: Engine, log: ClickLog, parameters: LabellingParameters) -> tup
         events = click_log.read_events(engine, log)
         shown = engine.keep("shown", click_log.shown_results(engine, events, parameters))
         return shown, click_log.count_events(engine, events, shown, parameters)
+    except engine.shortages:
+        raise
     except engine.damages as error:
+        name = click_log.damaged_file(log) or log.uri
         raise SourceError(
-            f"the click log {log.uri} cannot be read to its end ({str(error).strip().splitlines()[0]}): a file of it is "
-            "damaged; copy it again, or remove it, and run labelling again",
-            source=log.uri,
+            f"{name} cannot be read to its end ({str(error).strip().splitlines()[0]}): it is damaged; copy it again, or "
+            "remove it, and run labelling again",
+            source=name,
         ) from error
 
 

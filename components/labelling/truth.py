@@ -12,10 +12,11 @@ from components.labelling.engine import Engine
 from components.labelling.mining import SIGNALS, MinedClicks
 from components.shared.errors import SourceError
 from components.shared.files import sha256_of
-from components.shared.relevance import RELEVANT_GRADE
+from components.shared.relevance import MAX_GRADE, RELEVANT_GRADE
 from components.shared.tables import JUDGEMENTS, read_table
 
-TRUTH_FILE = "truth.json"  # keys "propensities" (by position, from 1) and "bots" (user ids); others are ignored
+# "propensities" (by position, from 1), "bots" (user ids), and "items" (item id → {"family": …}) if there are; more is ignored
+TRUTH_FILE = "truth.json"
 RELEVANCE_FILE = "truth_relevance.parquet"  # table JUDGEMENTS
 
 Pair = tuple[str, str]
@@ -50,7 +51,8 @@ class Truth:
 
         Args:
             directory: local folder with truth.json and truth_relevance.parquet.
-            images: image_id and item_id: two images of an item that have no grade count as grade 3.
+            images: image_id and item_id. Where no grade is given (the log need not have shown two images that were
+                clicked together as query and result), two images of an item have grade 3, of a family grade 2.
 
         Raises:
             SourceError: a file is missing or unreadable.
@@ -60,7 +62,8 @@ class Truth:
             values = json.loads(path.read_text())
             self.propensities = [float(value) for value in values["propensities"]]
             self.bots = {str(user) for user in values["bots"]}
-        except (ValueError, KeyError, TypeError) as error:
+            self._families = {str(item): facts.get("family") for item, facts in values.get("items", {}).items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
                 f'{path} does not hold "propensities" and "bots" ({error!r}); render the catalogue again',
                 source=str(path),
@@ -82,7 +85,13 @@ class Truth:
         known = [self._grades[pair] for pair in ((one, other), (other, one)) if pair in self._grades]
         if known:
             return max(known)
-        return 3 if self._items.get(one, "") == self._items.get(other, "?") else 0
+        first, second = self._items.get(one), self._items.get(other)
+        if first is None or second is None:
+            return 0
+        if first == second:
+            return MAX_GRADE
+        family = self._families.get(first)
+        return RELEVANT_GRADE if family is not None and family == self._families.get(second) else 0
 
     def precision(self, pairs: list[Pair]) -> float | None:
         """Return the share of pairs whose true grade is at least 2; None without pairs."""

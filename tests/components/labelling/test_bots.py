@@ -45,7 +45,7 @@ def _shown(seed: int) -> Rows:
     for number in range(30):
         search("fast", number, 1.0 * number, lambda k: k == 1)
         search("greedy", number, 700.0 * number, lambda k: k <= 5)
-        search("scattered", number, 800.0 * number, lambda k: bool(rng.random() < 0.2))
+        search("scattered", number, 800.0 * number, lambda k: bool(rng.random() < 0.3))
     search("greedy-once", 0, 0.0, lambda _: True)  # too few queries to tell by that rule
     for index, row in enumerate(rows):
         row["position"] = None if index % 50 == 49 else row["position"]  # a missing impression says nothing

@@ -83,7 +83,7 @@ def test_folding_against_loops(
     }
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000), doubled=st.integers(0, 200), files=st.integers(1, 3))
 def test_order_repetition_and_files_change_nothing(
     seed: int,
@@ -94,7 +94,7 @@ def test_order_repetition_and_files_change_nothing(
     random_log: Callable[..., Rows],
     write_log: Callable[..., Path],
 ) -> None:
-    rows = random_log(7, searches=15)
+    rows = random_log(7, searches=10)
     chance = random.Random(seed)
     again = rows + [chance.choice(rows) for _ in range(doubled)]
     chance.shuffle(again)

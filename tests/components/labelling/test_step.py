@@ -271,11 +271,13 @@ def test_an_empty_log_is_no_crash(tmp_path: Path) -> None:
 
 
 def test_a_file_damaged_in_the_middle_is_named(mined: Path, tmp_path: Path) -> None:
-    data = bytearray((mined / "events.parquet").read_bytes())
-    data[len(data) // 3 : 2 * len(data) // 3] = bytes(len(data) // 3)
-    (tmp_path / "events.parquet").write_bytes(data)
-    with pytest.raises(SourceError, match=r"events\.parquet cannot be read to its end .*copy it again"):
-        _run(mined, events=str(tmp_path / "events.parquet"), workspace=tmp_path / "workspace")
+    whole = (mined / "events.parquet").read_bytes()
+    third = len(whole) // 3
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/a.parquet").write_bytes(whole)
+    (tmp_path / "log/b.parquet").write_bytes(whole[:third] + bytes(third) + whole[2 * third :])
+    with pytest.raises(SourceError, match=r"log/b\.parquet cannot be read to its end .*copy it again"):
+        _run(mined, events=str(tmp_path / "log"), workspace=tmp_path / "workspace")
 
 
 def test_pairs_mined_from_a_log_are_pairs_of_images_alike(mined: Path) -> None:
