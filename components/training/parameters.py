@@ -33,7 +33,7 @@ class TrainingParameters(BaseModel):
         description="channels of a ResNet as a multiple of the usual; the cost grows with its square",
     )
     head: Literal["linear", "normed"] = Field(
-        default="linear",
+        default="normed",
         description="projection to the embedding: a linear map, or one followed by batch normalisation",
     )
     dimension: int = Field(default=128, ge=8, le=2048, description="length d of an embedding")
@@ -119,7 +119,7 @@ class TrainingParameters(BaseModel):
     )
     learning_rate: float = Field(default=0.1, gt=0, le=10, description="peak learning rate")
     weight_decay: float = Field(
-        default=0.05, ge=0, le=1, description="decay of weight matrices (not of biases and norms)"
+        default=5e-4, ge=0, le=1, description="decay of weight matrices (not of biases and norms)"
     )
     warm_up_share: float = Field(
         default=0.05, ge=0, le=0.5, description="share of all steps with a growing learning rate"

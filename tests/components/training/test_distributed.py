@@ -1,65 +1,59 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
 from pathlib import Path
 
 import pytest
 import torch
-import training_process
 from factories import make_catalogue
 from safetensors.torch import load_file
 from training_inputs import SMALL, make_labels
 
 from components.shared.errors import ResourceError
-from components.training.distributed import Group
-from components.training.job import WEIGHTS_FILE, TrainingJob, launch
+from components.training.encoder import build_encoder
+from components.training.job import HISTORY_FILE, WEIGHTS_FILE, TrainingJob, launch
 from components.training.parameters import TrainingParameters
 
-TESTS = Path(training_process.__file__).parent
+# One step of plain SGD from known weights: what the weights move by is the gradient.
+ONE_STEP = SMALL.model_dump() | {
+    "optimiser": "sgd",
+    "learning_rate": 1.0,
+    "weight_decay": 0.0,
+    "gradient_norm": 1e6,
+    "average_decay": 0.0,
+    "precision": "fp32",
+    "epochs": 1,
+    "batch_pairs": 12,
+}
 
 
 @pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent)]))
+def small_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def test_two_processes_have_loss_gradients_and_statistics_of_one(tmp_path: Path) -> None:
-    architectures = ["resnet10", "vit_small"]  # with and without batch statistics
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run(
-        [*command, training_process.__file__, str(tmp_path), *architectures], check=True, capture_output=True
-    )
-    for architecture in architectures:
-        two = torch.load(tmp_path / f"{architecture}.pt", weights_only=True)
-        parameters = SMALL.model_copy(update={"architecture": architecture, "precision": "fp32"})
-        one = training_process.gradients_of_one_batch(tmp_path / "one", parameters, Group())
-        assert two.keys() == one.keys()
-        assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=1e-5)
-        scale = max(float(value.abs().max()) for name, value in one.items() if name.startswith("gradient"))
-        for name, value in one.items():
-            assert torch.allclose(two[name], value, rtol=1e-3, atol=1e-4 * scale), name
-
-
-def test_step_launched_under_torchrun_learns_what_one_process_learns(tmp_path: Path) -> None:
+def test_two_processes_under_torchrun_have_loss_gradients_and_statistics_of_one(tmp_path: Path) -> None:
     catalogue = make_catalogue(tmp_path, items=8, views=3)
     labels = make_labels(tmp_path, catalogue)
     found = []
     for processes in (1, 2):
-        parameters = TrainingParameters.model_validate(
-            SMALL.model_dump()
-            | {"processes": processes, "precision": "fp32", "optimiser": "sgd", "epochs": 1, "batch_pairs": 4}
-        )
-        scratch = tmp_path / f"scratch{processes}"
+        parameters = TrainingParameters.model_validate(ONE_STEP | {"processes": processes})
+        scratch = tmp_path / f"scratch-{processes}"
         scratch.mkdir()
         launch(TrainingJob(catalogue=catalogue, labels=labels, scratch=scratch, tracking_uri="", parameters=parameters))
-        found.append(load_file(scratch / WEIGHTS_FILE))
-    one, two = found
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        assert torch.allclose(two[name].float(), value.float(), rtol=1e-3, atol=1e-4), name
+        (figures,) = json.loads((scratch / HISTORY_FILE).read_text())
+        found.append((figures["loss"], load_file(scratch / WEIGHTS_FILE)))
+    (loss, weights), (other_loss, other_weights) = found
+    assert other_loss == pytest.approx(loss, rel=1e-5)
+    before = build_encoder(TrainingParameters.model_validate(ONE_STEP)).state_dict()
+    assert weights.keys() == other_weights.keys() == before.keys()
+    moved = {name: (weights[name] - before[name]).float() for name in weights}
+    largest = max(float(value.abs().max()) for value in moved.values())
+    for name, value in moved.items():
+        other = (other_weights[name] - before[name]).float()
+        assert torch.allclose(other, value, rtol=1e-3, atol=1e-5 * largest), name
+    assert float(moved["projection.weight"].abs().max()) > 1e-3
+    assert float(moved["backbone.bn1.running_mean"].abs().max()) > 1e-3
 
 
 @pytest.mark.long

@@ -38,7 +38,10 @@ EVERYTHING = with_(
 )
 
 
-@pytest.mark.parametrize("parameters", [with_(epochs=4), EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize(
+    "parameters",
+    [pytest.param(with_(epochs=4), id="plain", marks=pytest.mark.long), pytest.param(EVERYTHING, id="everything")],
+)
 def test_interrupted_training_ends_in_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: TrainingParameters
 ) -> None:
@@ -73,7 +76,8 @@ def test_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     weights = first.run()
     calls: list[object] = []
     again = Training(DATASET, SMALL, tmp_path, Group())
-    assert all(torch.equal(value, again.run(lambda *a: calls.append(a))[name]) for name, value in weights.items())
+    received = again.run(lambda *arguments: calls.append(arguments))
+    assert all(torch.equal(value, received[name]) for name, value in weights.items())
     assert not calls
 
 
@@ -88,7 +92,9 @@ def test_learns(tmp_path: Path) -> None:
 def test_chunks_give_the_gradients_of_the_whole_batch(tmp_path: Path) -> None:
     found = []
     for chunk in (0, 5):  # without batch statistics, which a chunk has of its own
-        parameters = with_(architecture="vit_small", head="linear", chunk_images=chunk, precision="fp32")
+        parameters = with_(
+            architecture="vit_small", training_side=34, head="linear", chunk_images=chunk, precision="fp32"
+        )
         training = Training(DATASET, parameters, tmp_path, Group())
         loss, embeddings = training.backward(next(training.views()))
         found.append((loss, embeddings, [p.grad for p in training.encoder.parameters()]))
