@@ -175,7 +175,8 @@ def _look(
     curve = np.stack([recall_at_k(ranked, relevant, cut) for cut in CURVE_CUTS], axis=1)
     reciprocal = np.nan_to_num(reciprocal_rank(ranked, relevant))
     first = np.where(reciprocal > 0, np.rint(1 / np.where(reciprocal > 0, reciprocal, 1)), 0).astype(np.int64)
-    return curve, rows[:, :TOP], scores, ranked[:, :TOP], first
+    # Copies: a view would keep the whole block in memory.
+    return curve, rows[:, :TOP].copy(), scores.copy(), ranked[:, :TOP].copy(), first
 
 
 def _join(ranker: Ranker, parts: _Parts) -> Outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -126,3 +128,16 @@ def test_every_metric_is_a_share():
     assert values.shape == (len(gallery.queries), len(METRICS))
     known = values[~np.isnan(values)]
     assert ((known >= 0) & (known <= 1)).all()
+
+
+def test_memory_does_not_grow_with_queries_times_gallery():
+    gallery = make_gallery(n=3000, items=600)
+    vectors = make_vectors(gallery.size, 8)
+    tracemalloc.start()
+    measure(gallery, [Ranker("trained", "t", vectors)], seed=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    whole = (
+        len(gallery.queries) * gallery.size * 8
+    )  # rows of all answers: 72 MB; a block takes about as much for all it does
+    assert peak < 1.5 * whole
