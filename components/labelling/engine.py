@@ -22,11 +22,14 @@ import pyarrow.parquet as pq
 
 from components.labelling.parameters import LabellingParameters
 from components.shared.errors import ResourceError
+from components.shared.files import whole_file
 
 Frame = Any  # pyspark.sql.DataFrame or its equal of sqlframe
 Column = Any
 
 _NUMBERS = itertools.count()
+
+_SHORTAGES = ("Out of Memory", "OutOfMemoryError", "No space left", "File too large", "Disk quota exceeded")
 
 SCALE = 2.0**20  # fixed point: a resolution of 1e-6, exact up to 8e12
 
@@ -41,7 +44,6 @@ class Engine:
         scratch: folder for tables between the stages (on a cluster: one that all nodes see).
         connection: DuckDB's connection, None on Spark.
         damages: what the engine may raise when a file is damaged.
-        shortages: what it raises when memory or disk is short, where that is told apart.
     """
 
     session: Any
@@ -49,7 +51,6 @@ class Engine:
     scratch: Path
     connection: Any = None
     damages: tuple[type[Exception], ...] = ()
-    shortages: tuple[type[Exception], ...] = ()
 
     def read(self, paths: list[str]) -> Frame:
         """Read Parquet files as one table, columns matched by name."""
@@ -78,12 +79,16 @@ class Engine:
         """Write `frame` to the scratch folder once and return it as read from there.
 
         A later run finds the table finished; half-written ones are started anew.
+
+        Raises:
+            ResourceError: memory or disk is too small.
         """
         path = self.scratch / f"{name}.parquet"
         if not path.exists():
             part = self.scratch / f"{name}.part"
             _remove(part)
-            self._write(frame, part)
+            with _shortages_named(self.scratch):
+                self._write(frame, part)
             part.replace(path)
         return self.read([str(path)])
 
@@ -98,7 +103,8 @@ class Engine:
     def small(self, name: str, table: pa.Table) -> Frame:
         """Hand a small Arrow table to the engine (through a file: literals in SQL would round floats)."""
         path = self.scratch / f"{name}.parquet"
-        pq.write_table(table, path)
+        with whole_file(path) as temporary:
+            pq.write_table(table, temporary)
         return self.read([str(path)])
 
     def rows(self, frame: Frame) -> list[dict[str, Any]]:
@@ -154,12 +160,7 @@ def _open_duckdb(parameters: LabellingParameters, scratch: Path) -> Iterator[Eng
         helper.remove_function("SOUNDEX")
         helper.close()
     try:
-        yield Engine(session, functions, scratch, connection, (duckdb.Error,), (duckdb.OutOfMemoryException,))
-    except duckdb.OutOfMemoryException as error:
-        raise ResourceError(
-            f"mining the clicks needs more than {parameters.memory_gigabytes:g} GB of memory and of disk below {spill} "
-            f"({error}); raise labelling.memory_gigabytes or free some disk"
-        ) from error
+        yield Engine(session, functions, scratch, connection, (duckdb.Error,))
     finally:
         session.stop()  # it is a singleton: the next one must not get this connection
         connection.close()
@@ -204,6 +205,19 @@ def _open_spark(parameters: LabellingParameters, scratch: Path) -> Iterator[Engi
         yield Engine(session, functions, scratch, damages=(PySparkException, Py4JError))
     finally:
         session.stop()
+
+
+@contextmanager
+def _shortages_named(scratch: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the engines have classes of their own, and Spark hides what happened in its text
+        if any(sign in str(error) for sign in _SHORTAGES):
+            raise ResourceError(
+                f"mining the clicks needs more memory, or more disk below {scratch}, than there is "
+                f"({str(error).strip().splitlines()[0]}); raise labelling.memory_gigabytes or free some disk, then run again"
+            ) from error
+        raise
 
 
 def _hadoop_uri(path: str) -> str:

@@ -109,8 +109,6 @@ def _read(engine: Engine, log: ClickLog, parameters: LabellingParameters) -> tup
         events = click_log.read_events(engine, log)
         shown = engine.keep("shown", click_log.shown_results(engine, events, parameters))
         return shown, click_log.count_events(engine, events, shown, parameters)
-    except engine.shortages:
-        raise
     except engine.damages as error:
         name = click_log.damaged_file(log) or log.uri
         raise SourceError(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,3 +221,33 @@ def test_paths_with_quotes_work(
     log = open_click_log(str(write_log(scratch / "a'b.parquet", rows)))
     with open_engine(PARAMETERS, scratch) as engine:
         assert engine.keep("kept", read_events(engine, log)).count() == len(rows)
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from components.labelling.click_log import open_click_log, read_events
+from components.labelling.engine import open_engine
+from components.labelling.parameters import LabellingParameters
+from components.shared.errors import ResourceError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+scratch = Path(sys.argv[2])
+with open_engine(LabellingParameters(threads=1), scratch) as engine:
+    try:
+        engine.keep("events", read_events(engine, open_click_log(sys.argv[1])))
+    except ResourceError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_that_looks_whole(
+    tmp_path: Path, random_log: Callable[..., Rows], write_log: Callable[..., Path]
+) -> None:
+    log = write_log(tmp_path / "log.parquet", random_log(1, searches=400))
+    (tmp_path / "scratch").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    command = [sys.executable, "-c", FULL, str(log), str(tmp_path / "scratch")]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.stdout.startswith("mining the clicks needs more memory, or more disk below"), result.stderr
+    assert not list((tmp_path / "scratch").glob("*.parquet"))

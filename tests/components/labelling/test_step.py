@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import json
 import random
 import shutil
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from factories import make_catalogue
+from factories import EPOCH, make_catalogue
 from pydantic import ValidationError
 
 from components.labelling.parameters import LabellingParameters
@@ -293,3 +294,57 @@ def test_pairs_mined_from_a_log_are_pairs_of_images_alike(mined: Path) -> None:
     clicks = read_labels_spec(mined / "labels").clicks
     assert clicks is not None
     assert share == pytest.approx(clicks["precision"]["mined"], abs=1e-6)
+
+
+def _faithful_log(path: Path) -> str:
+    """Write 40 searches for 000-0: u0 always clicks 001-0, the others 002-0 and its like 002-1; 004-0 is never clicked."""
+    rows: Rows = []
+    chance = random.Random(0)
+    for number in range(40):
+        user = "u0" if number < 20 else f"u{1 + number % 5}"
+        shown = chance.sample(["000-0", "001-0", "002-0", "002-1", "004-0", "011-0", "gone"], 7)
+        liked = {"001-0", "000-0"} if user == "u0" else {"002-0", "002-1", "011-0", "gone"}
+        for position, image in enumerate(shown, start=1):
+            for kind in ("impression", "click")[: 1 + (image in liked)]:
+                rows.append(
+                    {
+                        "event_id": f"{number}-{image}-{kind}",
+                        "query_id": f"q{number}",
+                        "user_id": user,
+                        "query_image_id": "000-0",
+                        "returned_image_id": image,
+                        "position": position,
+                        "type": kind,
+                        "dwell_ms": None,
+                        "release_id": "r",
+                        "arm": "a",
+                        "at": EPOCH + datetime.timedelta(hours=number),
+                        "country": None,
+                    }
+                )
+    write_table(path, pa.Table.from_pylist(rows, EVENTS.schema), EVENTS)
+    return str(path)
+
+
+def _clicked(root: Path, **fields: Any) -> set[tuple[str, str]]:
+    events = _faithful_log(root / "events.parquet")
+    # two of five results are liked whatever their position, which is what the rule "positions" is for
+    parameters = LabellingParameters(bot_position_evidence=1000, **fields)
+    _run(root, events=events, parameters=parameters)
+    return {
+        (pair["query_image_id"], pair["positive_image_id"])
+        for pair in _pairs(root / "labels")
+        if pair["source"] == "click"
+    }
+
+
+def test_one_users_clicks_are_no_evidence_unless_wanted(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, items=12, views=4)
+    of_many = {("000-0", "002-0"), ("000-0", "002-1"), ("002-0", "002-1")}
+    assert _clicked(tmp_path) == of_many
+    clicks = read_labels_spec(tmp_path / "labels").clicks
+    assert clicks is not None
+    assert clicks["dropped"]["self_clicks"] == 20
+    assert clicks["dropped"]["clicks_on_unknown_images"] == 20
+    assert _clicked(tmp_path, several_users=False, attraction_lift=0.5) == of_many | {("000-0", "001-0")}
+    assert _clicked(tmp_path, minimum_clicks=21, several_users=False) == set()
