@@ -148,13 +148,18 @@ def read_click_facts(labels: LabelsSpec) -> ClickFacts | None:
 
 
 def _precision(given: Mapping[str, Any]) -> dict[str, float]:
-    """Return the shares by method: ours, what it consists of, and the naive ways."""
+    """Return the shares by method: ours, what it consists of, and the naive ways; each with its number of pairs."""
     signals = _mapping(given, "by_signal")
-    found = {"mined pairs": _number(given, "mined")}
-    found |= {f"… by {name}": _number(_mapping(signals, name), "precision") for name in signals}
-    found["clicks per view, if enough"] = _number(given, "naive_ctr_supported")
-    found["clicks per view"] = _number(given, "naive_ctr")
-    return {name: value for name, value in found.items() if value is not None}
+    found = [("mined pairs", _number(given, "mined"), _number(given, "pairs"))]
+    for name in signals:
+        signal = _mapping(signals, name)
+        found.append((f"… by {name}", _number(signal, "precision"), _number(signal, "pairs")))
+    supported = _number(given, "naive_ctr_supported_pairs")
+    found.append(("clicks per view, if enough", _number(given, "naive_ctr_supported"), supported))
+    found.append(("clicks per view", _number(given, "naive_ctr"), _number(given, "pairs")))
+    return {
+        name if pairs is None else f"{name} ({pairs:,.0f})": value for name, value, pairs in found if value is not None
+    }
 
 
 def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

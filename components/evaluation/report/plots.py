@@ -122,7 +122,7 @@ def recall_curves(cuts: Sequence[int], curves: Mapping[str, Sequence[float]], ti
     text = "Recall at growing cut-offs: " + "; ".join(
         f"{titles[n]} ends at {c[-1]:.2f}" for n, c in curves.items() if c
     )
-    with _chart(text, height=3.3) as chart:
+    with _chart(text, height=3.7) as chart:
         for name, curve in curves.items():
             width = 2.4 if name == "trained" else 1.5
             chart.axes.plot(cuts[: len(curve)], curve, color=COLOURS[name], linewidth=width, label=titles[name])
@@ -131,7 +131,7 @@ def recall_curves(cuts: Sequence[int], curves: Mapping[str, Sequence[float]], ti
         chart.axes.set_ylim(0, 1.02)
         chart.axes.set_xlabel("neighbours looked at, k")
         chart.axes.set_ylabel("recall@k")
-        chart.axes.legend(loc="best")
+        chart.figure.legend(loc="outside lower center", ncols=2)
     return chart.svg
 
 

@@ -244,7 +244,7 @@ def test_facts_take_what_labelling_tells_and_miss_nothing_else():
         warnings=["few clicks"],
     )
     assert found.counts == [("clicks", 7), ("users taken for bots", 2)]
-    assert list(found.precision.items()) == [("mined pairs", 0.9), ("… by a", 0.8), ("clicks per view", 0.4)]
+    assert list(found.precision.items()) == [("mined pairs (3)", 0.9), ("… by a", 0.8), ("clicks per view (3)", 0.4)]
     assert found.true[0] == 1.0
     assert np.isnan(found.true[1])
     alone = read(propensities={"positions": [1], "estimated": [1.0]})
