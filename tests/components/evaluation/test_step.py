@@ -16,7 +16,10 @@ from evaluation_inputs import EvaluationInputs, make_champion, make_evaluation_i
 from components.evaluation.parameters import EvaluationParameters
 from components.evaluation.step import run
 from components.shared.artifacts import open_artifact, seal_artifact
+from components.shared.decoder import load_image
+from components.shared.encoder import OnnxEncoder
 from components.shared.errors import ContractError, DataError, SpaceMismatchError, UnfinishedArtifactError
+from components.shared.preprocessing import PreprocessingSpec
 from components.shared.relevance import RelevanceRule
 from components.shared.tables import CATALOGUE, read_table, write_table
 
@@ -156,10 +159,29 @@ def test_the_champion_is_compared_on_the_same_queries(tmp_path):
     _, metrics, gate = evaluate(inputs, tmp_path)
     assert metrics["champion"]["release_id"].startswith("r-")
     assert metrics["rankers"]["champion"]["map"]["queries"] == 24
-    # Its pictures are brought to a square in its own way: cropped, not padded.
-    assert metrics["rankers"]["champion"]["map"] != metrics["rankers"]["untrained"]["map"]
     checks = {check["name"]: check for check in gate["checks"]}
     assert checks["not_behind_champion_on_map"]["value"] == metrics["trained_minus"]["champion"]["map"]["low"]
+
+
+def test_the_champion_sees_pictures_by_its_own_preprocessing(tmp_path):
+    inputs = make_evaluation_inputs(tmp_path)
+    make_champion(inputs, cells=2)
+    evaluate(inputs, tmp_path)
+    uris = {
+        row["image_id"]: row["uri"] for row in read_table(inputs.catalogue / "catalogue.parquet", CATALOGUE).to_pylist()
+    }
+    encoder = OnnxEncoder(inputs.champion / "encoder.onnx")
+    answers = [
+        r for r in pq.read_table(tmp_path / "out" / "per_query.parquet").to_pylist() if r["ranker"] == "champion"
+    ]
+    for answer in answers[:3]:
+        shown = [answer["query_image_id"], *answer["neighbour_image_ids"]]
+        vectors = {
+            fit: encoder.encode(np.stack([load_image(uris[i], PreprocessingSpec(fit=fit)) for i in shown]))
+            for fit in ("crop", "pad")
+        }
+        np.testing.assert_allclose(answer["neighbour_scores"], vectors["crop"][1:] @ vectors["crop"][0], atol=1e-5)
+        assert np.abs(np.array(answer["neighbour_scores"]) - vectors["pad"][1:] @ vectors["pad"][0]).max() > 1e-3
 
 
 def test_new_images_are_judged_with_the_champions_own_encoder(tmp_path):
