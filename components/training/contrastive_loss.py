@@ -24,7 +24,7 @@ from torch import Tensor
 from components.shared.errors import NoPositivePairError
 
 _NOTHING = -1e4  # far below any similarity over any temperature
-TILE_ELEMENTS = 1 << 21  # similarities held at once: 8 MB each for a handful of buffers
+TILE_ELEMENTS = 1 << 20  # similarities held at once: 4 MB for each of a handful of buffers
 
 
 class Targets(Protocol):
@@ -121,34 +121,38 @@ def _run(
         mass = positives.sum(1)
         counted = torch.where(mass > 0, targets.anchor_weights[start : start + rows], 0)
         share = positives.div_(mass.clamp(min=torch.finfo(mass.dtype).tiny)[:, None])
-        losses, slope = tile((block @ candidates.T).div_(temperature), share, allowed)
+        losses, slope = tile((block / temperature) @ candidates.T, share, allowed)
         total += counted @ torch.where(mass > 0, losses, 0)
         weight += counted.sum()
         if with_gradient:
-            slope.mul_((counted / temperature)[:, None])
-            torch.mm(slope, candidates, out=to_anchors[start : start + rows])
-            to_candidates.addmm_(slope.T, block)
+            scale = (counted / temperature)[:, None]  # of the narrow factors: the slope is wide
+            torch.mm(slope, candidates, out=to_anchors[start : start + rows]).mul_(scale)
+            to_candidates.addmm_(slope.T, block * scale)
     return total, weight, (to_anchors, to_candidates) if with_gradient else ()
 
 
 def _shared_tile(scores: Tensor, share: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
     """Return the losses (r,) and their slopes (r, n) over the scores; scores and share are used up."""
-    pulled = torch.einsum("rn,rn->r", scores, share)
-    normaliser = _log_sum(scores.masked_fill_(~allowed, -torch.inf))
-    return normaliser - pulled, scores.sub_(normaliser[:, None]).exp_().sub_(share)
+    pulled = torch.linalg.vecdot(scores, share)
+    normaliser, probabilities = _softmax(scores.masked_fill_(~allowed, -torch.inf))
+    return normaliser - pulled, probabilities.sub_(share)
 
 
 def _each_tile(scores: Tensor, share: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
     """Return the losses (r,) and their slopes (r, n) over the scores; scores and share are used up."""
-    wanted = share > 0
-    negatives = scores.masked_fill(~allowed | wanted, -torch.inf)
-    normaliser = _log_sum(negatives)
+    normaliser, probabilities = _softmax(scores.masked_fill(~allowed | (share > 0), -torch.inf))
     margin = scores.sub_(normaliser[:, None]).neg_()
-    losses = torch.einsum("rn,rn->r", torch.nn.functional.softplus(margin), share)
+    losses = torch.linalg.vecdot(torch.nn.functional.softplus(margin), share)
     pull = share.mul_(margin.sigmoid_())
-    return losses, negatives.sub_(normaliser[:, None]).exp_().mul_(pull.sum(1, keepdim=True)).sub_(pull)
+    return losses, probabilities.mul_(pull.sum(1, keepdim=True)).sub_(pull)
 
 
-def _log_sum(scores: Tensor) -> Tensor:
-    """Return log Σ exp of every row; of a row without any candidate the smallest number, whose exponentials vanish."""
-    return torch.logsumexp(scores, 1).clamp(min=_NOTHING)
+def _softmax(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log Σ exp (r,) and softmax (r, n) of every row, in place; a row without any candidate has neither weight.
+
+    One pass of exponentials serves both.
+    """
+    highest = scores.amax(1).clamp_(min=_NOTHING)
+    total = scores.sub_(highest[:, None]).exp_().sum(1)
+    some = total.clamp(min=torch.finfo(total.dtype).tiny)
+    return highest + some.log(), scores.div_(some[:, None])

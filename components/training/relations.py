@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -120,12 +121,19 @@ class BatchTargets:
     exceptions: tuple[Tensor, Tensor, Tensor]
     single: bool
 
+    @cached_property
+    def by_category(self) -> bool:
+        """Whether categories relate any of the images."""
+        return bool((self.row_codes[1] >= 0).any())
+
     def tile(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Return positive weights (r, n) float32 and allowed candidates (r, n) bool of anchors start:stop."""
         (items, categories), (other_items, other_categories) = self.row_codes, self.column_codes
-        category = categories[start:stop, None]
-        related = (category == other_categories) & (category >= 0)
-        weights = (related | (items[start:stop, None] == other_items)).float()
+        related = items[start:stop, None] == other_items
+        if self.by_category:
+            category = categories[start:stop, None]
+            related |= (category == other_categories) & (category >= 0)
+        weights = related.float()
         rows, columns, values = self.exceptions
         first, last = (int(torch.searchsorted(rows, bound)) for bound in (start, stop))
         weights[rows[first:last] - start, columns[first:last]] = values[first:last]
