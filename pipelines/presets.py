@@ -34,6 +34,11 @@ DEMONSTRATION: Preset = {
         "grey": 0.0,
         "erase": 0.1,
     },
+    # Every interval must lie apart from every baseline's, not only the paired difference above zero.
+    "evaluation": {
+        "superiority": "separate",
+        "gate_metrics": ["hit_rate_at_1", "recall_at_10", "map", "ndcg_at_10"],
+    },
 }
 
 # A person's own folder of pictures, a few thousand of them.
