@@ -252,7 +252,9 @@ class CatalogueIndex:
         selection: dict[str, Any] = {} if rows is None else {"sel": rows.selector}
         widening = 1.0 if rows is None else self.rows / rows.count
         if isinstance(self._base, faiss.IndexIVF):
-            nprobe = min(self._base.nlist, int(np.ceil((settings.nprobe or 1) * widening)))
+            # At least as many lists as hold twice the rows asked for, lest large k fall back on the scan of all.
+            least = max(settings.nprobe or 1, 2 * number * self._base.nlist / self.rows)
+            nprobe = min(self._base.nlist, int(np.ceil(least * widening)))
             if self.spec.kind == "ivf_hnsw_pq":
                 ef = max(settings.quantizer_ef_search or nprobe, nprobe)
                 selection["quantizer_params"] = faiss.SearchParametersHNSW(efSearch=ef)

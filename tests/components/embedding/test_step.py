@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from encoder_factory import make_encoder
-from factories import encode_picture, make_catalogue
+from factories import encode_picture, make_catalogue, make_picture
 from pydantic import ValidationError
 from release_factory import make_absent_champion, make_release
 
@@ -216,6 +216,7 @@ def renewal(tmp_path):
     release = make_release(tmp_path / "old")
     images = read_table(tmp_path / "old/parts/catalogue/catalogue.parquet", CATALOGUE).to_pylist()
     for number in (2, 9):
+        Path(images[number]["uri"]).write_bytes(encode_picture(make_picture(100 + number)))
         images[number]["sha256"] = f"{number:064x}"
     new = images[-1] | {"image_id": "new", "sha256": "f" * 64, "duplicate_group": "new"}
     write_table(

@@ -261,3 +261,23 @@ def test_killed_anywhere_a_rerun_ends_in_the_same_index(tmp_path):
     assert process.returncode == 0
     assert open_artifact(tmp_path / "index", "indexing", verify=True).digest == expected
     assert len(list(work.glob("indexing/*/output/artifact.json"))) == 1
+
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+"""
+
+
+@pytest.mark.parametrize("kind", ["exact", "ivf_hnsw_pq"])
+def test_a_full_disk_is_one_clear_sentence_and_leaves_nothing_half_written(tmp_path, kind):
+    make_inputs(tmp_path, 3000)
+    program = PROGRAM.replace("ivf_pq", kind)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", LIMITED + program, str(tmp_path)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode != 0
+    assert "ResourceError: no room left to write" in result.stderr
+    assert not (tmp_path / "index").exists()
+    assert not list((tmp_path / "workspace").rglob("*.part"))
+    assert build(tmp_path, kind=kind).summary["rows"] == 3000

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -344,8 +345,10 @@ def test_a_header_that_lies_about_sizes_costs_no_memory(tmp_path, directories):
     data[place : place + 8] = (3 << 30).to_bytes(8, "little")
     (tmp_path / "index.faiss").write_bytes(data)
     spec = read_index_spec(directories / "exact").model_copy(update={"rows": 30, "index_bytes": len(data)})
+    start = time.process_time()
     with pytest.raises(DamagedArtifactError, match="not an index"):
         CatalogueIndex.open(tmp_path, spec)
+    assert time.process_time() - start < 1, "gigabytes were filled first"
     before = faiss.get_deserialization_vector_byte_limit()
     assert before > 1 << 32, "the limit must not stay on for others"
 
