@@ -69,8 +69,9 @@ def _cells(*, seed: int, moving: bool, pairs: int = 300, shown: int = 40) -> pa.
         attraction = float(rng.beta(2, 3))
         home = int(np.clip(np.round((1 - attraction) * 6 + rng.normal(0, 0.7)), 0, 5))
         for position in {home, int(rng.integers(6))} if moving else {home}:
-            clicks = int(rng.binomial(shown, TRUE[position] * attraction))
-            rows.append(("q", f"i{pair}", position + 1, shown, clicks, "other"))
+            times = int(rng.integers(shown // 2, 2 * shown))
+            clicks = int(rng.binomial(times, TRUE[position] * attraction))
+            rows.append(("q", f"i{pair}", position + 1, times, clicks, "other"))
         rows.append((None, f"i{pair}", home + 1, 3, 0, "unknown"))  # uploaded pictures tell nothing about moves
     names = ["query_image_id", "image_id", "position", "n", "c", "relation"]
     return pa.table({name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)})
