@@ -97,7 +97,8 @@ def make_dataset(*, items: int = 6, views: int = 4, seed: int = 0, pairs: Pairs 
         rows = [(item, first + 100 * item + view) for item in range(items) for view in range(views)]
         pixels = np.stack([make_picture(s, item=item, size=(224, 224)) for item, s in rows])
         codes = np.array([item for item, _ in rows], np.int64)
-        return ImageSet(pixels, Relevance(codes, np.full(len(rows), -1), {}, RelevanceRule()), 0)
+        relevance = Relevance(codes, np.full(len(rows), -1), {}, RelevanceRule())
+        return ImageSet(pixels, np.arange(len(rows)), relevance)
 
     every = [(i * views + a, i * views + b, 1.0) for i in range(items) for a in range(views) for b in range(views)]
     return Dataset(images(seed), pairs or make_pairs(*(p for p in every if p[0] != p[1])), images(seed + 50_000), 0)

@@ -28,14 +28,19 @@ class ImageSet:
     """Pictures with what is known of their relevance.
 
     Attributes:
-        pixels: (n, 224, 224, 3) uint8, usually memory-mapped.
-        relevance: relevance among the n.
-        unusable: how many further pictures could not be decoded.
+        pixels: (m, 224, 224, 3) uint8, usually memory-mapped.
+        rows: (n,) int64, the pictures among them that can be used.
+        relevance: relevance among the m.
     """
 
     pixels: NDArray[np.uint8]
+    rows: Rows
     relevance: Relevance
-    unusable: int
+
+    @property
+    def unusable(self) -> int:
+        """How many pictures could not be decoded."""
+        return len(self.pixels) - len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -78,36 +83,14 @@ def open_dataset(
         images = _sample_items(table.filter(pc.equal(table["split"], split)), limit, parameters.seed)
         pixels, usable = cache_images(scratch, split, images.column("uri").to_pylist(), spec, threads=threads)
         # All rows stay, so that rows of the table and of the memory map agree; bad ones are in no pair and no query.
-        relevance = Relevance.of(images, judgements, rule)
-        sets[split] = (
-            images.append_column("usable", pa.array(usable)),
-            ImageSet(pixels, relevance, int((~usable).sum())),
-        )
-    rows = _rows_of_pairs(pairs, sets["train"][0])
+        sets[split] = images, ImageSet(pixels, np.flatnonzero(usable), Relevance.of(images, judgements, rule))
+    rows = _rows_of_pairs(pairs, *sets["train"])
     if not len(rows):
         raise NoPositivePairError(
             f"{labels / PAIRS_FILE} holds {pairs.num_rows} pairs, none of them of two usable training images of {catalogue}; "
             "label more, or look into the quarantined images"
         )
-    validation = _usable(*sets["validation"])
-    return Dataset(sets["train"][1], rows, validation, pairs.num_rows - len(rows))
-
-
-def _usable(images: pa.Table, found: ImageSet) -> ImageSet:
-    usable = np.asarray(images.column("usable"))
-    if usable.all():
-        return found
-    keep = np.flatnonzero(usable)
-    place = {int(row): new for new, row in enumerate(keep)}
-    judged = {}
-    for query, (rows, grades) in found.relevance.judged.items():
-        kept = np.array([int(row) in place for row in rows], bool)
-        if query in place and kept.any():
-            judged[place[query]] = (np.array([place[int(row)] for row in rows[kept]], np.int64), grades[kept])
-    relevance = Relevance(
-        found.relevance.item_codes[keep], found.relevance.category_codes[keep], judged, found.relevance.rule
-    )
-    return ImageSet(found.pixels[keep], relevance, found.unusable)
+    return Dataset(sets["train"][1], rows, sets["validation"][1], pairs.num_rows - len(rows))
 
 
 def _sample_items(images: pa.Table, limit: int, seed: int) -> pa.Table:
@@ -121,16 +104,15 @@ def _sample_items(images: pa.Table, limit: int, seed: int) -> pa.Table:
     return images.filter(pa.array(np.isin(codes, chosen)))
 
 
-def _rows_of_pairs(pairs: pa.Table, images: pa.Table) -> Pairs:
-    usable = images.filter(images["usable"])
-    places = np.flatnonzero(np.asarray(images.column("usable")))
+def _rows_of_pairs(pairs: pa.Table, images: pa.Table, found: ImageSet) -> Pairs:
+    ids = images.column("image_id").combine_chunks()
+    usable = np.zeros(len(ids) + 1, bool)  # the last one stands for an image that is not there
+    usable[found.rows] = True
 
     def rows(column: str) -> Rows:
-        found = pc.index_in(pairs.column(column), usable.column("image_id").combine_chunks())
-        index = np.asarray(pc.fill_null(found, -1).combine_chunks(), np.int64)
-        return np.where(index >= 0, places[index], -1) if len(places) else np.full(len(index), -1)
+        return np.asarray(pc.fill_null(pc.index_in(pairs.column(column), ids), -1).combine_chunks(), np.int64)
 
     query, positive = rows("query_image_id"), rows("positive_image_id")
-    kept = (query >= 0) & (positive >= 0)
+    kept = usable[query] & usable[positive]
     weight = np.asarray(pairs.column("weight").combine_chunks(), np.float32)
     return Pairs(query[kept], positive[kept], weight[kept])

@@ -152,8 +152,8 @@ class Training:
             self._best = {name: value.detach().cpu().clone() for name, value in self._exported().state_dict().items()}
 
     def _validate(self) -> Figures:
-        relevance = self._dataset.validation.relevance
-        found = validate(self._embed(self._dataset.validation.pixels), relevance)
+        images = self._dataset.validation
+        found = validate(self._embed(images.pixels, images.rows), images.relevance, images.rows)
         names = ("hit_rate_at_1", "recall_at_10", "mean_average_precision")
         values = [getattr(found, name) if found is not None else math.nan for name in names]
         # One process decides for all: a last bit that differs between GPUs must not stop one and not the others.
@@ -161,7 +161,8 @@ class Training:
         return {} if math.isnan(shared[0]) else {f"validation_{n}": v for n, v in zip(names, shared, strict=True)}
 
     def _mine(self) -> Rows:
-        embeddings = self._embed(self._dataset.training.pixels)
+        pixels = self._dataset.training.pixels
+        embeddings = self._embed(pixels, np.arange(len(pixels)))
         count = self._parameters.hard_negative_neighbours
         found = mine(embeddings, self._relations, count, seed=self._parameters.seed, epoch=self._epoch)
         return self._group.same(torch.from_numpy(found).to(self._device)).cpu().numpy()
@@ -261,13 +262,12 @@ class Training:
         assert isinstance(encoder, Encoder)
         return encoder
 
-    def _embed(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed pictures as they will be embedded later: no augmentation, averaged weights. (n, d) float32."""
-        if not len(pictures):
+    def _embed(self, pictures: NDArray[np.uint8], rows: Rows) -> NDArray[np.float32]:
+        """Embed pictures as they will be embedded later: no augmentation, averaged weights. (len(rows), d) float32."""
+        if not len(rows):
             return np.zeros((0, self._parameters.dimension), np.float32)
-        blocks = (pictures[start : start + _EMBED_IMAGES] for start in range(0, len(pictures), _EMBED_IMAGES))
-        encoder = self._exported()
-        parts = [part for b in blocks for part in self._embed_parts(encoder, torch.from_numpy(np.array(b)))]
+        blocks = (pictures[rows[start : start + _EMBED_IMAGES]] for start in range(0, len(rows), _EMBED_IMAGES))
+        parts = [part for block in blocks for part in self._embed_parts(self._exported(), torch.from_numpy(block))]
         return torch.cat(parts).cpu().numpy()
 
     @torch.no_grad()

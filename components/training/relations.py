@@ -69,26 +69,24 @@ class Relations:
 
     def _exceptions(self, relevance: Relevance, pairs: Pairs) -> tuple[Rows, Rows, NDArray[np.float32]]:
         """Return directed relations sorted by source: pairs that the rule lacks, and what people said (weight 0: none)."""
+        n = len(relevance.item_codes)
         lacking = (pairs.query != pairs.positive) & ~self._by_rule(pairs.query, pairs.positive)
-        known: dict[tuple[int, int], float] = {}
-        for query, positive, weight in zip(
-            pairs.query[lacking].tolist(), pairs.positive[lacking].tolist(), pairs.weight[lacking].tolist(), strict=True
-        ):
-            for key in ((query, positive), (positive, query)):
-                known[key] = max(weight, known.get(key, 0.0))
-        said = {
-            (query, int(row)): float(grade >= RELEVANT_GRADE)
-            for query, (rows, grades) in relevance.judged.items()
-            for row, grade in zip(rows, grades, strict=True)
-        }
-        for (query, row), weight in said.items():
-            for key in ((query, row), (row, query)):
-                if key == (query, row) or key not in said:
-                    known[key] = max(weight, known.get(key, 0.0)) if weight else 0.0
-        ordered = sorted(known.items())
-        sources = np.array([key[0] for key, _ in ordered], np.int64)
-        targets = np.array([key[1] for key, _ in ordered], np.int64)
-        return sources, targets, np.array([weight for _, weight in ordered], np.float32)
+        query, positive, weight = pairs.query[lacking], pairs.positive[lacking], pairs.weight[lacking]
+        keys, weights = _highest(np.concatenate([query * n + positive, positive * n + query]), np.tile(weight, 2))
+        said = _said(relevance, n)
+        said_keys = np.array(sorted(said), np.int64)
+        said_weights = np.array([said[key] for key in said_keys.tolist()], np.float32)
+        place = np.searchsorted(said_keys, keys)
+        overruled = np.isin(keys, said_keys)
+        stronger = said_weights.copy()
+        np.maximum.at(stronger, place[overruled], weights[overruled])
+        said_weights = np.where(said_weights > 0, stronger, 0).astype(np.float32)
+        keys, weights = (
+            np.concatenate([keys[~overruled], said_keys]),
+            np.concatenate([weights[~overruled], said_weights]),
+        )
+        order = np.argsort(keys)
+        return keys[order] // n, keys[order] % n, weights[order]
 
     def _by_rule(self, left: Rows, right: Rows) -> NDArray[np.bool_]:
         category = self._categories[left]
@@ -96,6 +94,25 @@ class Relations:
             (category == self._categories[right]) & (category >= 0)
         )
         return same
+
+
+def _highest(keys: Rows, weights: NDArray[np.float32]) -> tuple[Rows, NDArray[np.float32]]:
+    """Return the distinct keys in order, each with its highest weight."""
+    order = np.argsort(keys, kind="stable")
+    distinct, starts = np.unique(keys[order], return_index=True)
+    return distinct, np.maximum.reduceat(weights[order], starts) if len(starts) else weights
+
+
+def _said(relevance: Relevance, n: int) -> dict[int, float]:
+    """Return what people said, both ways unless they judged both: query · n + image → 1 related, 0 not."""
+    direct = {
+        (query, int(row)): float(grade >= RELEVANT_GRADE)
+        for query, (rows, grades) in relevance.judged.items()
+        for row, grade in zip(rows, grades, strict=True)
+    }
+    return {row * n + query: value for (query, row), value in direct.items()} | {
+        query * n + row: value for (query, row), value in direct.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,8 @@ def _hand_on(job: TrainingJob, dataset: Dataset, output: Path) -> dict[str, Any]
         "epochs": len(history),
         "best_epoch": best,
         **{name: value for name, value in history[best - 1].items() if name.startswith("validation")},
-        "training_images": len(dataset.training.pixels) - dataset.training.unusable,
-        "validation_images": len(dataset.validation.pixels),
+        "training_images": len(dataset.training.rows),
+        "validation_images": len(dataset.validation.rows),
         "unusable_images": dataset.training.unusable + dataset.validation.unusable,
         "pairs": len(dataset.pairs),
         "pairs_without_image": dataset.pairs_without_image,
@@ -101,7 +101,7 @@ def _hand_on(job: TrainingJob, dataset: Dataset, output: Path) -> dict[str, Any]
 
 def _export(encoder: Encoder, path: Path, dataset: Dataset) -> Parity:
     export_encoder(encoder, path)
-    return check_parity(encoder, path, np.array(dataset.training.pixels[:_PARITY_IMAGES]))
+    return check_parity(encoder, path, np.array(dataset.training.pixels[dataset.training.rows[:_PARITY_IMAGES]]))
 
 
 def _digest(weights: str) -> str:

@@ -31,22 +31,24 @@ class ValidationFigures(BaseModel):
     left_out: int
 
 
-def validate(embeddings: NDArray[np.float32], relevance: Relevance) -> ValidationFigures | None:
+def validate(
+    embeddings: NDArray[np.float32], relevance: Relevance, rows: NDArray[np.int64]
+) -> ValidationFigures | None:
     """Rank all others for every image; ties are broken by row. None if no image has anything relevant.
 
     Args:
         embeddings: (n, d) unit vectors.
-        relevance: of the n images; grade ≥ 2 is relevant.
+        relevance: of images, the n and perhaps others; grade ≥ 2 is relevant.
+        rows: (n,) which images of `relevance` the n are.
     """
     n = len(embeddings)
-    everything = np.arange(n)
     hits: list[NDArray[np.float64]] = []
     for start in range(0, n, _BLOCK):
-        queries = everything[start : start + _BLOCK]
-        scores = embeddings[queries] @ embeddings.T
-        scores[np.arange(len(queries)), queries] = -np.inf
+        block = np.arange(start, min(n, start + _BLOCK))
+        scores = embeddings[block] @ embeddings.T
+        scores[np.arange(len(block)), block] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, : n - 1]
-        relevant = np.take_along_axis(relevance.grades(queries, everything), order, 1) >= RELEVANT_GRADE
+        relevant = np.take_along_axis(relevance.grades(rows[block], rows), order, 1) >= RELEVANT_GRADE
         total = relevant.sum(1)
         relevant, total = relevant[total > 0], total[total > 0]
         precision = np.cumsum(relevant, 1) / np.arange(1, n)

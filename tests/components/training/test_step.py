@@ -75,7 +75,7 @@ def test_pictures_that_cannot_be_used_are_counted_and_left_out(tmp_path: Path) -
     dataset = open_dataset(catalogue, labels, tmp_path, SMALL, threads=1)
     images = read_table(catalogue / "catalogue.parquet", CATALOGUE).to_pylist()
     assert (dataset.training.unusable, dataset.validation.unusable) == (1, 1)
-    assert len(dataset.validation.pixels) == 7
+    assert len(dataset.validation.rows) == 7
     bad = [row["image_id"] for row in images].index("000-1")
     assert bad not in np.concatenate([dataset.pairs.query, dataset.pairs.positive])
     assert dataset.pairs_without_image == 6

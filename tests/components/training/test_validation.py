@@ -6,7 +6,7 @@ from factories import make_vectors
 from training_inputs import make_pairs, make_relevance
 
 import components.training.validation as module
-from components.shared.relevance import RelevanceRule
+from components.shared.relevance import Relevance, RelevanceRule
 from components.training.hard_negatives import mine
 from components.training.relations import Relations
 from components.training.validation import validate
@@ -28,7 +28,7 @@ def test_figures_are_those_of_explicit_loops(monkeypatch: pytest.MonkeyPatch) ->
         recalls.append(sum(relevant[:10]) / sum(relevant))
         found = [sum(relevant[: rank + 1]) / (rank + 1) for rank in range(n - 1) if relevant[rank]]
         precisions.append(sum(found) / sum(relevant))
-    figures = validate(vectors, relevance)
+    figures = validate(vectors, relevance, np.arange(n))
     assert figures is not None
     assert figures.hit_rate_at_1 == pytest.approx(np.mean(hits))
     assert figures.recall_at_10 == pytest.approx(np.mean(recalls))
@@ -37,11 +37,18 @@ def test_figures_are_those_of_explicit_loops(monkeypatch: pytest.MonkeyPatch) ->
     assert 0 < figures.left_out < n
 
 
+def test_images_that_are_not_there_count_neither_as_queries_nor_as_relevant() -> None:
+    relevance, rows = make_relevance(12, seed=1, judged={(0, 1): 3}), np.array([0, 2, 3, 5, 7, 11])
+    vectors = make_vectors(12, 4, seed=2)[rows]
+    alone = Relevance(relevance.item_codes[rows], relevance.category_codes[rows], {}, relevance.rule)
+    assert validate(vectors, relevance, rows) == validate(vectors, alone, np.arange(6))
+
+
 def test_nothing_relevant_gives_no_figure_rather_than_zero() -> None:
     relevance = make_relevance(5, seed=0, rule=RelevanceRule(same_item=0))
-    assert validate(make_vectors(5, 4), relevance) is None
-    assert validate(np.zeros((0, 4), np.float32), make_relevance(0, seed=0)) is None
-    assert validate(make_vectors(1, 4), make_relevance(1, seed=0)) is None
+    assert validate(make_vectors(5, 4), relevance, np.arange(5)) is None
+    assert validate(np.zeros((0, 4), np.float32), make_relevance(0, seed=0), np.arange(0)) is None
+    assert validate(make_vectors(1, 4), make_relevance(1, seed=0), np.arange(1)) is None
 
 
 def test_mined_neighbours_are_the_nearest_unrelated_ones() -> None:
