@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
+from PIL import Image
+
 from components.shared.artifacts import seal_artifact
 from components.shared.tables import CATALOGUE, write_table
-from PIL import Image
 
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
