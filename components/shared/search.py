@@ -172,7 +172,7 @@ class CatalogueIndex:
         """
         queries = self._checked(queries, k)
         rows = self._filter(allowed)
-        settings = settings or self.spec.search
+        settings = self._reaching(settings or self.spec.search, k)
         available = self.rows if rows is None else rows.count
         if exact or (rows is not None and self._is_selective(rows, settings)):
             return exact_search(self._vectors, queries, k, rows)
@@ -219,6 +219,13 @@ class CatalogueIndex:
             return True
         return bool(settings.ef_search and rows.count**2 <= _GRAPH_HOP_ROWS * settings.ef_search * self.rows)
 
+    def _reaching(self, settings: SearchSettings, k: int) -> SearchSettings:
+        """Probe as many lists as hold twice the rows asked for, lest a large k fall back on the scan of all rows."""
+        if k <= TUNING_K or settings.nprobe is None or not isinstance(self._base, faiss.IndexIVF):
+            return settings
+        nprobe = min(self._base.nlist, -(-2 * k * self._base.nlist // self.rows))
+        return settings.model_copy(update={"nprobe": nprobe}) if nprobe > settings.nprobe else settings
+
     def _find(
         self, queries: Vectors, number: int, k: int, rows: RowFilter | None, settings: SearchSettings
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -227,7 +234,7 @@ class CatalogueIndex:
             candidates = min(max(number, -(-settings.rescored * max(k, TUNING_K) // TUNING_K)), self.rows)
         wanted = number if self._refines else candidates
         with faults_named(self._source):
-            parameters = self._parameters_for(settings, wanted, candidates, rows)
+            parameters = self._parameters_for(settings, number, candidates, rows)
             scores, found = self._index.search(queries, wanted, params=parameters)
         if found.size and not (found.min() >= -1 and found.max() < self.rows):
             raise ContractError(f"{self._source} names rows that do not exist; fetch or build the index again")
@@ -252,9 +259,7 @@ class CatalogueIndex:
         selection: dict[str, Any] = {} if rows is None else {"sel": rows.selector}
         widening = 1.0 if rows is None else self.rows / rows.count
         if isinstance(self._base, faiss.IndexIVF):
-            # At least as many lists as hold twice the rows asked for, lest large k fall back on the scan of all.
-            least = max(settings.nprobe or 1, 2 * number * self._base.nlist / self.rows)
-            nprobe = min(self._base.nlist, int(np.ceil(least * widening)))
+            nprobe = min(self._base.nlist, int(np.ceil((settings.nprobe or 1) * widening)))
             if self.spec.kind == "ivf_hnsw_pq":
                 ef = max(settings.quantizer_ef_search or nprobe, nprobe)
                 selection["quantizer_params"] = faiss.SearchParametersHNSW(efSearch=ef)
