@@ -53,7 +53,9 @@ def list_files(directory: Path, *, leave_out: frozenset[str] = frozenset()) -> d
 
 def seal_artifact(directory: Path, step: str, summary: dict[str, Any] | None = None) -> Artifact:
     """Declare `directory` finished: write its `artifact.json`. `summary` holds a few numbers for logs and reports."""
-    artifact = Artifact(step=step, files=list_files(directory, leave_out=frozenset({ARTIFACT_FILE})), summary=summary or {})
+    artifact = Artifact(
+        step=step, files=list_files(directory, leave_out=frozenset({ARTIFACT_FILE})), summary=summary or {}
+    )
     write_json(directory / ARTIFACT_FILE, artifact.model_dump())
     return artifact
 
@@ -70,11 +72,15 @@ def open_artifact(directory: Path, step: str, *, verify: bool = False) -> Artifa
     """
     path = directory / ARTIFACT_FILE
     if not path.exists():
-        raise UnfinishedArtifactError(f"{directory} holds no {ARTIFACT_FILE}: the step {step} did not finish; run it again")
+        raise UnfinishedArtifactError(
+            f"{directory} holds no {ARTIFACT_FILE}: the step {step} did not finish; run it again"
+        )
     try:
         artifact = Artifact.model_validate(json.loads(path.read_text()))
     except (ValueError, ValidationError) as error:
-        raise ContractError(f"{path} is not a table of contents of version 1 ({error}); run the step {step} again") from error
+        raise ContractError(
+            f"{path} is not a table of contents of version 1 ({error}); run the step {step} again"
+        ) from error
     if artifact.step != step:
         raise ContractError(f"{directory} was written by the step {artifact.step}, expected the output of {step}")
     check_files(directory, artifact.files, digests=verify)
@@ -90,7 +96,9 @@ def check_files(directory: Path, files: dict[str, FileEntry], *, digests: bool) 
     for name, entry in files.items():
         path = directory / name
         if not path.is_file():
-            raise DamagedArtifactError(f"{path} is missing, but {directory} lists it; fetch or build it again", file=name)
+            raise DamagedArtifactError(
+                f"{path} is missing, but {directory} lists it; fetch or build it again", file=name
+            )
         size = path.stat().st_size
         if size != entry.size_bytes:
             raise DamagedArtifactError(

@@ -79,7 +79,9 @@ def read_encoder_spec(directory: Path) -> EncoderSpec:
     except (OSError, ValueError, ValidationError) as error:
         raise ContractError(f"{path} does not describe an encoder ({error}); run the training step again") from error
     if sha256_of(directory / ENCODER_FILE) != spec.onnx_sha256:
-        raise ContractError(f"{path} describes another encoder than {ENCODER_FILE} beside it; run the training step again")
+        raise ContractError(
+            f"{path} describes another encoder than {ENCODER_FILE} beside it; run the training step again"
+        )
     return spec
 
 
@@ -111,7 +113,9 @@ class OnnxEncoder:
         self._shape = tuple(inputs[0].shape[1:])
         self._source = str(path)
         if inputs[0].type != "tensor(uint8)" or len(self._shape) != 3 or self._shape[2] != 3:
-            raise ContractError(f"{path} must take uint8 (b, side, side, 3), it takes {inputs[0].type} {inputs[0].shape}")
+            raise ContractError(
+                f"{path} must take uint8 (b, side, side, 3), it takes {inputs[0].type} {inputs[0].shape}"
+            )
         self.dimension = int(outputs[0].shape[1])
 
     def encode(self, images: NDArray[np.uint8]) -> Vectors:
@@ -128,7 +132,9 @@ class OnnxEncoder:
             PoisonedVectorError: the encoder gave something that is not a unit vector.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._shape or not len(images):
-            raise InputError(f"expected uint8 (b, {', '.join(map(str, self._shape))}), got {images.dtype} {images.shape}")
+            raise InputError(
+                f"expected uint8 (b, {', '.join(map(str, self._shape))}), got {images.dtype} {images.shape}"
+            )
         (vectors,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: images})
         check_vectors(vectors, source=self._source)
         return np.asarray(vectors, np.float32)

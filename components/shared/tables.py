@@ -150,7 +150,9 @@ def read_table(path: Path, form: TableFormat, columns: list[str] | None = None) 
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise ContractError(f"{path} is not a readable Parquet file ({error}); rerun the step that writes it") from error
+        raise ContractError(
+            f"{path} is not a readable Parquet file ({error}); rerun the step that writes it"
+        ) from error
     with file:
         metadata = file.schema_arrow.metadata or {}
         name, version = metadata.get(_NAME_KEY, b"?").decode(), metadata.get(_VERSION_KEY, b"0").decode()
