@@ -190,7 +190,7 @@ def _open_spark(parameters: LabellingParameters, scratch: Path) -> Iterator[Engi
     if local:
         builder = (
             builder.config("spark.driver.memory", f"{round(parameters.memory_gigabytes * 1000)}m")
-            .config("spark.sql.shuffle.partitions", "4")
+            .config("spark.sql.shuffle.partitions", "2")
             .config("spark.ui.enabled", "false")
             .config("spark.driver.host", "127.0.0.1")
             .config("spark.driver.bindAddress", "127.0.0.1")

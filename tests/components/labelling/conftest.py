@@ -108,6 +108,12 @@ def write_log() -> Callable[[Path, list[dict[str, Any]]], Path]:
 
 
 @pytest.fixture(scope="session")
+def make_images() -> Callable[..., None]:
+    """Seal a catalogue without pictures, from ids, items and categories."""
+    return write_catalogue
+
+
+@pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with catalogue/, events.parquet and truth/: 48 items, 3,000 searches, everything known."""
     root = tmp_path_factory.mktemp("shop")
@@ -155,7 +161,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_catalogue(folder: Path, ids: list[str], item: np.ndarray, category: np.ndarray) -> None:
-    """Seal a catalogue without pictures; a third of the items are train, validation, test each but the first: more."""
+    """Seal a catalogue without pictures; half of the items are train, a quarter each validation and test."""
     n = len(ids)
     split = np.array(["train", "train", "validation", "test"])[item // CATEGORIES % 4]
     columns = {
