@@ -1,0 +1,1 @@
+"""The KServe predictor: pictures in, unit vectors out."""

@@ -1,0 +1,1 @@
+"""Impressions, clicks and dwell: signed, stored once, exported for labelling."""

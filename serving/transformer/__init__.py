@@ -1,0 +1,1 @@
+"""The KServe transformer: decode, encode, search, re-rank, answer."""
