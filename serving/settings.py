@@ -1,0 +1,97 @@
+"""Settings of the serving processes, from the environment; read once, where a process starts.
+
+Encoder and transformer stand in one pod with one set of variables, so each process accepts the union of their names, and
+refuses every other one with our prefix.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from components.shared.errors import ParameterError
+
+PREFIX = "VISUAL_SEARCH_"
+
+
+class ServingSettings(BaseSettings):
+    """What both processes know. Every field is an environment variable with the prefix VISUAL_SEARCH_.
+
+    Attributes:
+        location: directory or URI of a release, or of a root with `CURRENT`.
+        cache: folder that a location elsewhere is mirrored to.
+        model_name: name of the model in both processes; on KServe that of the InferenceService.
+        bind: address to listen on; loopback unless a container says otherwise.
+        poll_seconds: how often `CURRENT` is looked at.
+        lame_duck_seconds: how long a stopping process says "not ready" while it still answers.
+        grace_seconds: how long requests in flight may take after that.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    location: str = "/mnt/models"
+    cache: Path = Path(".visual-search/serving")
+    model_name: str = "visual-search"
+    bind: str = "127.0.0.1"
+    poll_seconds: float = Field(default=2.0, gt=0, le=3600)
+    lame_duck_seconds: float = Field(default=5.0, ge=0, le=300)
+    grace_seconds: float = Field(default=10.0, ge=0, le=300)
+
+
+class EncoderSettings(ServingSettings):
+    """Settings of the encoder process.
+
+    Attributes:
+        encoder_http_port: port of REST (health, metrics, Open Inference Protocol); 0: one that is free.
+        encoder_grpc_port: port of gRPC; 0: one that is free.
+        encoder_threads: threads of one computation; 0: all cores that this process may use.
+        encoder_engine: "release" takes what the release's record says; else this one, if the release allows its precision.
+        encoder_max_batch: pictures computed at a time at most.
+        encoder_max_wait_ms: how long a picture may wait for others while the encoder is busy anyway.
+        encoder_queue_images: pictures waiting at most; beyond, requests are refused as overload.
+        encoder_max_request_images: pictures of one request at most.
+        encoder_timeout_seconds: deadline of a request that brings none.
+    """
+
+    encoder_http_port: int = Field(default=8080, ge=0, le=65_535)
+    encoder_grpc_port: int = Field(default=8081, ge=0, le=65_535)
+    encoder_threads: int = Field(default=0, ge=0, le=1024)
+    encoder_engine: Literal["release", "onnxruntime", "openvino"] = "release"
+    encoder_max_batch: int = Field(default=16, ge=1, le=256)
+    encoder_max_wait_ms: float = Field(default=2.0, ge=0, le=1000)
+    encoder_queue_images: int = Field(default=256, ge=1, le=100_000)
+    encoder_max_request_images: int = Field(default=64, ge=1, le=256)
+    encoder_timeout_seconds: float = Field(default=5.0, gt=0, le=600)
+
+
+class TransformerSettings(ServingSettings):
+    """Settings of the transformer process."""
+
+
+S = TypeVar("S", bound=ServingSettings)
+
+
+def read_settings(cls: type[S], **overrides: object) -> S:
+    """Read a process's settings; `overrides` (from the command line) win where they are not None.
+
+    Raises:
+        ParameterError: a variable has our prefix but no such setting exists (a typo must not be silent), or a value is
+            out of range.
+    """
+    fields = {name for kind in (EncoderSettings, TransformerSettings) for name in kind.model_fields}
+    known = {PREFIX + name.upper() for name in fields}
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        raise ParameterError(
+            f"the environment sets {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}"
+        )
+    try:
+        return cls(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ParameterError(
+            "; ".join(f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        ) from error
