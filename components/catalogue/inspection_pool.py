@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import components
 from components.catalogue.inspection import Inspection
@@ -84,34 +84,50 @@ class _Inspector:
     ahead: deque[int] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        ours, theirs = socket.socketpair()
+        self._is_ready = False
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
+        ours, theirs = socket.socketpair()
+        self.connection = Connection(ours.detach())
+        try:
+            with theirs:
+                self._process = self._start(theirs.fileno())
+        except OSError as error:
+            self.connection.close()
+            self._errors.close()
+            raise ResourceError(
+                f"the process that decodes pictures does not start: {error}; free some memory"
+            ) from error
+        self._send((self.limits, self.timeout_seconds))
+
+    def _start(self, descriptor: int) -> subprocess.Popen[bytes]:
         root = str(Path(next(iter(components.__path__))).parent)
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         # Not multiprocessing: its children import the main module again, whatever that is (kfp, a notebook).
-        self._process = subprocess.Popen(  # noqa: S603 - the command is ours
-            [sys.executable, "-P", "-m", "components.catalogue.inspector", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+        return subprocess.Popen(  # noqa: S603 - the command is ours
+            [sys.executable, "-P", "-m", "components.catalogue.inspector", str(descriptor)],
+            pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
             env=environment,
         )
-        theirs.close()
-        self.connection = Connection(ours.detach())
-        self.connection.send((self.limits, self.timeout_seconds))
-        self._is_ready = False
 
     def feed(self, uris: Sequence[str], todo: deque[int]) -> None:
         """Hand over pictures until enough are ahead."""
         while todo and len(self.ahead) < _AHEAD:
             index = todo.popleft()
             self.ahead.append(index)
-            try:
-                self.connection.send((index, uris[index]))
-            except OSError:
-                return  # it has died; `receive` will notice
+            if not self._send((index, uris[index])):
+                return
+
+    def _send(self, message: tuple[Any, ...]) -> bool:
+        """Send something; False if the process has died, which `receive` will notice and `bury` tell."""
+        try:
+            self.connection.send(message)
+        except OSError:
+            return False
+        return True
 
     def receive(self) -> tuple[int, Inspection] | None:
         """Return the next answer; None if the process has died."""

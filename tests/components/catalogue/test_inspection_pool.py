@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -118,10 +120,25 @@ def test_missing_and_unreadable_files(tmp_path):
     assert not any(inspection.is_final for inspection in found)
 
 
-def test_processes_that_do_not_start_are_an_error_of_the_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.executable", "/bin/false")
+@pytest.mark.parametrize("program", ["/bin/false", "/no/such/python"])
+def test_processes_that_do_not_start_are_an_error_of_the_machine(monkeypatch, program):
+    monkeypatch.setattr("sys.executable", program)
     with pytest.raises(ResourceError, match="does not start"):
         inspect_all(["a.jpg"])
+    gc.collect()  # an unclosed file or socket would be a warning, hence an error
+
+
+def test_process_that_ends_before_it_is_spoken_to(monkeypatch):
+    class Hasty(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            self.wait()
+
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    monkeypatch.setattr("subprocess.Popen", Hasty)
+    with pytest.raises(ResourceError, match=r"does not start \(exit 1\)"):
+        inspect_all(["a.jpg"])
+    gc.collect()
 
 
 def test_leaving_early_leaves_no_process(tmp_path):
