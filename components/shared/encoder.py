@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from components.shared.embeddings import Vectors, check_vectors
 from components.shared.errors import ContractError, InputError
@@ -17,9 +17,66 @@ from components.shared.files import digest_of, sha256_of, write_json
 from components.shared.preprocessing import PreprocessingSpec
 
 ENCODER_FILE = "encoder.onnx"
+ENCODER_INT8_FILE = "encoder.int8.onnx"  # only where `RuntimeChoice` says so
 ENCODER_SPEC_FILE = "encoder.json"
 INPUT_NAME = "images"
 OUTPUT_NAME = "embeddings"
+
+
+Engine = Literal["onnxruntime", "openvino"]
+Precision = Literal["fp32", "bf16", "int8"]
+
+
+class RuntimeFigures(BaseModel):
+    """What an engine and a precision do to the embeddings of held-out pictures, against fp32 on ONNX Runtime.
+
+    Attributes:
+        engine, precision: what was measured.
+        neighbour_overlap_at_10: mean share of the 10 nearest pictures of fp32 that are found again; None: not measured.
+        hit_rate_difference_points: hit rate@1 minus that of fp32, percentage points; None: nothing relevant to hit.
+        hit_rate_resolution_points: what one query more or less makes of it; a difference below cannot be seen.
+        minimum_cosine: smallest cosine of a picture's two embeddings.
+        pictures: pictures compared.
+        queries: those of them with something relevant.
+        passed: whether the gate admits it.
+        reason: one sentence, why it was (not) admitted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Engine
+    precision: Precision
+    neighbour_overlap_at_10: float | None = None
+    hit_rate_difference_points: float | None = None
+    hit_rate_resolution_points: float | None = None
+    minimum_cosine: float | None = None
+    pictures: int = 0
+    queries: int = 0
+    passed: bool
+    reason: str
+
+
+class RuntimeChoice(BaseModel):
+    """How to run an encoder, and what speaks for it. It changes arithmetic within a space, never the space.
+
+    Attributes:
+        engine, precision: the choice: the first of the declared preference that the gate admitted.
+        figures: everything that was looked at, the choice among it.
+        int8_sha256: digest of `encoder.int8.onnx`, where int8 is admitted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Engine
+    precision: Precision
+    figures: tuple[RuntimeFigures, ...] = ()
+    int8_sha256: str | None = None
+
+    def admits(self, engine: Engine, precision: Precision) -> bool:
+        """Whether the gate admitted an engine with a precision; fp32 always is."""
+        return precision == "fp32" or any(
+            f.passed for f in self.figures if (f.engine, f.precision) == (engine, precision)
+        )
 
 
 class EncoderSpec(BaseModel):
@@ -32,6 +89,7 @@ class EncoderSpec(BaseModel):
         onnx_sha256: digest of `encoder.onnx`.
         space_id: digest of encoder and preprocessing; embeddings are comparable only where it is equal.
         training: facts for people (parameters, epochs, validation figures); nothing depends on them.
+        runtime: how to run it; None, as in releases from before there was a choice: fp32 on ONNX Runtime.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +101,15 @@ class EncoderSpec(BaseModel):
     onnx_sha256: str
     space_id: str
     training: dict[str, Any] = {}
+    runtime: RuntimeChoice | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_runtime(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave an absent choice out: manifests from before there was one must keep their digests."""
+        fields: dict[str, Any] = handler(self)
+        if self.runtime is None:
+            fields.pop("runtime", None)
+        return fields
 
 
 def space_id_of(onnx_sha256: str, preprocessing: PreprocessingSpec) -> str:
@@ -51,7 +118,13 @@ def space_id_of(onnx_sha256: str, preprocessing: PreprocessingSpec) -> str:
 
 
 def write_encoder_spec(
-    directory: Path, *, architecture: str, dimension: int, preprocessing: PreprocessingSpec, training: dict[str, Any]
+    directory: Path,
+    *,
+    architecture: str,
+    dimension: int,
+    preprocessing: PreprocessingSpec,
+    training: dict[str, Any],
+    runtime: RuntimeChoice | None = None,
 ) -> EncoderSpec:
     """Describe the `encoder.onnx` in `directory` by an `encoder.json` beside it."""
     sha256 = sha256_of(directory / ENCODER_FILE)
@@ -62,6 +135,7 @@ def write_encoder_spec(
         onnx_sha256=sha256,
         space_id=space_id_of(sha256, preprocessing),
         training=training,
+        runtime=runtime,
     )
     write_json(directory / ENCODER_SPEC_FILE, spec.model_dump(mode="json"))
     return spec
@@ -82,6 +156,12 @@ def read_encoder_spec(directory: Path) -> EncoderSpec:
         raise ContractError(
             f"{path} describes another encoder than {ENCODER_FILE} beside it; run the training step again"
         )
+    if spec.runtime is not None and spec.runtime.int8_sha256 is not None:
+        quantised = directory / ENCODER_INT8_FILE
+        if not quantised.is_file() or sha256_of(quantised) != spec.runtime.int8_sha256:
+            raise ContractError(
+                f"{path} describes another {ENCODER_INT8_FILE} than the one beside it; run the training step again"
+            )
     return spec
 
 

@@ -6,11 +6,13 @@ not the release's, whatever the digests say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from components.shared.decoder import decode_image, decoding_side
 from components.shared.embeddings import Vectors, check_vectors, read_embeddings
@@ -26,8 +28,7 @@ MIN_OVERLAP = 0.8  # share of the expected ids; ties and rounding may move the l
 
 def embed_pictures(pictures: list[bytes], encoder: OnnxEncoder, preprocessing: PreprocessingSpec) -> Vectors:
     """Decode, preprocess and embed encoded pictures, in the one way of the product: (p, d) float32."""
-    side = decoding_side(preprocessing)
-    return encoder.encode(np.stack([preprocess(decode_image(p, minimum_side=side), preprocessing) for p in pictures]))
+    return encoder.encode(_preprocessed(pictures, preprocessing))
 
 
 def write_golden(
@@ -63,46 +64,74 @@ def write_golden(
         pq.write_table(table, temporary, compression="zstd")
 
 
-def check_golden(
+def check_golden_embeddings(
     path: Path,
     *,
     space_id: str,
-    encoder: OnnxEncoder,
+    encode: Callable[[NDArray[np.uint8]], Vectors],
     preprocessing: PreprocessingSpec,
-    index: CatalogueIndex,
-    image_ids: list[str],
-) -> None:
-    """Decode, embed and search every golden picture and compare with what was found when the release was made.
+    minimum_cosine: float = MIN_COSINE,
+) -> Vectors:
+    """Decode and embed every golden picture and compare with the embeddings recorded when the release was made.
 
     Args:
         path: what `write_golden` wrote.
         space_id: space of the encoder.
-        encoder: pictures → embeddings.
+        encode: (b, side, side, 3) uint8 → (b, d) float32 unit vectors.
         preprocessing: of the encoder.
-        index: embeddings → rows.
-        image_ids: n ids, by row.
+        minimum_cosine: how near each must come; lower for arithmetic in few bits.
+
+    Returns:
+        (g, d) float32, what `encode` gave.
 
     Raises:
         ContractError: naming the picture and how far it is off.
     """
-    ids, expected_vectors = read_embeddings(path, space_id=space_id)
-    rows = pq.read_table(path, columns=["picture", "expected_image_ids"]).to_pylist()
-    if not ids or not all(row["expected_image_ids"] for row in rows):
-        raise ContractError(f"{path} holds no golden picture, or one that expects nothing; build the release again")
-    vectors = embed_pictures([row["picture"] for row in rows], encoder, preprocessing)
-    cosines = np.einsum("gd,gd->g", vectors, expected_vectors)
-    k = max(len(row["expected_image_ids"]) for row in rows)
-    found = index.search(vectors, min(k, len(image_ids))).rows
-    for place, (image_id, row) in enumerate(zip(ids, rows, strict=True)):
-        if not cosines[place] >= MIN_COSINE:
+    ids, recorded = read_embeddings(path, space_id=space_id)
+    pictures = pq.read_table(path, columns=["picture"]).column("picture").to_pylist()
+    if not ids:
+        raise ContractError(f"{path} holds no golden picture; build the release again")
+    vectors = encode(_preprocessed(pictures, preprocessing))
+    if vectors.shape != recorded.shape:
+        raise ContractError(
+            f"{path}: the golden embeddings are {recorded.shape}, the encoder gives {vectors.shape}; it is not the release's"
+        )
+    cosines = np.einsum("gd,gd->g", vectors, recorded)
+    for image_id, cosine in zip(ids, cosines, strict=True):
+        if not cosine >= minimum_cosine:
             raise ContractError(
-                f"{path}: golden picture {image_id} gives an embedding of cosine {cosines[place]:.4f} to the recorded one "
-                f"(at least {MIN_COSINE}); decoder, preprocessing or encoder differ from the release's"
+                f"{path}: golden picture {image_id} gives an embedding of cosine {cosine:.4f} to the recorded one "
+                f"(at least {minimum_cosine}); decoder, preprocessing or encoder differ from the release's"
             )
-        expected = set(row["expected_image_ids"])
-        got = {image_ids[int(r)] for r in found[place] if r >= 0}
+    return vectors
+
+
+def check_golden_neighbours(path: Path, *, space_id: str, index: CatalogueIndex, image_ids: list[str]) -> None:
+    """Search the recorded golden embeddings and compare with what was found when the release was made.
+
+    Args:
+        path: what `write_golden` wrote.
+        space_id: space of the index.
+        index: embeddings → rows.
+        image_ids: n ids, by row.
+
+    Raises:
+        ContractError: naming the picture and how much of what it must find it does not.
+    """
+    ids, vectors = read_embeddings(path, space_id=space_id)
+    lists = pq.read_table(path, columns=["expected_image_ids"]).column("expected_image_ids").to_pylist()
+    if not ids or not all(lists):
+        raise ContractError(f"{path} holds no golden picture, or one that expects nothing; build the release again")
+    found = index.search(vectors, min(max(map(len, lists)), len(image_ids))).rows
+    for image_id, rows, expected in zip(ids, found, map(set, lists), strict=True):
+        got = {image_ids[int(row)] for row in rows if row >= 0}
         if len(got & expected) < MIN_OVERLAP * len(expected):
             raise ContractError(
                 f"{path}: golden picture {image_id} finds {len(got & expected)} of the {len(expected)} expected images; "
                 "the index is not the release's"
             )
+
+
+def _preprocessed(pictures: list[bytes], preprocessing: PreprocessingSpec) -> NDArray[np.uint8]:
+    side = decoding_side(preprocessing)
+    return np.stack([preprocess(decode_image(p, minimum_side=side), preprocessing) for p in pictures])

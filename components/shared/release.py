@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.shared.artifacts import ARTIFACT_FILE, FileEntry, check_files, list_files
-from components.shared.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder, space_id_of
+from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE, EncoderSpec, OnnxEncoder, space_id_of
 from components.shared.errors import (
     ContractError,
     DamagedArtifactError,
@@ -30,7 +30,7 @@ from components.shared.errors import (
     VisualSearchError,
 )
 from components.shared.files import canonical_json, digest_of, write_json
-from components.shared.golden import check_golden
+from components.shared.golden import check_golden_embeddings, check_golden_neighbours
 from components.shared.search import INDEX_FILE, VECTORS_FILE, CatalogueIndex, IndexSpec
 from components.shared.tables import ITEMS, read_table
 
@@ -222,6 +222,12 @@ def _check_complete(directory: Path, manifest: Manifest) -> None:
         raise ContractError(
             f"{directory}: the manifest describes another encoder than {ENCODER_FILE}; build the release again"
         )
+    quantised = None if manifest.encoder.runtime is None else manifest.encoder.runtime.int8_sha256
+    listed = manifest.files.get(ENCODER_INT8_FILE)
+    if quantised != (None if listed is None else listed.sha256):
+        raise ContractError(
+            f"{directory}: the manifest describes another {ENCODER_INT8_FILE} than it lists; build the release again"
+        )
 
 
 def open_release(directory: Path, *, threads: int = 0) -> Release:
@@ -237,11 +243,16 @@ def open_release(directory: Path, *, threads: int = 0) -> Release:
     manifest = verify_release(directory)
     try:
         release = _load(directory, manifest, threads)
-        check_golden(
-            directory / GOLDEN_FILE,
+        golden = directory / GOLDEN_FILE
+        check_golden_embeddings(
+            golden,
             space_id=manifest.space_id,
-            encoder=release.encoder,
+            encode=release.encoder.encode,
             preprocessing=manifest.encoder.preprocessing,
+        )
+        check_golden_neighbours(
+            golden,
+            space_id=manifest.space_id,
             index=release.index,
             image_ids=release.items.column("image_id").to_pylist(),
         )
