@@ -69,7 +69,49 @@ class EncoderSettings(ServingSettings):
 
 
 class TransformerSettings(ServingSettings):
-    """Settings of the transformer process."""
+    """Settings of the transformer process.
+
+    Attributes:
+        transformer_http_port: port of the page, the API, health and metrics; 0: one that is free.
+        arm: name of the arm of an A/B test that this process is; stands in every answer and event.
+        encoder_address: host:port of the encoder's gRPC.
+        encoder_space: "required": the encoder must name the space of its answer; "trusted": it need not (Triton, OVMS).
+        encoder_deadline_seconds: what the encoder may take for one request.
+        request_seconds: what a request may take in all, from its last byte to its answer.
+        max_instances: pictures of one request at most.
+        max_image_bytes: of one encoded picture.
+        max_image_pixels: width × height of one picture.
+        decode_workers: pictures decoded at a time; 0: one for each core.
+        decode_queue: pictures that may wait to be decoded; beyond, requests are refused as overload.
+        decode_cpu_seconds: processor time of one picture.
+        decode_wall_seconds: real time of one picture.
+        decode_memory_mb: address space of a decoding process, MiB.
+        search_threads: searches at a time; 0: one for each core.
+        country_header: header with the client's country, set by a proxy that is trusted; empty: none.
+        samples: folder for the monitoring's sample of queries; none: no sample is kept.
+        samples_per_hour: queries of one hour that are kept, each with equal probability.
+        recall_share: share of queries that are searched exactly as well, to watch the index.
+    """
+
+    transformer_http_port: int = Field(default=8080, ge=0, le=65_535)
+    arm: str = Field(default="champion", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    encoder_address: str = "127.0.0.1:8081"
+    encoder_space: Literal["required", "trusted"] = "required"
+    encoder_deadline_seconds: float = Field(default=2.0, gt=0, le=60)
+    request_seconds: float = Field(default=10.0, gt=0, le=600)
+    max_instances: int = Field(default=16, ge=1, le=64)
+    max_image_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    max_image_pixels: int = Field(default=40_000_000, ge=64, le=500_000_000)
+    decode_workers: int = Field(default=0, ge=0, le=256)
+    decode_queue: int = Field(default=64, ge=1, le=10_000)
+    decode_cpu_seconds: float = Field(default=2.0, gt=0, le=60)
+    decode_wall_seconds: float = Field(default=4.0, gt=0, le=120)
+    decode_memory_mb: int = Field(default=1280, ge=512, le=65_536)
+    search_threads: int = Field(default=0, ge=0, le=256)
+    country_header: str = ""
+    samples: Path | None = None
+    samples_per_hour: int = Field(default=1000, ge=1, le=1_000_000)
+    recall_share: float = Field(default=0.01, ge=0, le=1)
 
 
 S = TypeVar("S", bound=ServingSettings)

@@ -22,7 +22,7 @@ import serving
 from components.shared.errors import BadImageError, ImageTooLargeError, ResourceError, SourceError
 from components.shared.limits import DecodingLimits
 from components.shared.preprocessing import Pixels, PreprocessingSpec
-from serving.errors import OverloadedError
+from serving.shell.refusals import OverloadedError
 from serving.transformer.frames import PREFIX, frame_of, sizes_of
 
 _log = logging.getLogger(__name__)
