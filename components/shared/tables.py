@@ -124,6 +124,32 @@ ITEMS = TableFormat(
     key=("row",),
 )
 
+QUERY_SAMPLES = TableFormat(
+    "query_samples",
+    1,
+    _schema(
+        ("query_id", pa.string()),
+        ("release_id", pa.string()),
+        ("space_id", pa.string()),
+        ("arm", pa.string()),
+        ("at", _TIMESTAMP),
+        ("country", pa.string()),
+        ("embedding", pa.list_(pa.float32())),  # unit norm, of the space
+        ("top_score", pa.float32()),  # null: nothing was found
+        ("results", pa.int32()),
+        ("width", pa.int32()),  # pixels, after EXIF orientation; with all that follows of the picture as it was sent
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+        ("format", pa.string()),  # jpeg | png | webp
+        ("brightness", pa.float32()),  # for these four see picture_statistics.py
+        ("contrast", pa.float32()),
+        ("sharpness", pa.float32()),
+        ("saturation", pa.float32()),
+        nullable=("country", "top_score"),
+    ),
+    key=("query_id",),
+)
+
 
 def write_table(path: Path, table: pa.Table, form: TableFormat) -> None:
     """Write `table` as `form`, all or nothing, with name and version in the file's metadata.

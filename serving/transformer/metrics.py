@@ -1,0 +1,77 @@
+"""What the transformer counts and times, for Prometheus, beside the shell's metrics of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_NAMESPACE = "visual_search"
+
+
+class TransformerMetrics:
+    """The metrics of one process.
+
+    Args:
+        arm: label of all of them.
+        registry: where they are exported from.
+    """
+
+    def __init__(self, arm: str, registry: CollectorRegistry = REGISTRY) -> None:
+        self._arm = arm
+        labels = ["release_id", "arm"]
+        self._stages = Histogram(
+            "stage_seconds", "Time of a stage of a query: decode, encode, search, answer.", ["stage", *labels],
+            namespace=_NAMESPACE, buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._queries = Counter(
+            "queries", "Queries answered, by kind: picture or image.", ["kind", *labels],
+            namespace=_NAMESPACE, registry=registry,
+        )  # fmt: skip
+        self._empty = Counter(
+            "queries_without_result", "Queries answered with no result, or none above the floor.", labels,
+            namespace=_NAMESPACE, registry=registry,
+        )  # fmt: skip
+        self._recall = Gauge(
+            "online_index_recall_at_10", "Mean share of the exact 10 neighbours that the index finds, over a sample of "
+            "the latest queries.", labels, namespace=_NAMESPACE, registry=registry,
+        )  # fmt: skip
+        self._recall_queries = Counter(
+            "online_index_recall_queries", "Queries that were also searched exactly.", labels,
+            namespace=_NAMESPACE, registry=registry,
+        )  # fmt: skip
+        self.decoding = Gauge(
+            "decoding", "The pool of decoding processes: jobs done, refused, timed out, crashed; processes started; jobs "
+            "waiting.", ["what"], namespace=_NAMESPACE, registry=registry,
+        )  # fmt: skip
+        self.encoder_ready = Gauge(
+            "encoder_ready", "Whether the encoder serves the space of the catalogue.", namespace=_NAMESPACE,
+            registry=registry,
+        )  # fmt: skip
+        self.impressions_lost = Counter(
+            "impressions_lost", "Impressions that the event store had no room for.", namespace=_NAMESPACE,
+            registry=registry,
+        )  # fmt: skip
+
+    @contextmanager
+    def stage(self, name: str, release_id: str) -> Iterator[None]:
+        """Time a stage, also of a query that fails in it."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._stages.labels(name, release_id, self._arm).observe(perf_counter() - started)
+
+    def answered(self, kind: str, release_id: str, *, is_empty: bool) -> None:
+        """Count an answer."""
+        self._queries.labels(kind, release_id, self._arm).inc()
+        if is_empty:
+            self._empty.labels(release_id, self._arm).inc()
+
+    def recall(self, mean: float, release_id: str) -> None:
+        """Set the online recall after one more query was searched exactly."""
+        self._recall.labels(release_id, self._arm).set(mean)
+        self._recall_queries.labels(release_id, self._arm).inc()
