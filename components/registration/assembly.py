@@ -13,7 +13,7 @@ from components.registration.parameters import RegistrationParameters
 from components.registration.reference import write_reference
 from components.registration.verdict import read_gate, read_metrics
 from components.shared.artifacts import open_artifact
-from components.shared.encoder import ENCODER_FILE, OnnxEncoder, read_encoder_spec
+from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE, OnnxEncoder, read_encoder_spec
 from components.shared.errors import ContractError
 from components.shared.files import link_or_copy
 from components.shared.release import (
@@ -89,7 +89,9 @@ def assemble_release(directory: Path, parts: ReleaseParts, parameters: Registrat
     parent = read_manifest(parts.encoder) if is_release(parts.encoder) else None
     spec = read_encoder_spec(parts.encoder) if parent is None else parent.encoder
     index_spec = read_index_spec(parts.index)
-    link_or_copy(parts.encoder / ENCODER_FILE, directory / ENCODER_FILE)
+    quantised = spec.runtime is not None and spec.runtime.int8_sha256 is not None
+    for name in (ENCODER_FILE, *([ENCODER_INT8_FILE] if quantised else [])):
+        link_or_copy(parts.encoder / name, directory / name)
     for name in (INDEX_FILE, ITEMS_FILE, *([] if index_spec.vectors_file is None else [VECTORS_FILE])):
         link_or_copy(parts.index / name, directory / name)
     rows = write_reference(

@@ -172,6 +172,10 @@ class OnnxEncoder:
         path: an `encoder.onnx`: input "images" (b, side, side, 3) uint8, output "embeddings" (b, d) float32.
         threads: threads of one call; 0 lets ONNX Runtime use all cores.
 
+    Attributes:
+        shape: (side, side, 3) of one picture.
+        dimension: d.
+
     Raises:
         ContractError: the file is missing, damaged or has other inputs and outputs.
     """
@@ -190,9 +194,9 @@ class OnnxEncoder:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if [i.name for i in inputs] != [INPUT_NAME] or [o.name for o in outputs] != [OUTPUT_NAME]:
             raise ContractError(f"{path} must have the input {INPUT_NAME!r} and the output {OUTPUT_NAME!r} only")
-        self._shape = tuple(inputs[0].shape[1:])
+        self.shape = tuple(inputs[0].shape[1:])
         self._source = str(path)
-        if inputs[0].type != "tensor(uint8)" or len(self._shape) != 3 or self._shape[2] != 3:
+        if inputs[0].type != "tensor(uint8)" or len(self.shape) != 3 or self.shape[2] != 3:
             raise ContractError(
                 f"{path} must take uint8 (b, side, side, 3), it takes {inputs[0].type} {inputs[0].shape}"
             )
@@ -211,9 +215,9 @@ class OnnxEncoder:
             InputError: another shape or type.
             PoisonedVectorError: the encoder gave something that is not a unit vector.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._shape or not len(images):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
             raise InputError(
-                f"expected uint8 (b, {', '.join(map(str, self._shape))}), got {images.dtype} {images.shape}"
+                f"expected uint8 (b, {', '.join(map(str, self.shape))}), got {images.dtype} {images.shape}"
             )
         (vectors,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: images})
         check_vectors(vectors, source=self._source)

@@ -21,6 +21,7 @@ from components.training.export import Parity, check_parity, export_encoder
 from components.training.job import HISTORY_FILE, WEIGHTS_FILE, TrainingJob, launch, open_images
 from components.training.loop import best_epoch
 from components.training.parameters import TrainingParameters
+from components.training.runtime_choice import choose_runtime
 
 UNTRAINED_FILE = "untrained.onnx"
 _PARITY_IMAGES = 16
@@ -40,7 +41,8 @@ def run(
     Args:
         catalogue: output of the catalogue step.
         labels: output of the labelling step.
-        destination: where encoder.onnx, encoder.json, untrained.onnx, weights.safetensors and history.json go.
+        destination: where encoder.onnx (perhaps encoder.int8.onnx), encoder.json, untrained.onnx, weights.safetensors and
+            history.json go.
         workspace: where unfinished work is kept.
         tracking_uri: MLflow tracking address; "" trains without.
         parameters: all dials.
@@ -74,6 +76,7 @@ def _hand_on(job: TrainingJob, dataset: Dataset, output: Path) -> dict[str, Any]
     _export(encoder, output / UNTRAINED_FILE, dataset)
     encoder.load_state_dict(load_file(job.scratch / WEIGHTS_FILE))
     parity = _export(encoder, output / ENCODER_FILE, dataset)
+    measured = choose_runtime(output, dataset, threads=parameters.threads)
     for name in (WEIGHTS_FILE, HISTORY_FILE):
         shutil.copyfile(job.scratch / name, output / name)
     history = json.loads((output / HISTORY_FILE).read_text())
@@ -94,9 +97,16 @@ def _hand_on(job: TrainingJob, dataset: Dataset, output: Path) -> dict[str, Any]
         architecture=parameters.architecture,
         dimension=parameters.dimension,
         preprocessing=preprocessing_of(parameters),
+        runtime=measured.choice,
         training={"parameters": parameters.model_dump(mode="json"), **summary},
     )
-    return {**summary, "space_id": spec.space_id, "parity_min_cosine": round(parity.min_cosine, 6)}
+    return {
+        **summary,
+        "space_id": spec.space_id,
+        "parity_min_cosine": round(parity.min_cosine, 6),
+        "runtime": f"{measured.choice.engine}-{measured.choice.precision}",
+        "cpu_ms_per_image": measured.cpu_ms_per_image,
+    }
 
 
 def _export(encoder: Encoder, path: Path, dataset: Dataset) -> Parity:

@@ -18,7 +18,7 @@ from release_factory import make_encoder, make_index, make_release
 
 from components.shared.artifacts import list_files
 from components.shared.embeddings import read_embeddings
-from components.shared.encoder import EncoderSpec, space_id_of
+from components.shared.encoder import ENCODER_INT8_FILE, EncoderSpec, RuntimeChoice, space_id_of
 from components.shared.errors import (
     ContractError,
     DamagedArtifactError,
@@ -107,6 +107,45 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
+
+
+def test_manifests_from_before_the_choice_of_a_runtime_keep_their_ids(tmp_path: Path) -> None:
+    old = Path(__file__).parent / "golden" / "manifest_before_runtime_choice.json"
+    (tmp_path / MANIFEST_FILE).write_bytes(old.read_bytes())
+    manifest = read_manifest(tmp_path)
+    assert manifest.release_id == "r-1c283f5ef833e6ba"
+    assert manifest.encoder.runtime is None
+    assert manifest.model_dump(mode="json") == json.loads(old.read_text())
+    choice = RuntimeChoice(engine="onnxruntime", precision="fp32")
+    chosen = manifest.model_copy(update={"encoder": manifest.encoder.model_copy(update={"runtime": choice})})
+    assert chosen.digest() != manifest.release_id
+    assert chosen.encoder.space_id == manifest.space_id
+
+
+def test_the_quantised_encoder_is_in_the_release_exactly_if_the_choice_says_so(release: Path) -> None:
+    def choose(content: dict[str, Any]) -> None:
+        choice = RuntimeChoice(engine="onnxruntime", precision="int8", int8_sha256=sha256)
+        content["encoder"]["runtime"] = choice.model_dump(mode="json")
+
+    (release / ENCODER_INT8_FILE).write_bytes((release / "encoder.onnx").read_bytes())
+    sha256 = list_files(release)[ENCODER_INT8_FILE].sha256
+    reseal(release)
+    with pytest.raises(ContractError, match=r"another encoder\.int8\.onnx"):
+        verify_release(release)
+    reseal(release, choose)
+    manifest = verify_release(release)
+    assert manifest.encoder.runtime is not None
+    assert Manifest.model_validate(manifest.model_dump()) == manifest
+    (release / ENCODER_INT8_FILE).write_bytes(b"other")
+    with pytest.raises(DamagedArtifactError):
+        verify_release(release)
+    reseal(release, choose)
+    with pytest.raises(ContractError, match=r"another encoder\.int8\.onnx"):
+        verify_release(release)
+    (release / ENCODER_INT8_FILE).unlink()
+    reseal(release, choose)
+    with pytest.raises(ContractError, match=r"another encoder\.int8\.onnx"):
+        verify_release(release)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

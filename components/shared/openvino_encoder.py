@@ -1,0 +1,83 @@
+"""The exported encoder by OpenVINO, in fp32 or in bf16 where the processor computes in it."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.shared.embeddings import Vectors, check_vectors
+from components.shared.encoder import OnnxEncoder
+from components.shared.errors import ContractError, InputError
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+@cache
+def computes_bf16() -> bool:
+    """Whether this processor has instructions for bf16; without, OpenVINO would convert back and forth and be slower."""
+    import openvino  # several hundred milliseconds, which a process without it must not pay
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVinoEncoder:
+    """An encoder in OpenVINO on the CPU. Calls may come from several threads; they take turns.
+
+    Args:
+        path: an `encoder.onnx`, as `OnnxEncoder` takes it.
+        precision: of the arithmetic; inputs and outputs are the same in both.
+        threads: threads of one call; 0 lets OpenVINO use all cores.
+
+    Raises:
+        ContractError: the file is missing, damaged or has other inputs and outputs.
+    """
+
+    def __init__(self, path: Path, precision: Literal["fp32", "bf16"], *, threads: int = 0) -> None:
+        import openvino
+
+        # ONNX Runtime checks inputs, outputs and that nothing lies in other files; its session is dropped at once.
+        contract = OnnxEncoder(path, threads=1)
+        self.dimension, self._shape, self._source = contract.dimension, contract.shape, str(path)
+        core = openvino.Core()
+        options = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # the pins of several processes would fall on the same cores
+            **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
+        }
+        try:
+            self._request = core.compile_model(
+                core.read_model(path.read_bytes()), "CPU", options
+            ).create_infer_request()
+        except Exception as error:  # OpenVINO raises RuntimeError for everything
+            raise ContractError(f"{path} is not an encoder that OpenVINO can load: {error}") from error
+        self._turn = threading.Lock()
+
+    def encode(self, images: NDArray[np.uint8]) -> Vectors:
+        """Embed pictures.
+
+        Args:
+            images: (b, side, side, 3) uint8 RGB, preprocessed; b ≥ 1.
+
+        Returns:
+            (b, d) float32, rows finite and of unit L2 norm.
+
+        Raises:
+            InputError: another shape or type.
+            PoisonedVectorError: the encoder gave something that is not a unit vector.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._shape or not len(images):
+            raise InputError(
+                f"expected uint8 (b, {', '.join(map(str, self._shape))}), got {images.dtype} {images.shape}"
+            )
+        with self._turn:
+            result = self._request.infer([np.ascontiguousarray(images)], share_inputs=True, share_outputs=False)
+            vectors = np.array(result[0], np.float32)
+        check_vectors(vectors, source=self._source)
+        return vectors
