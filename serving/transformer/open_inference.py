@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2, as far as tensors of bytes need it: in from JSON, the binary extension or gRPC, and out."""
+"""The Open Inference Protocol v2, as far as pictures and results go: BYTES in, tensors out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy as np
 from kserve import InferInput, InferOutput, InferRequest, InferResponse
 
 from components.shared.errors import ParameterError
-from serving.shell.open_inference import keep_binary_tensors as keep_binary_tensors
-from serving.shell.open_inference import parameters_of as parameters_of
 
 _LENGTH = struct.Struct("<I")
 _PADDING_SCORE = -1.0

@@ -15,8 +15,9 @@ from kserve import InferRequest
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from components.shared.errors import ParameterError
+from serving.shell.open_inference import parameters_of
 from serving.shell.refusals import BodyTooLargeError, MediaTypeError
-from serving.transformer.open_inference import bytes_of_tensor, parameters_of
+from serving.transformer.open_inference import bytes_of_tensor
 
 PICTURE_TYPES = frozenset({"image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/webp"})
 USER_HEADER = "x-visual-search-user"
@@ -240,6 +241,6 @@ def _sentence(error: Any) -> str:
     """Say what is wrong without repeating what came: that may be a picture, or a script."""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}"[:40] for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
-        known = ", ".join(Parameters.model_fields)
-        return f"there is no parameter of this name; they are {known}"
+        names = Instance.model_fields if error["loc"][0] == "instances" else Parameters.model_fields
+        return f"there is a field or parameter of an unknown name; known are {', '.join(names)}"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}"
