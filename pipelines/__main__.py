@@ -10,6 +10,8 @@ _DESCRIPTION = "Visual search: learn from pictures, judgements and clicks; index
 _EPILOG = """examples:
   visual-search demo                              learn a rendered catalogue and open the report
   visual-search run --images photos/              the same with your own pictures
+  visual-search serve                             the search page on the champion
+  visual-search query photo.jpg -k 5              ask it from the shell
   visual-search releases                          what is registered, and which release is champion
   visual-search promote 3 --to champion --why "better on shoes"
 """
@@ -29,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_cluster(commands)
     _add_registry(commands)
+    _add_serving(commands)
     return parser
 
 
@@ -72,6 +75,10 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     demo = _command(commands, "demo", "render a catalogue, learn it and show what was learnt")
     _add_parameters(demo)
     demo.add_argument("--verbose", action="store_true", help="show everything that tasks print")
+    demo.add_argument(
+        "--serve", action=argparse.BooleanOptionalAction,
+        help="serve what was learnt until Ctrl-C; without a terminal, the service is asked one query and stopped",
+    )  # fmt: skip
     run = _command(commands, "run", "learn from your pictures and register a release, on this machine")
     _add_sources(run)
     _add_parameters(run)
@@ -140,6 +147,28 @@ def _add_registry(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     fetch = _command(commands, "fetch", "download and verify a release")
     fetch.add_argument("version", nargs="?", default="champion", help="version number or alias (default champion)")
     fetch.add_argument("--output", metavar="DIR", help="folder for it (default: below the home folder)")
+
+
+def _add_serving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = _command(commands, "serve", "serve a release on this machine: the search page and the API")
+    serve.add_argument(
+        "release", nargs="?", default="champion", metavar="RELEASE",
+        help="release directory, version or alias (default champion; an alias is followed when it moves)",
+    )  # fmt: skip
+    serve.add_argument("--port", type=int, default=8080, help="port of the page and the API (default 8080; 0: any)")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)"
+    )
+    serve.add_argument("--arm", default="champion", help="name of this arm in answers and events (default champion)")
+    serve.add_argument("--seconds", type=float, metavar="N", help="stop by itself after N seconds")
+    serve.add_argument("--no-browser", action="store_true", help="do not open the page")
+    query = _command(commands, "query", "search for pictures that are similar to one, at a running service")
+    query.add_argument("image", metavar="IMAGE", help="JPEG, PNG or WebP file")
+    query.add_argument("--url", help="the service (default: the one that `serve` started here)")
+    query.add_argument("-k", type=int, default=10, metavar="N", help="number of results, 1 to 200 (default 10)")
+    query.add_argument("--crop", metavar="X,Y,W,H", help="search by this part, as fractions of the picture")
+    query.add_argument("--output", metavar="FILE", help="write a sheet of the results, .html or .png")
+    query.add_argument("--json", action="store_true", help="as JSON")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,15 @@ GATE_REFUSED = 3
 
 def demo(options: argparse.Namespace) -> int:
     """Render a catalogue, learn it and show what was learnt."""
-    return _run("demonstration", {}, presets.DEMONSTRATION, options)
+    code = _run("demonstration", {}, presets.DEMONSTRATION, options)
+    if code or options.serve is False:
+        return code
+    from pipelines import serving_command
+
+    settings = _settings(options)
+    if options.serve or sys.stdin.isatty():
+        return serving_command.serve(settings, serving_command.ServeOptions())
+    return serving_command.serve_once(settings, serving_command.ServeOptions(port=0))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -151,6 +160,30 @@ def fetch(options: argparse.Namespace) -> int:
     settings = _settings(options)
     destination = Path(options.output) if options.output else settings.home / "releases"
     print(console.fetch(settings.registry_uri, options.version, destination))
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve a release on this machine."""
+    from pipelines import serving_command
+
+    wanted = serving_command.ServeOptions(
+        options.release, options.host, options.port, options.arm, options.seconds, browser=not options.no_browser
+    )
+    return serving_command.serve(_settings(options), wanted)
+
+
+def query(options: argparse.Namespace) -> int:
+    """Ask a running service."""
+    from pipelines import serving_command
+
+    output = Path(options.output) if options.output else None
+    answer = serving_command.query(
+        _settings(options), Path(options.image), url=options.url, k=options.k, crop=options.crop, output=output
+    )
+    print(serving_command.answer_as_json(answer) if options.json else serving_command.format_answer(answer))
+    if output is not None:
+        print(f"wrote {output}", file=sys.stderr)
     return 0
 
 
