@@ -1,0 +1,232 @@
+"""A generation on top of a release: images added and removed since, in the same space, without building the index again.
+
+Generations form a chain: each names the one that it lies on. Number k first removes, then adds, relative to release and
+generations below it; an image that changed is removed and added in one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.shared.artifacts import FileEntry, check_files, list_files
+from components.shared.embeddings import Vectors, read_embeddings, write_embeddings
+from components.shared.errors import (
+    ContractError,
+    DamagedArtifactError,
+    ResourceError,
+    SpaceMismatchError,
+    UnfinishedArtifactError,
+    VisualSearchError,
+)
+from components.shared.files import digest_of, write_json
+from components.shared.tables import ITEMS, TableFormat, read_table, write_table
+
+GENERATION_FILE = "generation.json"
+ITEMS_FILE = "items.parquet"
+EMBEDDINGS_FILE = "embeddings.parquet"
+REMOVED_FILE = "removed.parquet"
+
+REMOVED = TableFormat("removed", 1, pa.schema([pa.field("image_id", pa.string(), nullable=False)]), key=("image_id",))
+
+_FILES = (ITEMS_FILE, EMBEDDINGS_FILE, REMOVED_FILE)
+_MAX_MANIFEST_BYTES = 1 << 20
+
+
+class GenerationManifest(BaseModel):
+    """What a generation is: `generation.json`. `generation_id` is the digest of everything else in it.
+
+    Attributes:
+        release_id: the release that it lies on, at the bottom.
+        space_id: of that release.
+        number: 1 for the first generation on a release.
+        parent: generation_id of the one below; None where that is the release itself.
+        added: number of images in `items.parquet` and `embeddings.parquet`.
+        removed: number of images in `removed.parquet`.
+        files: size and digest of each file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    generation_id: str
+    release_id: str
+    space_id: str
+    number: int = Field(ge=1)
+    parent: str | None
+    added: int = Field(ge=0)
+    removed: int = Field(ge=0)
+    files: dict[str, FileEntry]
+
+    def digest(self) -> str:
+        """Return the generation_id that the contents give."""
+        return "g-" + digest_of(self.model_dump(exclude={"generation_id"}))[:16]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A loaded, verified generation.
+
+    Attributes:
+        manifest: what it is.
+        items: table ITEMS of the images added; rows from 0.
+        vectors: (a, d) float32 unit vectors, in the order of the items.
+        removed: image ids that are no longer found.
+    """
+
+    manifest: GenerationManifest
+    items: pa.Table
+    vectors: Vectors
+    removed: tuple[str, ...]
+
+
+def write_generation(
+    directory: Path,
+    *,
+    release_id: str,
+    space_id: str,
+    number: int,
+    parent: str | None,
+    items: pa.Table,
+    vectors: Vectors,
+    removed: list[str],
+) -> GenerationManifest:
+    """Write a generation into an empty directory, its manifest last; nothing may be changed afterwards.
+
+    Args:
+        directory: created if need be.
+        release_id: the release at the bottom.
+        space_id: of the release, and so of the vectors.
+        number: 1 + that of the generation below.
+        parent: generation_id of the one below, None for the release itself.
+        items: table ITEMS of the images added, rows from 0.
+        vectors: (a, d) float32 unit vectors of these.
+        removed: ids of images below that are no longer to be found.
+
+    Raises:
+        PoisonedVectorError: a vector may not be published.
+        ContractError: items and vectors do not belong together, or an id occurs twice.
+        ResourceError: the disk is full.
+    """
+    ids = items.column("image_id").to_pylist()
+    if vectors.ndim != 2 or len(ids) != len(vectors):
+        raise ContractError(f"{directory}: expected one vector for each of {len(ids)} items, got {vectors.shape}")
+    write_table(directory / ITEMS_FILE, items, ITEMS)
+    write_embeddings(directory / EMBEDDINGS_FILE, ids, vectors, space_id=space_id)
+    write_table(directory / REMOVED_FILE, pa.table({"image_id": pa.array(sorted(removed), pa.string())}), REMOVED)
+    draft = GenerationManifest(
+        generation_id="",
+        release_id=release_id,
+        space_id=space_id,
+        number=number,
+        parent=parent,
+        added=len(ids),
+        removed=len(removed),
+        files=list_files(directory, leave_out=frozenset({GENERATION_FILE})),
+    )
+    if set(draft.files) != set(_FILES):
+        raise ContractError(
+            f"{directory} holds foreign files ({', '.join(sorted(draft.files))}); write into an empty one"
+        )
+    manifest = draft.model_copy(update={"generation_id": draft.digest()})
+    write_json(directory / GENERATION_FILE, manifest.model_dump())
+    return manifest
+
+
+def read_generation_manifest(directory: Path) -> GenerationManifest:
+    """Read the manifest alone and check that it is true to itself.
+
+    Raises:
+        UnfinishedArtifactError: there is none.
+        ContractError: unreadable, of a newer version, or altered.
+    """
+    path = directory / GENERATION_FILE
+    if not path.is_file():
+        raise UnfinishedArtifactError(f"{directory} holds no {GENERATION_FILE}; extend the served release again")
+    if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        raise ContractError(f"{path} has more than {_MAX_MANIFEST_BYTES} bytes; a generation's manifest never has")
+    try:
+        manifest = GenerationManifest.model_validate(json.loads(path.read_bytes()))
+        digest = manifest.digest()
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise ContractError(f"{path} is not a generation's manifest of version 1: {error}") from error
+    if digest != manifest.generation_id:
+        raise ContractError(
+            f"{path} was altered: its contents do not give {manifest.generation_id}; extend the served release again"
+        )
+    return manifest
+
+
+def verify_generation(directory: Path) -> GenerationManifest:
+    """Check every file of a generation against its manifest: names, sizes, SHA-256; foreign files are refused.
+
+    Raises:
+        ContractError: or one of its kinds, naming the file.
+    """
+    manifest = read_generation_manifest(directory)
+    if set(manifest.files) != set(_FILES):
+        raise ContractError(f"{directory} must list {', '.join(_FILES)} and nothing else; extend the release again")
+    check_files(directory, manifest.files, digests=True)
+    foreign = sorted({path.name for path in directory.iterdir()} - {*_FILES, GENERATION_FILE})
+    if foreign:
+        raise DamagedArtifactError(f"{directory / foreign[0]} is not in the manifest; remove it", file=foreign[0])
+    return manifest
+
+
+def open_generation(directory: Path, *, release_id: str, space_id: str, dimension: int) -> Generation:
+    """Verify and load a generation.
+
+    Args:
+        directory: what `write_generation` wrote.
+        release_id: the release that it must lie on.
+        space_id: of that release.
+        dimension: d of that release.
+
+    Raises:
+        ContractError: or one of its kinds; nothing of a generation that fails is ever used.
+    """
+    manifest = verify_generation(directory)
+    if manifest.release_id != release_id:
+        raise ContractError(
+            f"{directory} lies on release {manifest.release_id}, {release_id} is served; extend the served release again"
+        )
+    if manifest.space_id != space_id:
+        raise SpaceMismatchError(
+            f"{directory} is of space {manifest.space_id}, the release of {space_id}; extend the served release again",
+            expected=space_id,
+            received=manifest.space_id,
+        )
+    try:
+        return _load(directory, manifest, dimension)
+    except (ContractError, ResourceError):
+        raise
+    except Exception as error:  # files from elsewhere may make any library raise anything
+        text = str(error) if isinstance(error, VisualSearchError) else f"{type(error).__name__}: {error}"
+        raise ContractError(f"{directory} cannot be used as a generation ({text}); extend the release again") from error
+
+
+def _load(directory: Path, manifest: GenerationManifest, dimension: int) -> Generation:
+    items = read_table(directory / ITEMS_FILE, ITEMS)
+    ids, vectors = read_embeddings(directory / EMBEDDINGS_FILE, space_id=manifest.space_id)
+    removed = read_table(directory / REMOVED_FILE, REMOVED).column("image_id").to_pylist()
+
+    def require(holds: bool, what: str) -> None:
+        if not holds:
+            raise ContractError(f"{directory}: {what}; extend the served release again")
+
+    require(items.num_rows == manifest.added and len(removed) == manifest.removed, "has other numbers of images")
+    require(np.array_equal(items.column("row").to_numpy(), np.arange(items.num_rows)), "has rows out of order")
+    require(items.column("image_id").to_pylist() == ids, "has items and vectors of different images")
+    require(vectors.shape[1] == dimension, f"has {vectors.shape[1]} dimensions, the release {dimension}")
+    require(len(set(removed)) == len(removed), "removes an image twice")
+    nulls = sum(items.column(f.name).null_count for f in ITEMS.schema if not f.nullable)
+    require(nulls == 0 and items.schema.types == ITEMS.schema.types, "has items that are not complete")
+    require(pc.count_distinct(items.column("image_id")).as_py() == items.num_rows, "adds an image twice")
+    return Generation(manifest, items, vectors, tuple(removed))
