@@ -49,9 +49,9 @@ class EncoderSettings(ServingSettings):
         encoder_http_port: port of REST (health, metrics, Open Inference Protocol); 0: one that is free.
         encoder_grpc_port: port of gRPC; 0: one that is free.
         encoder_threads: threads of one computation; 0: all cores that this process may use.
-        encoder_engine: "release" takes what the release's record says; else this one, if the release allows its precision.
+        encoder_runtime: "release" takes what the release's record chose; else this one, if the release's gate admitted it.
         encoder_max_batch: pictures computed at a time at most.
-        encoder_max_wait_ms: how long a picture may wait for others while the encoder is busy anyway.
+        encoder_max_wait_ms: how long a batch may wait for more pictures; only under load, never on an idle server.
         encoder_queue_images: pictures waiting at most; beyond, requests are refused as overload.
         encoder_max_request_images: pictures of one request at most.
         encoder_timeout_seconds: deadline of a request that brings none.
@@ -60,7 +60,9 @@ class EncoderSettings(ServingSettings):
     encoder_http_port: int = Field(default=8080, ge=0, le=65_535)
     encoder_grpc_port: int = Field(default=8081, ge=0, le=65_535)
     encoder_threads: int = Field(default=0, ge=0, le=1024)
-    encoder_engine: Literal["release", "onnxruntime", "openvino"] = "release"
+    encoder_runtime: Literal["release", "onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-bf16"] = (
+        "release"
+    )
     encoder_max_batch: int = Field(default=16, ge=1, le=256)
     encoder_max_wait_ms: float = Field(default=2.0, ge=0, le=1000)
     encoder_queue_images: int = Field(default=256, ge=1, le=100_000)

@@ -42,7 +42,7 @@ class OpenVinoEncoder:
 
         # ONNX Runtime checks inputs, outputs and that nothing lies in other files; its session is dropped at once.
         contract = OnnxEncoder(path, threads=1)
-        self.dimension, self._shape, self._source = contract.dimension, contract.shape, str(path)
+        self.dimension, self.shape, self._source = contract.dimension, contract.shape, str(path)
         core = openvino.Core()
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -72,9 +72,9 @@ class OpenVinoEncoder:
             InputError: another shape or type.
             PoisonedVectorError: the encoder gave something that is not a unit vector.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self._shape or not len(images):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
             raise InputError(
-                f"expected uint8 (b, {', '.join(map(str, self._shape))}), got {images.dtype} {images.shape}"
+                f"expected uint8 (b, {', '.join(map(str, self.shape))}), got {images.dtype} {images.shape}"
             )
         with self._turn:
             result = self._request.infer([np.ascontiguousarray(images)], share_inputs=True, share_outputs=False)

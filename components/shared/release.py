@@ -145,7 +145,7 @@ def seal_release(
         settled = Manifest.model_validate(json.loads(canonical_json(draft.model_dump())))
     except (ValueError, TypeError) as error:
         raise ContractError(f"{directory} cannot be sealed as a release: {error}") from error
-    _check_complete(directory, settled)
+    check_complete(directory, settled)
     manifest = settled.model_copy(update={"release_id": settled.digest()})
     write_json(directory / MANIFEST_FILE, manifest.model_dump())
     return manifest
@@ -195,7 +195,7 @@ def verify_release(directory: Path) -> Manifest:
         ContractError: or one of its kinds, naming the file.
     """
     manifest = read_manifest(directory)
-    _check_complete(directory, manifest)
+    check_complete(directory, manifest)
     check_files(directory, manifest.files, digests=True)
     present = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()}
     foreign = sorted(present - set(manifest.files) - _OUTSIDE_DIGEST)
@@ -214,7 +214,12 @@ def is_intact(directory: Path, release_id: str) -> bool:
         return False
 
 
-def _check_complete(directory: Path, manifest: Manifest) -> None:
+def check_complete(directory: Path, manifest: Manifest) -> None:
+    """Check that a manifest lists what a release must have, and the encoder that it describes; reads no file.
+
+    Raises:
+        ContractError: naming what does not fit.
+    """
     for name in manifest.required_files():
         if name not in manifest.files:
             raise ContractError(f"{directory} lacks {name}, which every release has; build the release again")

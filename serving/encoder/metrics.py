@@ -1,0 +1,83 @@
+"""What the encoder counts and times, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+_NAMESPACE = "visual_search_encoder"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class EncoderMetrics:
+    """The metrics of one process.
+
+    Args:
+        registry: where they are exported from.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        release = ["release_id"]
+        self.batch_images = Histogram(
+            "batch_images",
+            "Pictures computed together.",
+            release,
+            namespace=_NAMESPACE,
+            buckets=_SIZES,
+            registry=registry,
+        )
+        self.compute_seconds = Histogram(
+            "compute_seconds", "Time of a batch.", release, namespace=_NAMESPACE, buckets=_SECONDS, registry=registry
+        )
+        self.queue_seconds = Histogram(
+            "queue_seconds", "Wait for a batch.", release, namespace=_NAMESPACE, buckets=_SECONDS, registry=registry
+        )
+        self.dropped = Counter(
+            "dropped", "Requests not computed: late or overload.", ["reason", *release], namespace=_NAMESPACE,
+            registry=registry,
+        )  # fmt: skip
+        self.loads = Counter(
+            "loads",
+            "Attempts to load a release: loaded or failed.",
+            ["outcome"],
+            namespace=_NAMESPACE,
+            registry=registry,
+        )
+        self.serving = Gauge(
+            "serving", "1 for each encoder that is in use.", [*release, "space_id", "runtime", "precision"],
+            namespace=_NAMESPACE, registry=registry,
+        )  # fmt: skip
+
+    def of_release(self, release_id: str) -> BatchMetrics:
+        """Return the part that one batcher writes."""
+        return BatchMetrics(self, release_id)
+
+
+class BatchMetrics:
+    """What one batcher counts.
+
+    Args:
+        metrics: of the process.
+        release_id: whose encoder it runs.
+    """
+
+    def __init__(self, metrics: EncoderMetrics, release_id: str) -> None:
+        self._metrics, self._release_id = metrics, release_id
+
+    @classmethod
+    def silent(cls) -> BatchMetrics:
+        """Return one that nobody reads."""
+        return cls(EncoderMetrics(CollectorRegistry()), "none")
+
+    def computed(self, images: int, seconds: float) -> None:
+        """Count a batch."""
+        self._metrics.batch_images.labels(self._release_id).observe(images)
+        self._metrics.compute_seconds.labels(self._release_id).observe(seconds)
+
+    def waited(self, seconds: float) -> None:
+        """Note how long a piece waited."""
+        self._metrics.queue_seconds.labels(self._release_id).observe(seconds)
+
+    def dropped(self, reason: str) -> None:
+        """Count a request that was not computed."""
+        self._metrics.dropped.labels(reason, self._release_id).inc()
