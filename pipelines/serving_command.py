@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shlex
 import sys
 import threading
@@ -155,7 +154,7 @@ class _Service:
         environment = {
             "arm": self._options.arm,
             "events_url": f"sqlite:///{home / 'events.db'}",
-            "events_keys": _token_key(self._folder / "token.key"),
+            "events_key_file": str(self._key_file()),
             "samples": str(home / "query-samples"),
             "cache": str(self._folder / "cache"),
         }
@@ -180,6 +179,14 @@ class _Service:
         self._stopping.set()
         (self._folder / _ADDRESS_FILE).unlink(missing_ok=True)
         self._processes.stop()
+
+    def _key_file(self) -> Path:
+        """Return the file of the keys that sign impression tokens, so that those of yesterday are good today."""
+        from serving.events.keys import read_keys
+
+        path = self._folder / "event-keys"
+        read_keys(path, create=True)
+        return path
 
     def greeting(self) -> str:
         """Say what is served where, and how to ask it."""
@@ -264,15 +271,6 @@ def _write_picture(release: Path, folder: Path) -> Path:
     path = folder / f"query{ending}"
     path.write_bytes(data)
     return path
-
-
-def _token_key(path: Path) -> str:
-    """Return the key that signs impression tokens, made once, readable by its owner only."""
-    if not path.is_file():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-    return path.read_text().strip()
 
 
 def _known_url(settings: Settings) -> str:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.shared.errors import ParameterError
@@ -92,6 +92,11 @@ class TransformerSettings(ServingSettings):
         country_header: header with the client's country, set by a proxy that is trusted; empty: none.
         samples: folder for the monitoring's sample of queries; none: no sample is kept.
         samples_per_hour: queries of one hour that are kept, each with equal probability.
+        events_url: where impressions, clicks and dwell go: sqlite:///… or postgresql+psycopg://…; empty: SQLite below `cache`.
+        events_keys: keys that sign impression tokens, newest first, separated by commas.
+        events_key_file: file with these keys instead; neither: a file below `cache`, made at the first start.
+        events_per_user: events a minute that one person may send.
+        events_per_query: events a minute that one search may send.
         recall_share: share of queries that are searched exactly as well, to watch the index.
     """
 
@@ -113,6 +118,11 @@ class TransformerSettings(ServingSettings):
     country_header: str = ""
     samples: Path | None = None
     samples_per_hour: int = Field(default=1000, ge=1, le=1_000_000)
+    events_url: str = ""
+    events_keys: SecretStr = SecretStr("")
+    events_key_file: Path | None = None
+    events_per_user: int = Field(default=300, ge=1, le=1_000_000)
+    events_per_query: int = Field(default=120, ge=1, le=1_000_000)
     recall_share: float = Field(default=0.01, ge=0, le=1)
 
 
