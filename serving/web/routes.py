@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from components.shared.errors import ContractError
+from components.shared.errors import ContractError, ParameterError
+from serving.shell.refusals import RouteNotFoundError, UnknownThingError
 
 STATIC = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY = (
@@ -78,15 +79,15 @@ def make_router(thumbnails: Thumbnails) -> APIRouter:
 
     async def static(request: Request, name: str) -> Response:
         if name not in files or name == "index.html":
-            raise HTTPException(404, "there is no such file; the page lies at /.")
+            raise RouteNotFoundError("there is no such file; the page lies at /")
         return _answer(request, files[name])
 
     async def thumbnail(request: Request, image_id: str, side: int = 256) -> Response:
         if not 1 <= side <= THUMBNAIL_SIDES[-1]:
-            raise HTTPException(400, f"side must be from 1 to {THUMBNAIL_SIDES[-1]} pixels, not {side}.")
+            raise ParameterError(f"side must be from 1 to {THUMBNAIL_SIDES[-1]} pixels, not {side}")
         picture = await thumbnails(image_id, next(step for step in THUMBNAIL_SIDES if step >= side))
         if picture is None:
-            raise HTTPException(404, "there is no such image in the catalogue.")
+            raise UnknownThingError("there is no such image in the catalogue")
         file = StaticFile(picture, _media_type(picture), _etag(picture))
         return _respond(request, file, THUMBNAIL_HEADERS)
 

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from components.shared.errors import BadImageError, SourceError
+
 
 @dataclass(frozen=True)
 class Source:
@@ -31,7 +33,7 @@ class ThumbnailCache:
     def __init__(
         self,
         locate: Callable[[str], Source | None],
-        render: Callable[[str, int], Awaitable[bytes | None]],
+        render: Callable[[str, int], Awaitable[bytes]],
         *,
         capacity_bytes: int = 64 * 2**20,
     ) -> None:
@@ -39,7 +41,8 @@ class ThumbnailCache:
 
         Args:
             locate: image_id → its picture; None where it is unknown or may not be shown.
-            render: (uri, side) → the re-encoded picture; None where it cannot be read (which is not kept).
+            render: (uri, side) → the re-encoded picture. Its `SourceError` and `BadImageError` mean that there is none
+                to show now (which is not kept).
             capacity_bytes: what the thumbnails kept may take together.
         """
         self._locate = locate
@@ -72,8 +75,11 @@ class ThumbnailCache:
         return await asyncio.shield(task)
 
     async def _make(self, key: tuple[str, int], uri: str) -> bytes | None:
-        picture = await self._render(uri, key[1])
-        if picture is not None and len(picture) <= self._capacity_bytes:
+        try:
+            picture = await self._render(uri, key[1])
+        except (SourceError, BadImageError):
+            return None
+        if len(picture) <= self._capacity_bytes:
             self._kept[key] = picture
             self._size_bytes += len(picture)
             while self._size_bytes > self._capacity_bytes:

@@ -86,21 +86,22 @@ export async function fetchSamples(n) {
   return (await (await call(`/v1/samples?n=${n}`)).json()).samples;
 }
 
-/** Search by `{blob}` or `{imageId}`, with an optional `crop` [x, y, width, height] in fractions of the upright picture. */
+/**
+ * Search by `{blob}` or `{imageId}`, with an optional `crop` [x, y, width, height] in fractions of the upright picture.
+ * An image of the catalogue is searched by its stored vector; a part of it has none, so its picture is sent.
+ */
 export async function search(query, parameters, signal) {
   const asked = { ...parameters, explain: true };
   let body;
   let path = MODEL;
   let type = "application/json";
-  if (query.blob) {
+  const picture = query.blob ?? (query.crop ? await (await call(thumbnailOf(query.imageId, 1024), { signal })).blob() : null);
+  if (picture) {
     if (query.crop) asked.crop = query.crop.join(",");
     path += `?${new URLSearchParams(asked)}`;
-    body = query.blob;
-    type = TYPES.has(query.blob.type) ? query.blob.type : "image/jpeg";
-  } else {
-    const instance = { image_id: query.imageId, ...(query.crop ? { crop: query.crop } : {}) };
-    body = JSON.stringify({ instances: [instance], parameters: asked });
-  }
+    body = picture;
+    type = TYPES.has(picture.type) ? picture.type : "image/jpeg";
+  } else body = JSON.stringify({ instances: [{ image_id: query.imageId }], parameters: asked });
   const response = await call(path, { method: "POST", body, signal, headers: { "Content-Type": type } });
   const answer = await response.json();
   return answer.predictions ? answer.predictions[0] : answer;

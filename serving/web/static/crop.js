@@ -34,6 +34,7 @@ export class Crop {
       this.#tell();
     });
     byId("crop-clear").addEventListener("click", () => this.#clear());
+    byId("crop-search").addEventListener("click", () => this.#search());
   }
 
   /** Draw a rectangle, or none; `searched`: results for it are (about to be) shown. */
@@ -42,11 +43,14 @@ export class Crop {
     if (searched) this.#before = rectangle;
     const [x, y, width, height] = (rectangle ?? [0, 0, 1, 1]).map((fraction) => `${100 * fraction}%`);
     Object.assign(this.#box.style, { left: x, top: y, width, height });
-    const focused = document.activeElement === this.#box || document.activeElement === byId("crop-clear");
+    const focused = [this.#box, byId("crop-clear"), byId("crop-search")].includes(document.activeElement);
     this.#box.hidden = rectangle === null;
+    byId("query").classList.toggle("part", rectangle !== null);
     byId("crop-start").hidden = rectangle !== null;
     byId("crop-clear").hidden = rectangle === null;
+    byId("crop-search").hidden = rectangle === null || searched;
     if (focused && rectangle === null) byId("crop-start").focus();
+    else if (focused && document.activeElement === document.body) this.#box.focus();
   }
 
   /** Whether there is a picture to take a part of. */

@@ -23,6 +23,11 @@ export class Detail {
       event.preventDefault();
       hooks.searchBy(this.#results[this.#index].image_id);
     });
+    byId("detail-image").addEventListener("load", ({ target }) => {
+      // A small picture blown up says less than a small picture.
+      target.style.maxWidth = `${2 * target.naturalWidth}px`;
+      target.style.maxHeight = `${2 * target.naturalHeight}px`;
+    });
     this.#dialog.addEventListener("cancel", (event) => {
       event.preventDefault();
       this.#leave();
@@ -30,6 +35,7 @@ export class Detail {
     this.#dialog.addEventListener("click", (event) => {
       if (event.target === this.#dialog) this.#leave(); // beside the dialog
     });
+    this.#listenToSwipes(byId("detail-picture"));
     this.#dialog.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (by === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -55,6 +61,16 @@ export class Detail {
     return this.#index;
   }
 
+  #listenToSwipes(area) {
+    let from = null;
+    area.addEventListener("touchstart", ({ touches }) => (from = touches.length === 1 ? [touches[0].clientX, touches[0].clientY] : null), { passive: true });
+    area.addEventListener("touchend", ({ changedTouches: [end] }) => {
+      if (from === null) return;
+      const [dx, dy] = [end.clientX - from[0], end.clientY - from[1]];
+      if (Math.abs(dx) > 48 && Math.abs(dx) > 2 * Math.abs(dy)) this.#step(dx < 0 ? 1 : -1);
+    });
+  }
+
   #leave() {
     this.#hooks.closed(this.#index);
   }
@@ -64,7 +80,7 @@ export class Detail {
     if (index < 0 || index >= this.#results.length) return;
     this.#show(index);
     this.#hooks.moved(index);
-    say(byId("detail-title").textContent);
+    say(`${byId("detail-title").textContent}. ${byId("detail-place").textContent}`);
   }
 
   #show(index) {
@@ -72,7 +88,8 @@ export class Detail {
     this.#index = index;
     this.#dwell.start(result.token);
     const name = title(result.category);
-    byId("detail-title").textContent = `${name}, result ${result.position} of ${this.#results.length}`;
+    byId("detail-title").textContent = name;
+    byId("detail-place").textContent = `Result ${result.position} of ${this.#results.length}`;
     this.#showPicture(result, name);
     byId("detail-score").replaceChildren(scoreBar(result.score));
     byId("detail-query").closest("figure").hidden = this.#picture === null;
@@ -94,6 +111,7 @@ export class Detail {
     image.hidden = false;
     byId("detail-unshown").hidden = true;
     image.removeAttribute("src");
+    image.style.maxWidth = image.style.maxHeight = "";
     showThumbnail(image, thumbnailOf(result.image_id, 1024), () => {
       image.hidden = true;
       byId("detail-unshown").hidden = false;
@@ -105,6 +123,6 @@ export class Detail {
 
 function facts(result) {
   const known = [["Item", result.item_id], ["Picture", result.image_id]];
-  if (result.grouped > 0) known.push(["Folded in", count(result.grouped, "more picture")]);
+  if (result.grouped > 0) known.push(["Grouped", count(result.grouped, "more picture")]);
   return known.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([term, value]) => [term, `${value}`]);
 }

@@ -26,6 +26,12 @@ export function title(text, fallback = "Uncategorised") {
   return words ? words[0].toUpperCase() + words.slice(1) : fallback;
 }
 
+/** The server's sentence as a person reads it: with a capital and a full stop. */
+export function sentence(text) {
+  const words = text.trim();
+  return words && `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
+}
+
 /** The score of a result as a bar and a number; a screen reader hears "similarity 0.93". */
 export function scoreBar(score) {
   const fill = element("b");

@@ -16,6 +16,7 @@ const SAMPLES = 12;
 let current = null; // the entry shown
 let asking = null; // stops the search under way
 let pictureUrl = null; // of an uploaded picture shown
+let begun = false; // the first thing has been shown: from here on the focus is led
 
 const journey = new Journey(arrive);
 const crop = new Crop((rectangle) => go({ ...current.query, crop: rectangle }, { keepFocus: true }));
@@ -66,9 +67,10 @@ function show(entry, { open = null, keepFocus = false } = {}) {
 
 function showStart() {
   detail.close();
+  if (begun) byId("main").focus({ preventScroll: true });
+  results.clear();
   document.title = "Visual search";
   if (byId("sample-list").childElementCount === 0) loadSamples();
-  if (document.activeElement === document.body) byId("main").focus({ preventScroll: true });
 }
 
 const pictureOf = (query) => (query.blob ? pictureUrl : api.thumbnailOf(query.imageId, 256));
@@ -154,7 +156,6 @@ async function loadSamples() {
     const samples = await api.fetchSamples(SAMPLES);
     byId("samples").hidden = samples.length === 0;
     byId("sample-list").replaceChildren(...samples.map(sampleTile));
-    notice.clear();
   } catch (problem) {
     if (!(problem instanceof api.Problem)) throw problem;
     // The page is of use without samples; only what stops a search too is told.
@@ -165,7 +166,7 @@ async function loadSamples() {
 function sampleTile(sample) {
   const image = element("img", { alt: title(sample.category, "Picture"), loading: "eager", width: 256, height: 256 });
   const link = element("a", { href: api.pageOf(sample.image_id), title: title(sample.category, "Picture") }, image);
-  api.showThumbnail(image, `${sample.thumbnail ?? api.thumbnailOf(sample.image_id, 256)}`, () => link.closest("li").remove());
+  api.showThumbnail(image, api.thumbnailOf(sample.image_id, 256), () => link.closest("li").remove());
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
@@ -177,8 +178,8 @@ function sampleTile(sample) {
 async function loadFacts() {
   try {
     const facts = await api.fetchRelease();
-    byId("facts").textContent = `${count(facts.images, "picture")} of ${count(facts.items, "item")}`;
-    options.offerGoodOnly(Object.keys(facts.floors ?? {}).length > 0);
+    byId("facts").replaceChildren(count(facts.images, "picture"), element("span", { className: "items" }, ` of ${count(facts.items, "item")}`));
+    options.offerGoodOnly(Number.isFinite(facts.floors?.calibrated));
     showProvenance(null);
   } catch (problem) {
     if (!(problem instanceof api.Problem)) throw problem;
@@ -194,6 +195,7 @@ function showProvenance(prediction) {
 }
 
 function begin() {
+  notice.clear();
   loadFacts();
   loadSamples();
 }
@@ -210,3 +212,4 @@ byId("home").addEventListener("click", (event) => {
 
 loadFacts();
 arrive(journey.here(), null);
+begun = true;

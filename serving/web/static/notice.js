@@ -1,7 +1,7 @@
 // What is said when there is no result to show, and what can be done about it.
 
 import { setAccessKey } from "./api.js";
-import { byId, element, say } from "./dom.js";
+import { byId, element, say, sentence as sentenceOf } from "./dom.js";
 
 const TITLES = {
   bad_image: "This picture cannot be searched with",
@@ -42,7 +42,7 @@ export function clear() {
 /** Say something in a box: a heading, a sentence and what can be done. */
 export function tell(heading, sentence = "", { wrong = false, place = "notice", actions = [], silent = false } = {}) {
   clear();
-  const words = element("div", {}, element("strong", {}, heading), element("span", {}, sentence));
+  const words = element("div", {}, element("strong", {}, heading), element("p", {}, sentence));
   byId(place).append(element("div", { className: wrong ? "notice wrong" : "notice" }, words, ...actions));
   if (!silent) say(`${heading}. ${sentence}`);
   return words.lastChild;
@@ -55,10 +55,10 @@ export function tellProblem(problem, { place = "notice", retry, attempt = 0 }) {
   const code = problem.status === 401 ? "unauthorised" : problem.code;
   if (code === "unauthorised") return askForKey(place, retry);
   const own = OWN_SENTENCE.has(code) && problem.message;
-  const sentence = own ? problem.message : (ADVICE[code] ?? "Try again in a moment.");
+  const sentence = own ? sentenceOf(problem.message) : (ADVICE[code] ?? "Try again in a moment.");
   const heading = TITLES[code] ?? "Something went wrong";
   const picture = ["bad_image", "too_large", "unsupported_media_type", "not_found", "bad_request"].includes(code);
-  const line = tell(heading, sentence, { wrong: true, place, actions: picture ? [] : [button("Try again", retry)] });
+  const line = tell(heading, sentence, { wrong: !WAITS.has(code), place, actions: picture ? [] : [button("Try again", retry)] });
   if (code === "offline") {
     window.addEventListener("online", retry, { once: true });
     forget = () => window.removeEventListener("online", retry);

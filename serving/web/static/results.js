@@ -1,7 +1,7 @@
 // The grid of results.
 
 import { showThumbnail, thumbnailOf } from "./api.js";
-import { byId, count, element, scoreBar, title } from "./dom.js";
+import { byId, count, element, formatScore, scoreBar, title } from "./dom.js";
 
 const grid = () => byId("grid");
 
@@ -41,18 +41,23 @@ export function focus(index) {
   grid().querySelectorAll("button.tile")[index]?.focus();
 }
 
+function nameOf(result) {
+  const more = result.grouped > 0 ? `, ${count(result.grouped, "more picture")}` : "";
+  return `Result ${result.position}: ${title(result.category)}, similarity ${formatScore(result.score)}${more}`;
+}
+
 function tile(result, index, open) {
   const image = element("img", { alt: "", loading: index < 12 ? "eager" : "lazy", decoding: "async" });
   const frame = element("span", { className: "frame" }, image);
   const more = result.grouped > 0 ? element("span", { className: "more" }, `+${result.grouped} more`) : null;
   if (more) frame.append(more);
-  showThumbnail(image, `${result.thumbnail ?? thumbnailOf(result.image_id, 256)}`.replace(/(\?.*)?$/, "?side=512"), () => {
+  showThumbnail(image, thumbnailOf(result.image_id, window.devicePixelRatio > 1.2 ? 512 : 256), () => {
     image.remove();
     frame.prepend(element("span", { className: "missing" }, "No picture"));
   });
   return element(
     "button",
-    { type: "button", className: "tile", onclick: () => open(index), "aria-haspopup": "dialog" },
+    { type: "button", className: "tile", onclick: () => open(index), "aria-haspopup": "dialog", "aria-label": nameOf(result) },
     frame,
     element(
       "span",
