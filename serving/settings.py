@@ -57,7 +57,7 @@ class EncoderSettings(ServingSettings):
         encoder_timeout_seconds: deadline of a request that brings none.
     """
 
-    encoder_http_port: int = Field(default=8080, ge=0, le=65_535)
+    encoder_http_port: int = Field(default=8085, ge=0, le=65_535)
     encoder_grpc_port: int = Field(default=8081, ge=0, le=65_535)
     encoder_threads: int = Field(default=0, ge=0, le=1024)
     encoder_runtime: Literal["release", "onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-bf16"] = (

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from components.shared.artifacts import check_files
 from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE
-from components.shared.errors import SourceError
+from components.shared.errors import ContractError, SourceError
 from components.shared.files import whole_file
 from components.shared.release import GOLDEN_FILE, MANIFEST_FILE, Manifest, check_complete, is_release, read_manifest
 from components.shared.served import CURRENT_FILE, read_current
 from components.shared.storage import is_remote, read_bytes
 
+_NEEDED = (ENCODER_FILE, GOLDEN_FILE)  # and encoder.int8.onnx where the manifest lists it
 _MAX_FILE_BYTES = 4 << 30
 _MAX_JSON_BYTES = 16 << 20
 
@@ -57,20 +58,27 @@ class ReleaseSource:
             SourceError: the object store cannot be read.
         """
         directory = self._root / name
+        try:
+            return directory, self._verified(name)
+        except ContractError:
+            if self._uri is not None:  # the copy here goes, to be fetched anew the next time
+                for file in (MANIFEST_FILE, *_NEEDED, ENCODER_INT8_FILE):
+                    (directory / file).unlink(missing_ok=True)
+            raise
+
+    def _verified(self, name: str) -> Manifest:
+        directory = self._root / name
         if self._uri is not None and not is_release(directory):
             self._download(f"{name}/{MANIFEST_FILE}", _MAX_JSON_BYTES)
         manifest = read_manifest(directory)
         check_complete(directory, manifest)
-        needed = [ENCODER_FILE, GOLDEN_FILE]
-        if manifest.encoder.runtime is not None and manifest.encoder.runtime.int8_sha256 is not None:
-            needed.append(ENCODER_INT8_FILE)
-        listed = {file: manifest.files[file] for file in needed}
+        listed = {file: entry for file, entry in manifest.files.items() if file in {*_NEEDED, ENCODER_INT8_FILE}}
         if self._uri is not None:
             for file, entry in listed.items():
                 if not (directory / file).is_file() or (directory / file).stat().st_size != entry.size_bytes:
                     self._download(f"{name}/{file}", _MAX_FILE_BYTES)
         check_files(directory, listed, digests=True)
-        return directory, manifest
+        return manifest
 
     def _download(self, name: str, limit_bytes: int) -> None:
         data = read_bytes(f"{self._uri}/{name.removeprefix('./')}", limit_bytes=limit_bytes)
