@@ -115,10 +115,11 @@ export async function postEvents(events) {
 export const thumbnailOf = (imageId, side) => `/v1/images/${encodeURIComponent(imageId)}/thumbnail?side=${side}`;
 export const pageOf = (imageId) => `/?${new URLSearchParams({ image: imageId })}`;
 
-/** Show a thumbnail. An <img> sends no headers, so where a key or a pin is in use the picture is fetched. */
+/** Show a thumbnail, or a picture given (a blob: address). An <img> sends no headers, so where a key or a pin is in use the picture is fetched. */
 export async function showThumbnail(img, path, missing) {
   img.onerror = missing;
-  if (accessKey() === null && Object.keys(pin()).length === 0) {
+  delete img.dataset.wanted;
+  if (path.startsWith("blob:") || (accessKey() === null && Object.keys(pin()).length === 0)) {
     img.src = path;
     return;
   }

@@ -86,10 +86,7 @@ function showQuery(query) {
   };
   shown(true);
   image.alt = query.blob ? "The picture you gave" : `Picture ${query.imageId} of the catalogue`;
-  if (query.blob) {
-    delete image.dataset.wanted;
-    Object.assign(image, { onerror: () => shown(false), src: pictureUrl });
-  } else api.showThumbnail(image, api.thumbnailOf(query.imageId, 1024), () => shown(false));
+  api.showThumbnail(image, pictureUrl ?? api.thumbnailOf(query.imageId, 1024), () => shown(false));
   crop.show(query.crop);
 }
 
