@@ -7,8 +7,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from components.shared.errors import BadImageError, SourceError
-
 
 @dataclass(frozen=True)
 class Source:
@@ -33,7 +31,7 @@ class ThumbnailCache:
     def __init__(
         self,
         locate: Callable[[str], Source | None],
-        render: Callable[[str, int], Awaitable[bytes]],
+        render: Callable[[str, int], Awaitable[bytes | None]],
         *,
         capacity_bytes: int = 64 * 2**20,
     ) -> None:
@@ -41,8 +39,7 @@ class ThumbnailCache:
 
         Args:
             locate: image_id → its picture; None where it is unknown or may not be shown.
-            render: (uri, side) → the re-encoded picture. Its `SourceError` and `BadImageError` mean that there is none
-                to show now (which is not kept).
+            render: (uri, side) → the re-encoded picture; None where it cannot be read (which is not kept).
             capacity_bytes: what the thumbnails kept may take together.
         """
         self._locate = locate
@@ -75,11 +72,8 @@ class ThumbnailCache:
         return await asyncio.shield(task)
 
     async def _make(self, key: tuple[str, int], uri: str) -> bytes | None:
-        try:
-            picture = await self._render(uri, key[1])
-        except (SourceError, BadImageError):
-            return None
-        if len(picture) <= self._capacity_bytes:
+        picture = await self._render(uri, key[1])
+        if picture is not None and len(picture) <= self._capacity_bytes:
             self._kept[key] = picture
             self._size_bytes += len(picture)
             while self._size_bytes > self._capacity_bytes:

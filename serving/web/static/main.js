@@ -148,7 +148,7 @@ async function take(file) {
   go({ blob, crop: null });
 }
 
-async function loadSamples() {
+async function loadSamples(attempt = 0) {
   try {
     const samples = await api.fetchSamples(SAMPLES);
     byId("samples").hidden = samples.length === 0;
@@ -156,7 +156,8 @@ async function loadSamples() {
   } catch (problem) {
     if (!(problem instanceof api.Problem)) throw problem;
     // The page is of use without samples; only what stops a search too is told.
-    if (problem.status === 401 && current === null) notice.tellProblem(problem, { place: "start-notice", retry: begin });
+    const stops = problem.status === 401 || problem.code === "not_ready";
+    if (stops && current === null) notice.tellProblem(problem, { place: "start-notice", retry: () => begin(attempt + 1), attempt });
   }
 }
 
@@ -191,15 +192,15 @@ function showProvenance(prediction) {
   byId("provenance").textContent = parts.filter(Boolean).join(" · ");
 }
 
-function begin() {
+function begin(attempt) {
   notice.clear();
   loadFacts();
-  loadSamples();
+  loadSamples(attempt);
 }
 
 intake.listen(take);
 options.listen(() => current && ask(current));
-byId("more-samples").addEventListener("click", loadSamples);
+byId("more-samples").addEventListener("click", () => loadSamples());
 byId("home").addEventListener("click", (event) => {
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();

@@ -26,7 +26,7 @@ const ADVICE = {
 // The server's own sentence says most about a picture; about an overload ours says enough.
 const OWN_SENTENCE = new Set(["bad_image", "too_large", "unsupported_media_type", "bad_request"]);
 const WAITS = new Set(["overloaded", "not_ready", "offline"]);
-const AUTOMATIC_RETRIES = 5;
+const AUTOMATIC_RETRIES = 8;
 
 let timer = null;
 let forget = () => {};

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from components.shared.errors import BadImageError, SourceError
+from serving.shell.refusals import OverloadedError
 from serving.web.thumbnails import Source, ThumbnailCache
 
 
@@ -21,7 +21,7 @@ class Pictures:
         self.made.append((uri, side))
         await self.gate.wait()
         if uri == "f":
-            raise SourceError("it is gone", source=uri)
+            raise OverloadedError("it is full")
         return f"{uri} {side}".ljust(10).encode()
 
     def cache(self, capacity_bytes: int = 30) -> ThumbnailCache:
@@ -95,18 +95,32 @@ def test_a_changed_picture_is_made_anew() -> None:
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("error", [SourceError("gone", source="x"), BadImageError("cut", reason="truncated")])
-def test_what_cannot_be_read_is_none_and_tried_again(error: Exception) -> None:
+def test_what_cannot_be_read_is_none_and_tried_again() -> None:
     async def go() -> None:
-        failures = [error]
+        answers = [b"picture", None]
 
-        async def render(uri: str, side: int) -> bytes:
-            if failures:
-                raise failures.pop()
-            return b"picture"
+        async def render(uri: str, side: int) -> bytes | None:
+            return answers.pop()
 
         cache = ThumbnailCache(lambda _: Source("sha", "uri"), render)
         assert await cache("a", 256) is None
         assert await cache("a", 256) == b"picture"
+
+    asyncio.run(go())
+
+
+def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
+    async def go() -> None:
+        pictures = Pictures()
+        pictures.gate.clear()
+        cache = pictures.cache()
+        waiting = [asyncio.create_task(cache("f", 256)) for _ in range(3)]
+        await asyncio.sleep(0)
+        pictures.gate.set()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["it is full"] * 3
+        with pytest.raises(OverloadedError):
+            await cache("f", 256)
+        assert pictures.made == [("f", 256), ("f", 256)]
 
     asyncio.run(go())
