@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 
@@ -50,8 +51,9 @@ class MisbehavingEncoder(GRPCInferenceServiceServicer):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(20)
 
     def _run(self) -> None:
         try:
@@ -115,10 +117,11 @@ class MisbehavingEncoder(GRPCInferenceServiceServicer):
 class DrippingServer:
     """Accepts connections and sends a byte of nonsense now and then: neither an answer nor a refusal."""
 
-    def __enter__(self) -> DrippingServer:
-        import socket
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
 
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def __enter__(self) -> DrippingServer:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         self.port = self._listener.getsockname()[1]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

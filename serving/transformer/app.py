@@ -1,0 +1,189 @@
+"""Puts the transformer together: every part once, started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import os
+
+from fastapi import APIRouter
+
+from components.shared.errors import BadImageError, SourceError
+from components.shared.limits import DecodingLimits
+from serving.events.keys import parse_keys, read_keys
+from serving.events.limits import FloodLimits
+from serving.events.routes import events_router
+from serving.events.store import EventStore
+from serving.events.tokens import TokenSigner
+from serving.settings import TransformerSettings
+from serving.transformer.decoding import DecodingPool
+from serving.transformer.encoder_client import EncoderClient
+from serving.transformer.encoder_watch import EncoderWatch
+from serving.transformer.metrics import TransformerMetrics
+from serving.transformer.model import Rules, SearchModel
+from serving.transformer.recall import RecallWatch
+from serving.transformer.routes import catalogue_router
+from serving.transformer.samples import QuerySamples
+from serving.transformer.search.catalogue import Catalogue, UnknownImageError
+from serving.transformer.search.holder import Holder
+from serving.web.routes import make_router
+from serving.web.thumbnails import Source, ThumbnailCache
+
+_log = logging.getLogger(__name__)
+_HOUSEKEEPING_SECONDS = 15.0
+
+
+class Application:
+    """All parts of the transformer process.
+
+    Args:
+        settings: of the process.
+
+    Attributes:
+        model: what KServe is given.
+        holder: of the catalogue.
+
+    Raises:
+        ParameterError: a setting is unusable, for example a key that is too short.
+    """
+
+    def __init__(self, settings: TransformerSettings) -> None:
+        self.settings = settings
+        self.metrics = TransformerMetrics(settings.arm)
+        cores = len(os.sched_getaffinity(0))
+        self.decoding = _pool(settings, settings.decode_workers or cores)
+        # A pool of their own: a page's twenty thumbnails, perhaps from a slow store, must not hold up a search.
+        self.rendering = _pool(settings, max(1, (settings.decode_workers or cores) // 2))
+        self.encoder = EncoderClient(
+            settings.encoder_address,
+            model_name=settings.model_name,
+            timeout_seconds=settings.encoder_deadline_seconds,
+            space=settings.encoder_space,
+        )
+        self.holder = Holder(settings, encoder_serves=self.encoder.serves)
+        self.watch = EncoderWatch(self.encoder, self._space_id, self.metrics.encoder_ready.set)
+        self.signer = TokenSigner(_keys(settings))
+        self.events = EventStore.open(_events_url(settings))
+        self.recall = RecallWatch(settings.recall_share, self.metrics)
+        self.samples = (
+            None
+            if settings.samples is None
+            else QuerySamples(settings.samples, arm=settings.arm, per_hour=settings.samples_per_hour)
+        )
+        self.model = SearchModel(
+            settings.model_name,
+            holder=self.holder,
+            decoding=self.decoding,
+            encoder=self.encoder,
+            watch=self.watch,
+            signer=self.signer,
+            events=self.events,
+            metrics=self.metrics,
+            recall=self.recall,
+            samples=self.samples,
+            rules=Rules(
+                arm=settings.arm,
+                max_instances=settings.max_instances,
+                max_image_bytes=settings.max_image_bytes,
+                request_seconds=settings.request_seconds,
+                country_header=settings.country_header,
+            ),
+            search_threads=settings.search_threads,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def catalogue(self) -> Catalogue | None:
+        """Return the catalogue in use."""
+        return self.holder.current
+
+    def routers(self) -> list[APIRouter]:
+        """Return the routes beside KServe's."""
+        settings = self.settings
+        limits = FloodLimits(per_user=settings.events_per_user, per_query=settings.events_per_query)
+        return [
+            make_router(ThumbnailCache(self._locate, self._render)),
+            events_router(self.events, self.signer, limits),
+            catalogue_router(self.catalogue, settings.arm),
+        ]
+
+    async def start(self) -> None:
+        """Start every part; the catalogue is loaded in the background, and readiness waits for it.
+
+        Raises:
+            ResourceError: the decoding processes do not start.
+        """
+        self.encoder.start()
+        await asyncio.gather(self.decoding.start(), self.rendering.start())
+        self.holder.start()
+        self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._keep_house())]
+
+    async def stop(self) -> None:
+        """Stop every part; what was acknowledged or sampled is on the disk afterwards."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self.holder.stop)
+        await asyncio.gather(self.decoding.stop(), self.rendering.stop())
+        await self.encoder.stop()
+        await asyncio.to_thread(self.recall.stop)
+        if self.samples is not None:
+            await asyncio.to_thread(self.samples.stop)
+        await asyncio.to_thread(self.events.close)
+
+    def _space_id(self) -> str | None:
+        catalogue = self.holder.current
+        return None if catalogue is None else catalogue.space_id
+
+    def _locate(self, image_id: str) -> Source | None:
+        catalogue = self.holder.current
+        if catalogue is None:
+            return None
+        try:
+            item = catalogue.item(image_id)
+        except UnknownImageError:
+            return None
+        return Source(item.sha256, item.uri)
+
+    async def _render(self, uri: str, side: int) -> bytes | None:
+        try:
+            return await self.rendering.thumbnail(uri, side)
+        except (SourceError, BadImageError) as error:
+            _log.warning("no thumbnail: %s", error)
+            return None
+
+    async def _keep_house(self) -> None:
+        """Write samples of hours that are over, and refresh the gauges of the decoding pool."""
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+            for what, value in vars(self.decoding.counts).items():
+                self.metrics.decoding.labels(what).set(value)
+            self.metrics.decoding.labels("waiting").set(self.decoding.waiting)
+            if self.samples is not None:
+                await asyncio.to_thread(self.samples.write_finished, datetime.datetime.now(datetime.UTC))
+
+
+def _pool(settings: TransformerSettings, workers: int) -> DecodingPool:
+    return DecodingPool(
+        workers=workers,
+        queue=settings.decode_queue,
+        limits=DecodingLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        cpu_seconds=settings.decode_cpu_seconds,
+        wall_seconds=settings.decode_wall_seconds,
+        memory_bytes=settings.decode_memory_mb << 20,
+    )
+
+
+def _keys(settings: TransformerSettings) -> tuple[bytes, ...]:
+    if text := settings.events_keys.get_secret_value():
+        return parse_keys(text, "VISUAL_SEARCH_EVENTS_KEYS")
+    if settings.events_key_file is not None:
+        return read_keys(settings.events_key_file)
+    return read_keys(settings.cache / "event-keys", create=True)
+
+
+def _events_url(settings: TransformerSettings) -> str:
+    if settings.events_url:
+        return settings.events_url
+    settings.cache.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{settings.cache.absolute() / 'events.db'}"
