@@ -163,6 +163,11 @@ class Application:
                 await asyncio.to_thread(self.samples.write_finished, datetime.datetime.now(datetime.UTC))
 
 
+def run(application: Application) -> int:
+    """Serve an application until told to stop; returns the exit status."""
+    raise NotImplementedError
+
+
 def _pool(settings: TransformerSettings, workers: int) -> DecodingPool:
     return DecodingPool(
         workers=workers,
