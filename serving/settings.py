@@ -49,7 +49,8 @@ class EncoderSettings(ServingSettings):
         encoder_http_port: port of REST (health, metrics, Open Inference Protocol); 0: one that is free.
         encoder_grpc_port: port of gRPC; 0: one that is free.
         encoder_threads: threads of one computation; 0: all cores that this process may use.
-        encoder_runtime: "release" takes what the release's record chose; else this one, if the release's gate admitted it.
+        encoder_runtime: "processor" takes what this processor computes fastest of what the release's gate admitted;
+            "release" what its record chose; else this one, if the gate admitted it.
         encoder_max_batch: pictures computed at a time at most.
         encoder_max_wait_ms: how long a batch may wait for more pictures; only under load, never on an idle server.
         encoder_queue_images: pictures waiting at most; beyond, requests are refused as overload.
@@ -60,9 +61,9 @@ class EncoderSettings(ServingSettings):
     encoder_http_port: int = Field(default=8085, ge=0, le=65_535)
     encoder_grpc_port: int = Field(default=8081, ge=0, le=65_535)
     encoder_threads: int = Field(default=0, ge=0, le=1024)
-    encoder_runtime: Literal["release", "onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-bf16"] = (
-        "release"
-    )
+    encoder_runtime: Literal[
+        "processor", "release", "onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-bf16"
+    ] = "processor"
     encoder_max_batch: int = Field(default=16, ge=1, le=256)
     encoder_max_wait_ms: float = Field(default=2.0, ge=0, le=1000)
     encoder_queue_images: int = Field(default=256, ge=1, le=100_000)

@@ -60,7 +60,7 @@ class RuntimeChoice(BaseModel):
     """How to run an encoder, and what speaks for it. It changes arithmetic within a space, never the space.
 
     Attributes:
-        engine, precision: the choice: the first of the declared preference that the gate admitted.
+        engine, precision: the choice: the first of the exporting processor's preference that the gate admitted.
         figures: everything that was looked at, the choice among it.
         int8_sha256: digest of `encoder.int8.onnx`, where int8 is admitted.
     """

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.embeddings import Vectors, check_vectors
-from components.shared.encoder import OnnxEncoder
+from components.shared.encoder import Engine, OnnxEncoder, Precision
 from components.shared.errors import ContractError, InputError
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -23,6 +23,20 @@ def computes_bf16() -> bool:
     import openvino  # several hundred milliseconds, which a process without it must not pay
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def preferred_runtimes() -> tuple[tuple[Engine, Precision], ...]:
+    """Return what is faster than fp32 on this processor, fastest first.
+
+    Matrix tiles (AMX) multiply bf16 twice as fast as ONNX Runtime's int8, which does not use them; without tiles int8 is
+    half as fast again as bf16.
+    """
+    try:
+        tiles = "amx_bf16" in Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        tiles = False
+    ordered: list[tuple[Engine, Precision]] = [("onnxruntime", "int8"), ("openvino", "bf16")]
+    return tuple(reversed(ordered) if tiles else ordered)
 
 
 class OpenVinoEncoder:

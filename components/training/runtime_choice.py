@@ -1,7 +1,7 @@
 """How an exported encoder is best run: int8 or bf16 where the gate on held-out pictures admits it, else fp32.
 
-The choice is the first of a declared preference that passes, never the winner of a race: equal encoders and pictures
-give equal releases. What each costs is measured beside it and goes to the step's summary only.
+The choice is the first of the processor's declared preference that passes, never the winner of a race: equal encoders and
+pictures give equal releases. What each costs is measured beside it and goes to the step's summary only.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from components.shared.encoder import (
 )
 from components.shared.errors import ContractError, PoisonedVectorError
 from components.shared.files import sha256_of
-from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16
+from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16, preferred_runtimes
 from components.shared.relevance import RELEVANT_GRADE, Relevance
 from components.training.dataset import Dataset, ImageSet
 from components.training.quantisation import quantise_encoder
 
 MIN_OVERLAP_AT_10 = 0.985
-MAX_HIT_RATE_LOSS_POINTS = 0.2
+MAX_HIT_RATE_LOSS_POINTS = 0.2  # of int8
+MIN_BF16_COSINE = 0.999
 MIN_PICTURES = 100  # with fewer, ten neighbours are a large part of everything and overlap by themselves
-_PREFERENCE: tuple[tuple[Engine, Precision], ...] = (("onnxruntime", "int8"), ("openvino", "bf16"))
+_CANDIDATES: tuple[tuple[Engine, Precision], ...] = (("onnxruntime", "int8"), ("openvino", "bf16"))
 _NEIGHBOURS, _BATCH, _BLOCK, _TIMED = 10, 16, 512, 32
 
 Encode = Callable[[NDArray[np.uint8]], Vectors]
@@ -66,12 +67,12 @@ def choose_runtime(directory: Path, dataset: Dataset, *, threads: int) -> Measur
     quantised = directory / ENCODER_INT8_FILE
     if len(images.rows) < MIN_PICTURES:
         reason = f"{len(images.rows)} validation pictures are too few to judge by; at least {MIN_PICTURES} are needed."
-        figures = tuple(_refused(*candidate, reason) for candidate in _PREFERENCE)
+        figures = tuple(_refused(*candidate, reason) for candidate in _CANDIDATES)
         return Measured(RuntimeChoice(engine="onnxruntime", precision="fp32", figures=figures), {})
     expected = _embed(plain.encode, images)
     costs = {"onnxruntime-fp32": _cost(plain.encode, images)}
     judged = []
-    for engine, precision in _PREFERENCE:
+    for engine, precision in _CANDIDATES:
         encode, reason = _open(directory, dataset, engine, precision, threads)
         if encode is None:
             judged.append(_refused(engine, precision, reason))
@@ -83,13 +84,15 @@ def choose_runtime(directory: Path, dataset: Dataset, *, threads: int) -> Measur
             continue
         judged.append(judge(engine, precision, expected, received, images.relevance, images.rows))
         costs[f"{engine}-{precision}"] = _cost(encode, images)
-    admitted = [figures for figures in judged if figures.passed]
-    int8 = any(figures.precision == "int8" for figures in admitted)
+    admitted = {(figures.engine, figures.precision) for figures in judged if figures.passed}
+    int8 = ("onnxruntime", "int8") in admitted
     if not int8:
         quantised.unlink(missing_ok=True)
+    plainest: tuple[Engine, Precision] = ("onnxruntime", "fp32")
+    engine, precision = next((each for each in preferred_runtimes() if each in admitted), plainest)
     choice = RuntimeChoice(
-        engine=admitted[0].engine if admitted else "onnxruntime",
-        precision=admitted[0].precision if admitted else "fp32",
+        engine=engine,
+        precision=precision,
         figures=tuple(judged),
         int8_sha256=sha256_of(quantised) if int8 else None,
     )
@@ -115,8 +118,9 @@ def judge(
         rows: (n,) which pictures of `relevance` the n are.
 
     Returns:
-        Figures and verdict. Losing one query of few is more than 0.2 points already, and then refused: the doubt is the
-        candidate's.
+        Figures and verdict. int8 must keep the overlap and the hit rate: losing one query of few is more than 0.2 points
+        already and then refused, the doubt is the candidate's. bf16 has the very weights, rounded to 8 bits while they
+        are multiplied; it must keep the overlap and every picture's direction, and its hit rate is reported only.
     """
     before, after = _neighbours(expected, expected), _neighbours(received, expected)
     overlap = float(np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(before, after, strict=True)]))
@@ -130,10 +134,14 @@ def judge(
         for way, found in enumerate((before, after)):
             hits[way] += int(relevant[counted, found[block[counted], 0]].sum())
     difference = 100 * (hits[1] - hits[0]) / queries if queries else None
+    cosine = float(np.einsum("nd,nd->n", expected, received).min())
     problems = []
     if overlap < MIN_OVERLAP_AT_10:
         problems.append(f"neighbour overlap@10 is {overlap:.4f}, below {MIN_OVERLAP_AT_10}")
-    if difference is None:
+    if precision == "bf16":
+        if cosine < MIN_BF16_COSINE:
+            problems.append(f"a picture's embeddings have the cosine {cosine:.4f}, below {MIN_BF16_COSINE}")
+    elif difference is None:
         problems.append("no validation picture has a relevant one, so hit rate@1 cannot be compared")
     elif difference < -MAX_HIT_RATE_LOSS_POINTS:
         problems.append(
@@ -146,11 +154,11 @@ def judge(
         neighbour_overlap_at_10=round(overlap, 4),
         hit_rate_difference_points=None if difference is None else round(difference, 2) + 0.0,
         hit_rate_resolution_points=round(100 / queries, 2) if queries else None,
-        minimum_cosine=round(float(np.einsum("nd,nd->n", expected, received).min()), 4),
+        minimum_cosine=round(cosine, 4),
         pictures=len(rows),
         queries=queries,
         passed=not problems,
-        reason="; ".join(problems) + "." if problems else "overlap and hit rate@1 are within the gate.",
+        reason="; ".join(problems) + "." if problems else "it is within the gate.",
     )
 
 

@@ -23,7 +23,7 @@ from components.shared.encoder import (
 )
 from components.shared.errors import ContractError, DataError
 from components.shared.golden import MIN_COSINE, check_golden_embeddings
-from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16
+from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16, preferred_runtimes
 from components.shared.release import GOLDEN_FILE
 
 _LOG = logging.getLogger(__name__)
@@ -80,24 +80,20 @@ class Runtime:
         return {"runtime": self.engine, "precision": self.precision}
 
 
-def open_runtime(directory: Path, spec: EncoderSpec, *, wished: str = "release", threads: int = 0) -> Runtime:
+def open_runtime(directory: Path, spec: EncoderSpec, *, wished: str = "processor", threads: int = 0) -> Runtime:
     """Load an encoder in the wished way and check its golden pictures; where that cannot be, in fp32 on ONNX Runtime.
 
     Args:
         directory: holds the release's encoder files and golden pictures, already verified by their digests.
         spec: what the encoder is.
-        wished: "release", or "engine-precision".
+        wished: "processor" (the fastest here that the gate admitted), "release" (what was chosen), or "engine-precision".
         threads: of one call; 0: all cores that this process may use.
 
     Raises:
         ContractError: not even fp32 on ONNX Runtime gives the golden embeddings; or the files cannot be used.
     """
     choice = spec.runtime or RuntimeChoice(engine=_PLAIN[0], precision=_PLAIN[1])
-    chosen = (
-        (choice.engine, choice.precision)
-        if wished == "release"
-        else cast(tuple[Engine, Precision], tuple(wished.split("-")))
-    )
+    chosen = _chosen(choice, wished)
     threads = threads or usable_cores()
     note = _obstacle(choice, *chosen)
     if not note:
@@ -119,6 +115,14 @@ def usable_cores() -> int:
         return max(1, min(cores, -(-int(quota) // int(period))))
     except (OSError, ValueError):  # no cgroup v2, or "max"
         return cores
+
+
+def _chosen(choice: RuntimeChoice, wished: str) -> tuple[Engine, Precision]:
+    if wished == "release":
+        return choice.engine, choice.precision
+    if wished == "processor":
+        return next((each for each in preferred_runtimes() if not _obstacle(choice, *each)), _PLAIN)
+    return cast(tuple[Engine, Precision], tuple(wished.split("-")))
 
 
 def _obstacle(choice: RuntimeChoice, engine: Engine, precision: Precision) -> str:

@@ -18,7 +18,7 @@ from components.shared.encoder import (
 )
 from components.shared.errors import ContractError
 from components.shared.files import sha256_of
-from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16
+from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16, preferred_runtimes
 from components.shared.preprocessing import PreprocessingSpec
 from components.shared.relevance import Relevance, RelevanceRule
 from components.training.dataset import Dataset
@@ -58,6 +58,21 @@ def test_figures_equal_explicit_loops() -> None:
     assert (figures.pictures, figures.queries) == (n, n)
     assert not figures.passed
     assert "overlap@10" in figures.reason
+    assert "cosine" in figures.reason
+
+
+def test_bf16_must_keep_every_direction_and_its_hit_rate_is_only_reported() -> None:
+    rows = np.arange(400)
+    vectors = normalise(unit(400, 64, 1).numpy()[rows // 4] + 0.05 * unit(400, 64, 2).numpy())
+    near = rotated(vectors, 0.002)
+    spoilt = near.copy()
+    spoilt[7] = vectors[300]
+    assert judge("openvino", "bf16", vectors, near, relevance(400), rows).passed
+    assert not judge("openvino", "bf16", vectors, spoilt, relevance(400), rows).passed
+    missed = judge("openvino", "bf16", vectors, near, relevance(400, size=400), rows)
+    assert missed.hit_rate_difference_points == 0
+    unknown = judge("openvino", "bf16", vectors, near, relevance(400, size=1), rows)
+    assert (unknown.hit_rate_difference_points, unknown.passed) == (None, True)
 
 
 def test_equal_embeddings_pass_and_a_lost_query_of_few_does_not() -> None:
@@ -114,8 +129,9 @@ def test_the_choice_is_the_same_again_and_its_file_is_there_exactly_if_admitted(
     assert path.exists() == int8.passed
     assert int8.pictures == len(dataset.validation.rows)
     assert (bf16.neighbour_overlap_at_10 is not None) == computes_bf16()
-    admitted = [(f.engine, f.precision) for f in choice.figures if f.passed]
-    assert (choice.engine, choice.precision) == (admitted or [("onnxruntime", "fp32")])[0]
+    admitted = {(f.engine, f.precision) for f in choice.figures if f.passed}
+    expected = [each for each in preferred_runtimes() if each in admitted]
+    assert (choice.engine, choice.precision) == (expected or [("onnxruntime", "fp32")])[0]
 
 
 @pytest.mark.parametrize("admit", [True, False])
@@ -126,6 +142,8 @@ def test_the_gate_decides_and_a_refused_file_does_not_stay(
     # Untrained weights lie anywhere about the gate; its place is moved instead.
     monkeypatch.setattr("components.training.runtime_choice.MIN_OVERLAP_AT_10", 0.0 if admit else 1.1)
     monkeypatch.setattr("components.training.runtime_choice.MAX_HIT_RATE_LOSS_POINTS", 100.0)
+    order = (("onnxruntime", "int8"), ("openvino", "bf16"))
+    monkeypatch.setattr("components.training.runtime_choice.preferred_runtimes", lambda: order)
     choice = choose_runtime(tmp_path, dataset, threads=1).choice
     assert choice.precision == ("int8" if admit else "fp32")
     assert choice.engine == "onnxruntime"
@@ -158,6 +176,13 @@ def test_what_the_gate_refused_is_not_admitted_and_fp32_always_is() -> None:
     assert not choice.admits("openvino", "bf16")
     assert not choice.admits("onnxruntime", "int8")
     assert choice.admits("openvino", "fp32")
+
+
+@pytest.mark.parametrize(("flags", "first"), [("avx512f amx_bf16 amx_tile", "bf16"), ("avx512_bf16 avx2", "int8")])
+def test_matrix_tiles_decide_what_is_preferred(monkeypatch: pytest.MonkeyPatch, flags: str, first: str) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _: f"flags : fpu {flags}\n")
+    assert preferred_runtimes()[0][1] == first
+    assert {precision for _, precision in preferred_runtimes()} == {"bf16", "int8"}
 
 
 def test_openvino_computes_what_onnx_runtime_does(exported: Path, dataset: Dataset) -> None:

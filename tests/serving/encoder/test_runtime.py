@@ -93,9 +93,23 @@ def test_what_the_gate_refused_falls_back_and_says_so(
 
 def test_a_processor_without_bf16_falls_back_and_says_so(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime_module, "computes_bf16", lambda: False)
-    runtime = open_runtime(release, spec_of(release, "openvino", "bf16"), threads=1)
+    runtime = open_runtime(release, spec_of(release, "openvino", "bf16"), wished="release", threads=1)
     assert runtime.describe() == {"runtime": "onnxruntime", "precision": "fp32"}
     assert "does not compute in bf16" in runtime.note
+
+
+@pytest.mark.parametrize("order", [("int8", "bf16"), ("bf16", "int8")])
+@pytest.mark.parametrize("admitted", [{"int8", "bf16"}, {"int8"}, {"bf16"}, set()])
+def test_the_processor_takes_the_fastest_of_what_it_can_and_may(
+    release: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str], admitted: set[str]
+) -> None:
+    engines = {"int8": "onnxruntime", "bf16": "openvino", "fp32": "onnxruntime"}
+    monkeypatch.setattr(runtime_module, "preferred_runtimes", lambda: tuple((engines[p], p) for p in order))
+    figures = [f.model_copy(update={"passed": f.precision in admitted}) for f in (INT8, BF16)]
+    runtime = open_runtime(release, spec_of(release, "onnxruntime", "fp32", *figures), threads=1)
+    possible = [p for p in order if p in admitted and (p != "bf16" or computes_bf16())] + ["fp32"]
+    assert runtime.describe() == {"runtime": engines[possible[0]], "precision": possible[0]}
+    assert runtime.note == ""
 
 
 def test_int8_that_is_off_on_this_processor_falls_back_and_fp32_that_is_off_is_refused(
@@ -105,7 +119,7 @@ def test_int8_that_is_off_on_this_processor_falls_back_and_fp32_that_is_off_is_r
     for file in release.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / ENCODER_INT8_FILE).write_bytes((strange / ENCODER_FILE).read_bytes())
-    runtime = open_runtime(tmp_path, spec_of(tmp_path), threads=1)
+    runtime = open_runtime(tmp_path, spec_of(tmp_path), wished="release", threads=1)
     assert runtime.describe() == {"runtime": "onnxruntime", "precision": "fp32"}
     assert "golden picture" in runtime.note
     (tmp_path / ENCODER_FILE).write_bytes((strange / ENCODER_FILE).read_bytes())
@@ -116,7 +130,7 @@ def test_int8_that_is_off_on_this_processor_falls_back_and_fp32_that_is_off_is_r
 def test_golden_pictures_may_be_off_twice_as_far_as_the_gates_worst_in_few_bits_and_no_farther_in_fp32(
     release: Path,
 ) -> None:
-    assert open_runtime(release, spec_of(release), threads=1).minimum_cosine == pytest.approx(0.996)
+    assert open_runtime(release, spec_of(release), wished="release", threads=1).minimum_cosine == pytest.approx(0.996)
     assert open_runtime(release, spec_of(release), wished="openvino-fp32", threads=1).minimum_cosine == 0.9995
 
 
