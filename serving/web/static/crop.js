@@ -144,10 +144,10 @@ export class Crop {
   }
 
   #search() {
-    this.#rectangle = this.#rectangle.map((fraction) => Math.round(fraction * 10_000) / 10_000);
-    const [x, y, width, height] = this.#rectangle;
+    const [x, y, width, height] = this.#rectangle.map((fraction) => Math.round(fraction * 10_000));
     // Rounding must not reach beyond the edge.
-    this.show([x, y, Math.min(width, Math.floor((1 - x) * 10_000) / 10_000), Math.min(height, Math.floor((1 - y) * 10_000) / 10_000)]);
+    const whole = [x, y, Math.min(width, 10_000 - x), Math.min(height, 10_000 - y)];
+    this.show(whole.map((part) => part / 10_000));
     this.#changed(this.#rectangle);
   }
 }

@@ -235,6 +235,12 @@ def test_a_part_is_drawn_with_the_mouse(browser: Browser, shop: Shop, url: str) 
         page.get_by_role("button", name="Whole picture").click()
         until(page, lambda: len(shop.script.asked) == 4)
         assert "crop" not in shop.script.asked[3].parameters
+        page.mouse.move(box["x"] + 0.96 * box["width"], box["y"] + 0.96 * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.99 * box["width"], box["y"] + 0.99 * box["height"], steps=3)  # too small: it grows
+        page.mouse.up()
+        until(page, lambda: len(shop.script.asked) == 5)
+        assert crop_of(shop.script.asked[4]) == pytest.approx([0.92, 0.92, 0.08, 0.08])
 
 
 def test_a_part_is_chosen_with_the_keyboard(browser: Browser, shop: Shop, url: str) -> None:
