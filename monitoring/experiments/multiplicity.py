@@ -1,0 +1,21 @@
+"""Several metrics at once: which differences remain if all of them are looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from monitoring.experiments.moments import Floats
+
+
+def holm(p_values: Floats) -> Floats:
+    """Return Holm's adjusted p-values, (m,): rejecting those ≤ α errs at all with probability at most α, however dependent.
+
+    Always-valid p-values stay always valid under it, for it is Bonferroni's inequality, step by step.
+
+    Source: Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6(2).
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factors))
+    return adjusted

@@ -1,0 +1,65 @@
+"""What the events cannot tell: searches without results, errors and slow answers, counted by the servers.
+
+A search that finds nothing shows nothing and so leaves no impression. The transformer counts it, as it counts answers,
+errors and slow answers, and a scrape of those counters is a row here: a window of time of one arm.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from components.shared.errors import SourceError
+from components.shared.tables import require_columns
+
+COUNTERS = ("requests", "errors", "slow", "zero_results")
+SERVICE_SCHEMA = pa.schema(
+    [
+        pa.field("at", pa.timestamp("us", tz="UTC")),  # end of the window
+        pa.field("arm", pa.string()),
+        pa.field("requests", pa.float64()),  # in the window, not since the start
+        pa.field("errors", pa.float64()),  # answers that are the server's fault: 5xx
+        pa.field("slow", pa.float64()),  # answered later than the latency objective
+        pa.field("zero_results", pa.float64()),  # answered, with nothing to show
+    ]
+)
+
+
+def read_service(path: str) -> pa.Table:
+    """Read windows of counters (`SERVICE_SCHEMA`) from Parquet or CSV, sorted by time.
+
+    Raises:
+        SourceError: missing, unreadable, without a column, or a count is negative or larger than the requests.
+    """
+    file = Path(path)
+    try:
+        table = pq.read_table(file) if file.suffix == ".parquet" else pyarrow.csv.read_csv(file)
+        require_columns(table, tuple(SERVICE_SCHEMA.names), path)
+        table = table.select(SERVICE_SCHEMA.names).cast(SERVICE_SCHEMA).sort_by("at")
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(
+            f"{path} cannot be read as counters of the servers ({str(error).splitlines()[0]}); "
+            f"give Parquet or CSV with the columns {', '.join(SERVICE_SCHEMA.names)}",
+            source=path,
+        ) from error
+    for name in COUNTERS:
+        bad = pc.or_kleene(pc.less(table[name], 0), pc.greater(table[name], table["requests"]))
+        if table[name].null_count or pc.any(bad).as_py():
+            raise SourceError(
+                f"{path}: {name} must be from 0 to the window's requests in every row; count windows, not since the start",
+                source=path,
+            )
+    return table
+
+
+def service_rates(table: pa.Table) -> pa.Table:
+    """Return error rate, slow rate and zero-result rate by arm."""
+    sums = table.group_by("arm").aggregate([(name, "sum") for name in COUNTERS]).sort_by("arm")
+    columns = {"arm": sums["arm"], "requests": sums["requests_sum"]}
+    for name, rate in (("errors", "error_rate"), ("slow", "slow_rate"), ("zero_results", "zero_result_rate")):
+        columns[rate] = pc.divide(sums[f"{name}_sum"], sums["requests_sum"])
+    return pa.table(columns)
