@@ -47,8 +47,7 @@ def serve(connection: socket.socket) -> None:
         signal.setitimer(signal.ITIMER_PROF, first["cpu_seconds"])
         answer, body = _answer(head, data, limits)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        connection.sendall(frame_of(answer, body))
-        connection.sendall(body)
+        connection.sendall(frame_of(answer, body) + body)
 
 
 def _answer(head: dict[str, Any], data: bytes, limits: DecodingLimits) -> tuple[dict[str, Any], bytes]:

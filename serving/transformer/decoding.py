@@ -266,8 +266,7 @@ class _Process:
         """
         if self._reader is None or self._writer is None:
             raise EOFError("the process was not started")
-        self._writer.write(frame_of(head, body))
-        self._writer.write(body)
+        self._writer.writelines((frame_of(head, body), body))  # joined, so that one call sends a small picture
         await self._writer.drain()
         sizes = sizes_of(await self._reader.readexactly(PREFIX.size))
         answer = json.loads(await self._reader.readexactly(sizes[0]))

@@ -1,0 +1,1 @@
+"""The rules that a row must pass to be shown, each a small class with a name."""

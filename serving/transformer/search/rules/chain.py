@@ -1,0 +1,96 @@
+"""The chain of rules: which are in force, and in what order they are asked.
+
+That what is private, inappropriate or removed is not found, and that scores are computed anew from the stored vectors, is
+no rule of the chain but part of the search itself, and cannot be switched off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from serving.transformer.search.results import RuleReport, SearchOptions
+from serving.transformer.search.rules.floor import Floor
+from serving.transformer.search.rules.items import Items
+from serving.transformer.search.rules.near_duplicates import NearDuplicates
+from serving.transformer.search.rules.own_image import OwnImage
+from serving.transformer.search.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from serving.transformer.search.rows import Rows
+
+_RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (OwnImage, Floor, NearDuplicates, Items)}
+_OF_THE_SEARCH = (
+    RuleReport("visibility", "searched the images that may be shown, and no other"),
+    RuleReport("exact_scores", "scores are inner products with the stored vectors"),
+)
+
+
+class ChainParameters(BaseModel):
+    """The rules in force, in the order in which they are asked; the first that refuses a row is credited with it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rules: tuple[Literal["own_image", "floor", "near_duplicates", "items"], ...] = (
+        "own_image",
+        "floor",
+        "near_duplicates",
+        "items",
+    )
+
+    @field_validator("rules")
+    @classmethod
+    def _once_each(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(rules)) != len(rules):
+            raise ValueError(f"a rule stands twice in {', '.join(rules)}")
+        return rules
+
+
+class Chain:
+    """The rules of one query.
+
+    Args:
+        parameters: which rules.
+        rows: what is known of every row.
+        options: of the query.
+    """
+
+    def __init__(self, parameters: ChainParameters, rows: Rows, options: SearchOptions) -> None:
+        self._rules = [rule for name in parameters.rules if (rule := _RULES[name](rows, options)).is_active]
+
+    def offer(self, row: int, score: float) -> bool:
+        """Whether a row becomes the next result."""
+        for rule in self._rules:
+            if rule.refuses(row, score):
+                rule.refused += 1
+                return False
+        for rule in self._rules:
+            rule.show(row)
+        return True
+
+    def ends(self, score: float) -> bool:
+        """Whether no row of this score or less can become a result."""
+        return any(rule.ends(score) for rule in self._rules)
+
+    def settled(self, count: int) -> NDArray[np.bool_]:
+        """Return (count,) the rows that are refused from now on, whatever comes."""
+        mask = np.zeros(count, np.bool_)
+        for rule in self._rules:
+            if (refused := rule.settled()) is not None:
+                mask |= refused
+        return mask
+
+    def has(self, rule: type[Rule]) -> bool:
+        """Whether a rule is in force for this query."""
+        return any(isinstance(each, rule) for each in self._rules)
+
+    def about(self, row: int) -> tuple[str, ...]:
+        """Return what the rules say about a result."""
+        return tuple(text for rule in self._rules if (text := rule.about(row)) is not None)
+
+    def reports(self) -> tuple[RuleReport, ...]:
+        """Return what the search and each rule did."""
+        return (*_OF_THE_SEARCH, *(rule.report() for rule in self._rules))
