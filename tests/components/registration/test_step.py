@@ -22,7 +22,15 @@ from components.registration.registry import CHAMPION, Registry
 from components.registration.step import run
 from components.shared.artifacts import open_artifact, seal_artifact
 from components.shared.embeddings import read_all_embeddings, read_embeddings, write_embeddings
+from components.shared.encoder import (
+    ENCODER_FILE,
+    ENCODER_INT8_FILE,
+    ENCODER_SPEC_FILE,
+    RuntimeChoice,
+    read_encoder_spec,
+)
 from components.shared.errors import ContractError, DataError, SpaceMismatchError, UnfinishedArtifactError
+from components.shared.files import sha256_of, write_json
 from components.shared.release import GOLDEN_FILE, REFERENCE_FILE, open_release, read_manifest
 from components.shared.tables import ITEMS, read_table, write_table
 
@@ -294,6 +302,31 @@ def test_reindexing_makes_the_next_generation(
     assert manifest.space_id == first.summary["space_id"]
     (registered,) = [r for r in Registry(uri).releases() if r.version == 2]
     assert (registered.generation, registered.parent) == (1, first.summary["release_id"])
+
+
+# The choice of a runtime
+
+
+def test_the_quantised_encoder_goes_into_the_release_and_into_its_next_generation(
+    go: Callable[..., Any], parts: dict[str, Path], tmp_path: Path, uri: str
+) -> None:
+    encoder = parts["encoder"]
+    (encoder / ENCODER_INT8_FILE).write_bytes((encoder / ENCODER_FILE).read_bytes())
+    choice = RuntimeChoice(engine="onnxruntime", precision="int8", int8_sha256=sha256_of(encoder / ENCODER_INT8_FILE))
+    spec = read_encoder_spec(encoder).model_copy(update={"runtime": choice})
+    write_json(encoder / ENCODER_SPEC_FILE, spec.model_dump(mode="json"))
+    seal_artifact(encoder, "training")
+    go()
+    first = open_release(tmp_path / "release", threads=1).manifest
+    assert first.encoder.runtime == choice
+    assert first.files[ENCODER_INT8_FILE].sha256 == choice.int8_sha256
+    champion = tmp_path / "fetched"
+    run_fetch_champion(destination=champion, workspace=tmp_path / "workspace", tracking_uri=uri)
+    change_items(parts, lambda row: row.update(is_public=False) if row["row"] == 0 else None)
+    go(encoder=champion, champion=champion)
+    second = open_release(tmp_path / "release", threads=1).manifest
+    assert second.catalogue.generation == 1
+    assert (second.encoder, second.files[ENCODER_INT8_FILE]) == (first.encoder, first.files[ENCODER_INT8_FILE])
 
 
 # The champion
