@@ -19,9 +19,10 @@ from types import TracebackType
 from typing import Self
 
 from components.shared.errors import ResourceError
+from serving.settings import PREFIX
+from serving.settings import known_names as serving_names
 
 MODEL_NAME = "visual-search"
-PREFIX = "VISUAL_SEARCH_"
 _PR_SET_PDEATHSIG = 1
 _LOOPBACK = "127.0.0.1"
 
@@ -72,7 +73,12 @@ class ServingProcesses:
             "lame_duck_seconds": "0",
             **(environment or {}),
         }
-        inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+        known = serving_names()
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.upper().startswith(PREFIX) or name.upper() in known
+        }
         self._environment = inherited | {PREFIX + name.upper(): value for name, value in settings.items()}
         self.children: dict[str, subprocess.Popen[bytes]] = {}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.shared.errors import ParameterError
+from serving.settings import known_names as serving_names
 
 PREFIX = "VISUAL_SEARCH_"
 
@@ -46,7 +47,8 @@ def read_settings(**overrides: object) -> Settings:
     Raises:
         ParameterError: a variable has our prefix but no such setting exists (a typo must not be silent).
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    # `serve` hands the serving processes' own variables on to them.
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | serving_names()
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise ParameterError(

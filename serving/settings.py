@@ -130,6 +130,13 @@ class TransformerSettings(ServingSettings):
 S = TypeVar("S", bound=ServingSettings)
 
 
+def known_names() -> frozenset[str]:
+    """Return the environment variables of both processes."""
+    return frozenset(
+        PREFIX + name.upper() for kind in (EncoderSettings, TransformerSettings) for name in kind.model_fields
+    )
+
+
 def read_settings(cls: type[S], **overrides: object) -> S:
     """Read a process's settings; `overrides` (from the command line) win where they are not None.
 
@@ -137,8 +144,7 @@ def read_settings(cls: type[S], **overrides: object) -> S:
         ParameterError: a variable has our prefix but no such setting exists (a typo must not be silent), or a value is
             out of range.
     """
-    fields = {name for kind in (EncoderSettings, TransformerSettings) for name in kind.model_fields}
-    known = {PREFIX + name.upper() for name in fields}
+    known = known_names()
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise ParameterError(
