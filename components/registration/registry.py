@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from components.registration.promotion_log import Move, Promotion, PromotionLog
@@ -220,7 +221,7 @@ class Registry:
                 self._move(CHALLENGER, version, who=_REGISTRATION, why="a new release that passed the gate")
             if CHAMPION not in aliases and not self._had_champion(aliases):
                 self._move(CHAMPION, version, who=_REGISTRATION, why="the first release that passed the gate")
-        self._store.client.set_model_version_tag(self.model_name, str(version.version), _ANNOUNCED, "true")
+        _insist(self._store.client.set_model_version_tag, self.model_name, str(version.version), _ANNOUNCED, "true")
 
     def _had_champion(self, aliases: dict[str, int]) -> bool:
         return any(entry.took_effect and entry.move.alias == CHAMPION for entry in self._log.read(aliases))
@@ -241,10 +242,7 @@ class Registry:
             why.strip(),
         )
         with self._log.entry(move) as entry:
-            try:
-                self._store.client.set_registered_model_alias(self.model_name, alias, str(to.version))
-            except Exception:  # two processes that make a new alias at once: one of them fails, and only once
-                self._store.client.set_registered_model_alias(self.model_name, alias, str(to.version))
+            _insist(self._store.client.set_registered_model_alias, self.model_name, alias, str(to.version))
             now = self._aliases().get(alias)
             if now != to.version:
                 raise ContractError(
@@ -252,3 +250,15 @@ class Registry:
                     "promote again"
                 )
         return entry
+
+
+def _insist(write: Callable[..., object], *arguments: str) -> None:
+    """Write an alias or a tag, twice if need be.
+
+    MLflow looks whether the row exists and then inserts or updates it. Of two processes that make the same row at once,
+    where no lock keeps them apart, one fails, and only once: then the row is there.
+    """
+    try:
+        write(*arguments)
+    except Exception:
+        write(*arguments)

@@ -8,11 +8,13 @@ import os
 import resource
 import shutil
 import signal
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from components.registration.registry import CHALLENGER, CHAMPION, Registry
 from components.registration.tracking_store import TrackingStore
@@ -48,9 +50,11 @@ def in_child(work: Callable[[], None]) -> int:
     if child:
         return child
     code = 1
-    with contextlib.suppress(BaseException):
+    try:
         work()
         code = 0
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())  # pytest shows it where the test fails
     os._exit(code)
 
 
@@ -263,6 +267,26 @@ def test_process_whose_model_was_tidied_away_takes_the_version_of_the_faster_one
     registered = slow.register(release)
     assert registered.version == 1
     assert slow.releases() == [registered]
+
+
+@pytest.mark.parametrize("write", ["set_model_version_tag", "set_registered_model_alias"])
+def test_of_two_processes_that_write_the_same_row_at_once_the_slower_one_tries_again(
+    uri: str, release: Path, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    """MLflow looks for the row and then inserts it; the faster process inserts in between."""
+    slow = Registry(uri)
+    method, refused = getattr(slow._store.client, write), []
+
+    def late(*arguments: Any) -> Any:
+        if not refused:
+            refused.append(method(*arguments))
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed")
+        return method(*arguments)
+
+    monkeypatch.setattr(slow._store.client, write, late)
+    assert slow.register(release).aliases == (CHALLENGER, CHAMPION)
+    assert refused
+    assert_registered_once(uri, release)
 
 
 @pytest.mark.long
