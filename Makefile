@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 HOME_DIR ?= .visual-search
+# A file's tests stay together, since they share what their fixtures made; idle processes take waiting files.
+PARALLEL ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-long check format lock golden clean
@@ -32,10 +34,10 @@ test: install  ## the whole test suite, with style, types and import rules
 	@if command -v java > /dev/null && $(BIN)/python -c 'import setuptools'; then \
 	  $(MAKE) --no-print-directory $(VENV)/.optional || echo "no pyspark: the tests that need it will say that they are skipped"; fi
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" $(PARALLEL)
 
 test-long: install  ## the long forms of the tests as well
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: install  ## style, types and import rules
 	$(BIN)/ruff check .
