@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.shared.artifacts import FileEntry, check_files, list_files
@@ -27,6 +25,7 @@ from components.shared.errors import (
     VisualSearchError,
 )
 from components.shared.files import digest_of, write_json
+from components.shared.release import read_items
 from components.shared.tables import ITEMS, TableFormat, read_table, write_table
 
 GENERATION_FILE = "generation.json"
@@ -213,7 +212,7 @@ def open_generation(directory: Path, *, release_id: str, space_id: str, dimensio
 
 
 def _load(directory: Path, manifest: GenerationManifest, dimension: int) -> Generation:
-    items = read_table(directory / ITEMS_FILE, ITEMS)
+    items = read_items(directory / ITEMS_FILE, manifest.added)
     ids, vectors = read_embeddings(directory / EMBEDDINGS_FILE, space_id=manifest.space_id)
     removed = read_table(directory / REMOVED_FILE, REMOVED).column("image_id").to_pylist()
 
@@ -221,12 +220,8 @@ def _load(directory: Path, manifest: GenerationManifest, dimension: int) -> Gene
         if not holds:
             raise ContractError(f"{directory}: {what}; extend the served release again")
 
-    require(items.num_rows == manifest.added and len(removed) == manifest.removed, "has other numbers of images")
-    require(np.array_equal(items.column("row").to_numpy(), np.arange(items.num_rows)), "has rows out of order")
+    require(len(removed) == manifest.removed, "removes another number of images than its manifest says")
     require(items.column("image_id").to_pylist() == ids, "has items and vectors of different images")
     require(vectors.shape[1] == dimension, f"has {vectors.shape[1]} dimensions, the release {dimension}")
     require(len(set(removed)) == len(removed), "removes an image twice")
-    nulls = sum(items.column(f.name).null_count for f in ITEMS.schema if not f.nullable)
-    require(nulls == 0 and items.schema.types == ITEMS.schema.types, "has items that are not complete")
-    require(pc.count_distinct(items.column("image_id")).as_py() == items.num_rows, "adds an image twice")
     return Generation(manifest, items, vectors, tuple(removed))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -112,6 +113,21 @@ class Release:
     directory: Path
     manifest: Manifest
     encoder: OnnxEncoder
+    index: CatalogueIndex
+    items: pa.Table
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """The part of a release that searching needs, verified.
+
+    Attributes:
+        manifest: of the release.
+        index: embeddings → neighbours.
+        items: table ITEMS; row i describes Faiss id i.
+    """
+
+    manifest: Manifest
     index: CatalogueIndex
     items: pa.Table
 
@@ -245,47 +261,83 @@ def open_release(directory: Path, *, threads: int = 0) -> Release:
     Raises:
         ContractError: or one of its kinds; nothing of a release that fails is ever used.
     """
-    manifest = verify_release(directory)
-    try:
-        release = _load(directory, manifest, threads)
-        golden = directory / GOLDEN_FILE
+    searchable = open_catalogue(directory)
+    manifest = searchable.manifest
+    with _unusable_named(directory):
+        encoder = OnnxEncoder(directory / ENCODER_FILE, threads=threads)
+        if encoder.dimension != manifest.encoder.dimension:
+            raise ContractError(
+                f"{directory}: the encoder gives {encoder.dimension} dimensions, the manifest says "
+                f"{manifest.encoder.dimension}; fetch the release again"
+            )
         check_golden_embeddings(
-            golden,
+            directory / GOLDEN_FILE,
             space_id=manifest.space_id,
-            encode=release.encoder.encode,
+            encode=encoder.encode,
             preprocessing=manifest.encoder.preprocessing,
         )
+    return Release(directory, manifest, encoder, searchable.index, searchable.items)
+
+
+def open_catalogue(directory: Path) -> Searchable:
+    """Verify a release and load what searching needs; the golden embeddings must find their neighbours.
+
+    Raises:
+        ContractError: or one of its kinds; nothing of a release that fails is ever used.
+    """
+    manifest = verify_release(directory)
+    with _unusable_named(directory):
+        if manifest.encoder.dimension != manifest.index.dimension:
+            raise ContractError(
+                f"{directory}: the manifest says {manifest.encoder.dimension} dimensions, the index has "
+                f"{manifest.index.dimension}; fetch the release again"
+            )
+        items = read_items(directory / ITEMS_FILE, manifest.index.rows)
+        if manifest.catalogue.images != items.num_rows:
+            raise ContractError(
+                f"{directory}: {items.num_rows} items, the manifest says {manifest.catalogue.images}; fetch the release again"
+            )
+        index = CatalogueIndex.open(directory, manifest.index)
         check_golden_neighbours(
-            golden,
+            directory / GOLDEN_FILE,
             space_id=manifest.space_id,
-            index=release.index,
-            image_ids=release.items.column("image_id").to_pylist(),
+            index=index,
+            image_ids=items.column("image_id").to_pylist(),
         )
+    return Searchable(manifest, index, items)
+
+
+def read_items(path: Path, rows: int) -> pa.Table:
+    """Read a table ITEMS and check that it describes rows 0 … `rows` − 1, each an image of its own, nothing missing.
+
+    Raises:
+        ContractError: naming what does not hold.
+    """
+    items = read_table(path, ITEMS)
+    if items.num_rows != rows:
+        raise ContractError(f"{path}: {items.num_rows} items for {rows} vectors; fetch or build it again")
+    if items.schema.names != ITEMS.schema.names or items.schema.types != ITEMS.schema.types:
+        raise ContractError(f"{path} has other columns than a table of items; fetch or build it again")
+    for field in ITEMS.schema:
+        if not field.nullable and items.column(field.name).null_count:
+            raise ContractError(f"{path} has an empty value in column {field.name}; fetch or build it again")
+    if not np.array_equal(items.column("row").to_numpy(), np.arange(rows)):
+        raise ContractError(f"{path}: rows are not numbered from 0 in order; fetch or build it again")
+    if pc.count_distinct(items.column("image_id")).as_py() != rows:
+        raise ContractError(f"{path} holds an image twice; fetch or build it again")
+    return items
+
+
+@contextmanager
+def _unusable_named(directory: Path) -> Iterator[None]:
+    """Turn whatever a library raises on files from elsewhere into a ContractError."""
+    try:
+        yield
     except (ContractError, ResourceError):
         raise
-    except Exception as error:  # files from elsewhere may make any library raise anything
+    except Exception as error:
         text = str(error) if isinstance(error, VisualSearchError) else f"{type(error).__name__}: {error}"
         raise ContractError(f"{directory} cannot be used as a release ({text}); fetch it again") from error
-    return release
-
-
-def _load(directory: Path, manifest: Manifest, threads: int) -> Release:
-    encoder = OnnxEncoder(directory / ENCODER_FILE, threads=threads)
-    if not encoder.dimension == manifest.encoder.dimension == manifest.index.dimension:
-        raise ContractError(
-            f"{directory}: the encoder gives {encoder.dimension} dimensions, the manifest says {manifest.encoder.dimension}, "
-            f"the index has {manifest.index.dimension}; fetch the release again"
-        )
-    items = read_table(directory / ITEMS_FILE, ITEMS)
-    if not items.num_rows == manifest.index.rows == manifest.catalogue.images:
-        raise ContractError(
-            f"{directory}: {items.num_rows} items for an index of {manifest.index.rows} rows; fetch the release again"
-        )
-    if not np.array_equal(items.column("row").to_numpy(), np.arange(items.num_rows)):
-        raise ContractError(f"{directory / ITEMS_FILE}: rows are not numbered from 0 in order; build the index again")
-    if pc.count_distinct(items.column("image_id")).as_py() != items.num_rows:
-        raise ContractError(f"{directory / ITEMS_FILE} holds an image twice; build the index again")
-    return Release(directory, manifest, encoder, CatalogueIndex.open(directory, manifest.index), items)
 
 
 def copy_release(source: Path, destination: Path) -> Manifest:
