@@ -1,0 +1,44 @@
+"""What is known of the request being answered; follows it into threads (asyncio.to_thread copies the context)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+_WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(slots=True)
+class CurrentRequest:
+    """The request being answered.
+
+    Attributes:
+        request_id: taken from the client if well-formed, else made.
+        route: template of the matched route, for logs and metrics; never the path itself, which anybody may choose.
+        release_id: release that answers; set by the handler where it differs from the server's present one (hot swap).
+        arm: arm that answers, likewise.
+        status: what was answered; 0 before.
+        started: of a monotonic clock, seconds.
+        refusal: code of the problem that was answered, if any.
+    """
+
+    request_id: str
+    route: str = "unmatched"
+    release_id: str | None = None
+    arm: str | None = None
+    status: int = 0
+    started: float = field(default_factory=time.monotonic)
+    refusal: str | None = None
+
+
+CURRENT_REQUEST: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)
+
+
+def choose_request_id(offered: str | None) -> str:
+    """Take the client's id if it is 1 to 64 of letters, digits, ".", "_", "-"; else make one."""
+    if offered is not None and _WELL_FORMED.fullmatch(offered):
+        return offered
+    return secrets.token_hex(12)
