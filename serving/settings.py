@@ -98,6 +98,12 @@ class TransformerSettings(ServingSettings):
         events_key_file: file with these keys instead; neither: a file below `cache`, made at the first start.
         events_per_user: events a minute that one person may send.
         events_per_query: events a minute that one search may send.
+        search_concurrency: requests that are searched for at a time.
+        search_queue: requests that may wait for that; beyond, they are refused as overload.
+        search_wait_seconds: how long one may wait.
+        max_body_bytes: of one request.
+        api_keys: keys that let in, separated by commas; none: everybody is let in.
+        access_log_share: share of the requests that are logged; failures of ours always are.
         recall_share: share of queries that are searched exactly as well, to watch the index.
     """
 
@@ -124,6 +130,12 @@ class TransformerSettings(ServingSettings):
     events_key_file: Path | None = None
     events_per_user: int = Field(default=300, ge=1, le=1_000_000)
     events_per_query: int = Field(default=120, ge=1, le=1_000_000)
+    search_concurrency: int = Field(default=16, ge=1, le=10_000)
+    search_queue: int = Field(default=48, ge=0, le=100_000)
+    search_wait_seconds: float = Field(default=1.0, gt=0, le=60)
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1024**3)
+    api_keys: SecretStr = SecretStr("")
+    access_log_share: float = Field(default=0.1, ge=0, le=1)
     recall_share: float = Field(default=0.01, ge=0, le=1)
 
 

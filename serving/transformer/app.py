@@ -7,7 +7,9 @@ import datetime
 import logging
 import os
 
+import grpc
 from fastapi import APIRouter
+from pydantic import SecretStr
 
 from components.shared.errors import BadImageError, SourceError
 from components.shared.limits import DecodingLimits
@@ -17,8 +19,11 @@ from serving.events.routes import events_router
 from serving.events.store import EventStore
 from serving.events.tokens import TokenSigner
 from serving.settings import TransformerSettings
+from serving.shell.limits import GuardSettings, QueueSettings
+from serving.shell.metrics import Identity, ServerMetrics
+from serving.shell.problems import ProblemKind
 from serving.transformer.decoding import DecodingPool
-from serving.transformer.encoder_client import EncoderClient
+from serving.transformer.encoder_client import EncoderClient, EncoderUnavailableError
 from serving.transformer.encoder_watch import EncoderWatch
 from serving.transformer.metrics import TransformerMetrics
 from serving.transformer.model import Rules, SearchModel
@@ -32,6 +37,11 @@ from serving.web.thumbnails import Source, ThumbnailCache
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING_SECONDS = 15.0
+_PROBLEMS = {
+    EncoderUnavailableError: ProblemKind(
+        503, "not_ready", grpc.StatusCode.UNAVAILABLE, "The encoder cannot be reached; try again in a moment."
+    )
+}
 
 
 class Application:
@@ -50,7 +60,8 @@ class Application:
 
     def __init__(self, settings: TransformerSettings) -> None:
         self.settings = settings
-        self.metrics = TransformerMetrics(settings.arm)
+        self.server_metrics = ServerMetrics(self._identity)
+        self.metrics = TransformerMetrics(settings.arm, self.server_metrics.registry)
         cores = len(os.sched_getaffinity(0))
         self.decoding = _pool(settings, settings.decode_workers or cores)
         # A pool of their own: a page's twenty thumbnails, perhaps from a slow store, must not hold up a search.
@@ -131,6 +142,12 @@ class Application:
             await asyncio.to_thread(self.samples.stop)
         await asyncio.to_thread(self.events.close)
 
+    def _identity(self) -> Identity:
+        catalogue = self.holder.current
+        if catalogue is None:
+            return Identity(arm=self.settings.arm)
+        return Identity(catalogue.release_id, catalogue.space_id, catalogue.generation, self.settings.arm)
+
     def _space_id(self) -> str | None:
         catalogue = self.holder.current
         return None if catalogue is None else catalogue.space_id
@@ -166,6 +183,21 @@ class Application:
 def run(application: Application) -> int:
     """Serve an application until told to stop; returns the exit status."""
     raise NotImplementedError
+
+
+def _guard(settings: TransformerSettings) -> GuardSettings:
+    keys = [key.strip() for key in settings.api_keys.get_secret_value().split(",")]
+    queue = QueueSettings(
+        concurrency=settings.search_concurrency,
+        length=settings.search_queue,
+        wait_seconds=settings.search_wait_seconds,
+    )
+    return GuardSettings(
+        max_body_bytes=settings.max_body_bytes,
+        queues={"search": queue},
+        api_keys=tuple(SecretStr(key) for key in keys if key),
+        access_log_share=settings.access_log_share,
+    )
 
 
 def _pool(settings: TransformerSettings, workers: int) -> DecodingPool:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_NAMESPACE = "visual_search"
+from serving.shell.metrics import NAMESPACE, SECONDS
 
 
 class TransformerMetrics:
@@ -20,39 +19,39 @@ class TransformerMetrics:
         registry: where they are exported from.
     """
 
-    def __init__(self, arm: str, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(self, arm: str, registry: CollectorRegistry) -> None:
         self._arm = arm
         labels = ["release_id", "arm"]
         self._stages = Histogram(
             "stage_seconds", "Time of a stage of a query: decode, encode, search, answer.", ["stage", *labels],
-            namespace=_NAMESPACE, buckets=_SECONDS, registry=registry,
+            namespace=NAMESPACE, buckets=SECONDS, registry=registry,
         )  # fmt: skip
         self._queries = Counter(
             "queries", "Queries answered, by kind: picture or image.", ["kind", *labels],
-            namespace=_NAMESPACE, registry=registry,
+            namespace=NAMESPACE, registry=registry,
         )  # fmt: skip
         self._empty = Counter(
             "queries_without_result", "Queries answered with no result, or none above the floor.", labels,
-            namespace=_NAMESPACE, registry=registry,
+            namespace=NAMESPACE, registry=registry,
         )  # fmt: skip
         self._recall = Gauge(
             "online_index_recall_at_10", "Mean share of the exact 10 neighbours that the index finds, over a sample of "
-            "the latest queries.", labels, namespace=_NAMESPACE, registry=registry,
+            "the latest queries.", labels, namespace=NAMESPACE, registry=registry,
         )  # fmt: skip
         self._recall_queries = Counter(
             "online_index_recall_queries", "Queries that were also searched exactly.", labels,
-            namespace=_NAMESPACE, registry=registry,
+            namespace=NAMESPACE, registry=registry,
         )  # fmt: skip
         self.decoding = Gauge(
             "decoding", "The pool of decoding processes: jobs done, refused, timed out, crashed; processes started; jobs "
-            "waiting.", ["what"], namespace=_NAMESPACE, registry=registry,
+            "waiting.", ["what"], namespace=NAMESPACE, registry=registry,
         )  # fmt: skip
         self.encoder_ready = Gauge(
-            "encoder_ready", "Whether the encoder serves the space of the catalogue.", namespace=_NAMESPACE,
+            "encoder_ready", "Whether the encoder serves the space of the catalogue.", namespace=NAMESPACE,
             registry=registry,
         )  # fmt: skip
         self.impressions_lost = Counter(
-            "impressions_lost", "Impressions that the event store had no room for.", namespace=_NAMESPACE,
+            "impressions_lost", "Impressions that the event store had no room for.", namespace=NAMESPACE,
             registry=registry,
         )  # fmt: skip
 
