@@ -17,7 +17,7 @@ export class Detail {
     this.#hooks = hooks;
     byId("detail-previous").addEventListener("click", () => this.#step(-1));
     byId("detail-next").addEventListener("click", () => this.#step(1));
-    byId("detail-close").addEventListener("click", () => this.#leave());
+    byId("detail-close").addEventListener("click", () => this.#dialog.close());
     byId("detail-search").addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a link like any other: a new tab
       event.preventDefault();
@@ -28,12 +28,9 @@ export class Detail {
       target.style.maxWidth = `${2 * target.naturalWidth}px`;
       target.style.maxHeight = `${2 * target.naturalHeight}px`;
     });
-    this.#dialog.addEventListener("cancel", (event) => {
-      event.preventDefault();
-      this.#leave();
-    });
+    this.#dialog.addEventListener("close", () => this.#left());
     this.#dialog.addEventListener("click", (event) => {
-      if (event.target === this.#dialog) this.#leave(); // beside the dialog
+      if (event.target === this.#dialog) this.#dialog.close(); // beside it
     });
     this.#listenToSwipes(byId("detail-picture"));
     this.#dialog.addEventListener("keydown", (event) => {
@@ -55,10 +52,10 @@ export class Detail {
   /** Close without telling the hooks; return the index of the result that was shown, null if it was closed already. */
   close() {
     if (!this.#dialog.open) return null;
-    this.#dwell.stop();
+    const index = this.#index;
+    this.#forget();
     this.#dialog.close();
-    byId("detail-image").removeAttribute("src");
-    return this.#index;
+    return index;
   }
 
   #listenToSwipes(area) {
@@ -71,8 +68,18 @@ export class Detail {
     });
   }
 
-  #leave() {
-    this.#hooks.closed(this.#index);
+  /** The dialog was closed: by the person (Escape, the button, beside it), or by close(), which has told already. */
+  #left() {
+    if (this.#dialog.open || this.#index === null) return;
+    const index = this.#index;
+    this.#forget();
+    this.#hooks.closed(index);
+  }
+
+  #forget() {
+    this.#dwell.stop();
+    this.#index = null;
+    byId("detail-image").removeAttribute("src");
   }
 
   #step(by) {

@@ -22,7 +22,10 @@ const journey = new Journey(arrive);
 const crop = new Crop((rectangle) => go({ ...current.query, crop: rectangle }, { keepFocus: true }));
 const detail = new Detail({
   moved: (index) => journey.open(index),
-  closed: () => journey.close(),
+  closed: (index) => {
+    results.focus(index);
+    journey.close();
+  },
   searchBy: (imageId) => go({ imageId, crop: null }),
 });
 
@@ -59,8 +62,8 @@ function show(entry, { open = null, keepFocus = false } = {}) {
   if (open !== null && entry.prediction.results[open]) detail.open(entry.prediction.results, open, pictureOf(entry.query));
   else {
     const looked = detail.close();
-    if (same && looked !== null) results.focus(looked);
-    else byId("answer-title").focus({ preventScroll: true });
+    if (!same) byId("answer-title").focus({ preventScroll: true });
+    else if (looked !== null) results.focus(looked);
   }
   return undefined;
 }

@@ -4,7 +4,7 @@ import { setAccessKey } from "./api.js";
 import { byId, element, say, sentence as sentenceOf } from "./dom.js";
 
 const TITLES = {
-  bad_image: "This picture cannot be searched with",
+  bad_image: "This picture cannot be used",
   too_large: "This picture is too large",
   unsupported_media_type: "This is not a picture that can be read",
   not_found: "This picture is not in the catalogue",
