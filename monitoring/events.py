@@ -27,7 +27,7 @@ _DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:")
 def open_events(
     source: str, *, memory_gigabytes: float = 2.0, threads: int = 0
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a log: a connection with the view `log`, whose `at` is UTC without a zone (so that no time zone data is needed).
+    """Open a log: a connection with the view `log`, whose `moment` (`at`) is UTC without a zone (so that no time zone data is needed).
 
     Args:
         source: a Parquet file or a folder of them (local or of an object store), `sqlite:///…`, or `postgresql://…`; in a
@@ -106,10 +106,10 @@ def _parquet_files(connection: duckdb.DuckDBPyConnection, source: str) -> list[s
 
 
 def _make_view(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    columns = [name for name in EVENTS.schema.names if name != "at"]
+    columns = ", ".join(name for name in EVENTS.schema.names if name != "at")
     # The one column list is our own constant; nothing from outside enters the text.
     connection.execute(
-        f"CREATE OR REPLACE VIEW log AS SELECT {', '.join(columns)}, make_timestamp(epoch_us(at)) AS at FROM {name}"  # noqa: S608
+        f'CREATE OR REPLACE VIEW log AS SELECT {columns}, make_timestamp(epoch_us("at")) AS moment FROM {name}'  # noqa: S608
     )
 
 

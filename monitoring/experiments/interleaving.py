@@ -114,8 +114,8 @@ def analyse_interleaving(connection: duckdb.DuckDBPyConnection, parameters: Expe
     Raises:
         DataError: fewer than `minimum_users` users have such a search.
     """
-    rows = connection.execute(
-        _SCORES, {"control": parameters.control, "treatment": parameters.treatment}
+    rows = connection.sql(
+        _SCORES, params={"control": parameters.control, "treatment": parameters.treatment}
     ).to_arrow_table()
     if rows.num_rows < parameters.minimum_users:
         raise DataError(

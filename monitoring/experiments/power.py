@@ -23,7 +23,7 @@ from monitoring.experiments.sequences import critical_value, needed_information
 from monitoring.experiments.users import SUMS, metric_moments
 
 _DAYS = """
-SELECT user_id, (epoch_us(at) - epoch_us(min(at) OVER ())) // 86400000000 AS day, {columns}
+SELECT user_id, (epoch_us(moment) - epoch_us(min(moment) OVER ())) // 86400000000 AS day, {columns}
 FROM searches
 """
 _LONGEST_DAYS = 3_650.0
@@ -88,12 +88,14 @@ def plan(
     # Two arms with shares s and 1 − s have the variances V/s and V/(1 − s).
     share = parameters.treatment_share
     spread = 1 / share + 1 / (1 - share)
+    least = parameters.minimum_users / min(share, 1 - share)
     forecasts = []
     for lift in sorted({*lifts, parameters.minimum_lift}):
         effect = baseline * lift
         fixed = needed_information(effect, alpha=parameters.alpha, power=parameters.power)
         sequential = _sequential_information(effect, baseline, parameters)
-        days = [_days_until(spread / needed, variances) for needed in (fixed, sequential)]
+        days = [_days_until(spread * needed, variances) for needed in (fixed, sequential)]
+        days[1] = None if days[1] is None else max(days[1], _when(least, users) or _LONGEST_DAYS)
         people = [None if d is None else round(_users_by(d, users)) for d in days]
         forecasts.append(Forecast(lift, people[0], days[0], people[1], days[1]))
     recent = np.diff(users)[-7:]
@@ -118,7 +120,7 @@ def _history(connection: duckdb.DuckDBPyConnection, parameters: ExperimentParame
     columns = ", ".join("1.0 AS searches" if name == "searches" else name for name in SUMS)
     inner = _DAYS.format(columns=columns)
     sums = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
-    rows = connection.execute(
+    rows = connection.sql(
         f"SELECT dense_rank() OVER (ORDER BY user_id) - 1 AS number, day, {sums} FROM ({inner}) "  # noqa: S608
         "GROUP BY user_id, day ORDER BY day"
     ).to_arrow_table()
@@ -146,11 +148,9 @@ def _slope(values: Floats) -> float:
     return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
 
 
-def _days_until(variance: float, history: Floats) -> float | None:
-    """Return after how many days the variance (of one arm with all users) is so small; None: not in ten years."""
-    wanted = 1 / variance  # the information of all users that is needed, from both arms' shares
-    information = 1 / history
-    return _when(wanted, np.asarray(information))
+def _days_until(information: float, variances: Floats) -> float | None:
+    """Return after how many days all users together give an information; None: not in ten years."""
+    return _when(information, np.asarray(1 / np.maximum(variances, 1e-300)))
 
 
 def _when(wanted: float, growing: Floats) -> float | None:

@@ -24,15 +24,15 @@ _COLUMNS = ", ".join("count(*)::DOUBLE AS searches" if name == "searches" else f
 
 _ROWS = f"""
 WITH inside AS (
-    SELECT * FROM searches WHERE arms = 1 AND arm IN ($control, $treatment) AND at >= $start AND at < $until
+    SELECT * FROM searches WHERE arms = 1 AND arm IN ($control, $treatment) AND moment >= $start AND moment < $until
 ), kept AS (
     SELECT user_id, row_number() OVER () - 1 AS number, bool_or(arm = $treatment) AS treated, min(country) AS country
     FROM inside GROUP BY user_id HAVING count(DISTINCT arm) = 1
 )
 SELECT number, treated, kept.country AS country,
-    CASE WHEN at < $start THEN -1 ELSE (epoch_us(at) - epoch_us($start::TIMESTAMP)) // $look_us END AS look, {_COLUMNS}
+    CASE WHEN moment < $start THEN -1 ELSE (epoch_us(moment) - epoch_us($start::TIMESTAMP)) // $look_us END AS look, {_COLUMNS}
 FROM searches JOIN kept USING (user_id)
-WHERE at < $until AND (at < $start OR (arms = 1 AND arm IN ($control, $treatment)))
+WHERE moment < $until AND (moment < $start OR (arms = 1 AND arm IN ($control, $treatment)))
 GROUP BY ALL ORDER BY look, number
 """  # noqa: S608 (our own constants)
 
@@ -92,10 +92,10 @@ def user_sums(connection: duckdb.DuckDBPyConnection, parameters: ExperimentParam
         DataError: an arm has no searches in the time asked for.
     """
     bounds = connection.execute(
-        "SELECT min(at), max(at) FROM searches WHERE arms = 1 AND arm IN (?, ?) AND at >= ? AND at < ?",
+        "SELECT min(moment), max(moment) FROM searches WHERE arms = 1 AND arm IN (?, ?) AND moment >= ? AND moment < ?",
         [parameters.control, parameters.treatment, _naive(parameters.start or BEGINNING), _naive(parameters.until or END)],
-    ).fetchone()
-    first, last = bounds or (None, None)
+    ).fetchall()
+    first, last = bounds[0]
     if first is None:
         raise DataError(
             f"no searches of the arms {parameters.control} and {parameters.treatment} in this time; "
@@ -109,7 +109,7 @@ def user_sums(connection: duckdb.DuckDBPyConnection, parameters: ExperimentParam
         "until": _naive(parameters.until or END),
         "look_us": int(parameters.look.total_seconds() * 1e6),
     }
-    rows = connection.execute(_ROWS, values).fetch_arrow_table()
+    rows = connection.sql(_ROWS, params=values).to_arrow_table()
     number = rows["number"].to_numpy().astype(np.int64)
     treated = np.zeros(int(number.max(initial=-1)) + 1, np.bool_)
     treated[number] = rows["treated"].to_numpy(zero_copy_only=False)
@@ -121,10 +121,10 @@ def user_sums(connection: duckdb.DuckDBPyConnection, parameters: ExperimentParam
     looks = int((last - start) / parameters.look) + 1
     ends = [min(start + (look + 1) * parameters.look, last) for look in range(looks)]
     both = connection.execute(
-        "SELECT count(*) FROM (SELECT user_id FROM searches WHERE arms = 1 AND arm IN (?, ?) AND at >= ? AND at < ? "
+        "SELECT count(*) FROM (SELECT user_id FROM searches WHERE arms = 1 AND arm IN (?, ?) AND moment >= ? AND moment < ? "
         "GROUP BY user_id HAVING count(DISTINCT arm) > 1)",
         [parameters.control, parameters.treatment, start, values["until"]],
-    ).fetchone()
+    ).fetchall()
     return UserSums(
         number=number,
         look=rows["look"].to_numpy().astype(np.int64),
@@ -134,7 +134,7 @@ def user_sums(connection: duckdb.DuckDBPyConnection, parameters: ExperimentParam
         start=start.replace(tzinfo=datetime.UTC),
         looks=looks,
         ends=[end.replace(tzinfo=datetime.UTC) for end in ends],
-        in_both=int((both or (0,))[0]),
+        in_both=int(both[0][0]),
     )
 
 

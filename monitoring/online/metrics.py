@@ -15,8 +15,8 @@ _KEYS = {
     "arm": "arm",
     "release_id": "release_id",
     "country": "coalesce(country, 'unknown')",
-    "hour": "date_trunc('hour', at)",
-    "day": "date_trunc('day', at)",
+    "hour": "date_trunc('hour', moment)",
+    "day": "date_trunc('day', moment)",
     "position": "position",
 }
 
@@ -82,7 +82,7 @@ def online_metrics(
         by_time = dimension in {"hour", "day"}
         query = _OF_SEARCHES.format(
             key=_KEYS[dimension],
-            result_key=_KEYS[dimension].replace("at)", "searches.at)") if by_time else _qualified(dimension),
+            result_key=_KEYS[dimension].replace("moment)", "searches.moment)") if by_time else _qualified(dimension),
             join="JOIN searches USING (query_id)",
         )
     return _arrow(connection, query, {"longest": longest_dwell_ms})
@@ -94,4 +94,4 @@ def _qualified(dimension: str) -> str:
 
 
 def _arrow(connection: duckdb.DuckDBPyConnection, query: str, values: dict[str, int]) -> pa.Table:
-    return connection.execute(query, values).to_arrow_table()
+    return connection.sql(query, params=values).to_arrow_table()

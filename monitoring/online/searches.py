@@ -21,12 +21,12 @@ SELECT query_id, returned_image_id AS image_id,
     min(user_id) AS user_id, min(query_image_id) AS query_image_id, min(country) AS country,
     min(position) FILTER (type = 'impression') AS position,
     min(arm) FILTER (type = 'impression') AS arm, min(release_id) FILTER (type = 'impression') AS release_id,
-    min(at) AS at, min(at) FILTER (type = 'click') AS clicked_at,
+    min(moment) AS moment, min(moment) FILTER (type = 'click') AS clicked_at,
     max(dwell_ms) FILTER (type = 'dwell') AS dwell_ms
 FROM log
 WHERE type IN ('impression', 'click', 'dwell') AND position BETWEEN 1 AND $deepest
     AND query_id IS NOT NULL AND user_id IS NOT NULL AND returned_image_id IS NOT NULL
-    AND at >= $since AND at < $until
+    AND moment >= $since AND moment < $until
 GROUP BY query_id, returned_image_id
 HAVING position IS NOT NULL
 """
@@ -34,7 +34,7 @@ HAVING position IS NOT NULL
 _BOTS = """
 CREATE OR REPLACE TABLE bots AS
 WITH queries AS (
-    SELECT query_id, min(user_id) AS user_id, date_trunc('minute', min(at)) AS minute,
+    SELECT query_id, min(user_id) AS user_id, date_trunc('minute', min(moment)) AS minute,
         count(clicked_at) AS clicks, count(*) FILTER (clicked_at IS NOT NULL AND dwell_ms >= $dwell) AS stays
     FROM shown GROUP BY query_id
 ), busiest AS (
@@ -58,14 +58,14 @@ SELECT * FROM shown ANTI JOIN bots USING (user_id) WHERE query_image_id IS DISTI
 _SEARCHES = """
 CREATE OR REPLACE TABLE searches AS
 SELECT query_id, min(user_id) AS user_id, min(arm) AS arm, count(DISTINCT arm) AS arms, min(release_id) AS release_id,
-    min(country) AS country, min(at) AS at,
+    min(country) AS country, min(moment) AS moment,
     count(*)::DOUBLE AS impressions,
     count(clicked_at)::DOUBLE AS clicks,
     count(clicked_at) FILTER (position <= $k)::DOUBLE AS clicks_at_k,
     (count(clicked_at) > 0)::INTEGER::DOUBLE AS clicked,
     coalesce(1.0 / min(position) FILTER (clicked_at IS NOT NULL), 0.0)::DOUBLE AS reciprocal_rank,
     CASE WHEN count(clicked_at) > 0
-        THEN least(epoch_us(min(clicked_at)) - epoch_us(min(at)), $slowest) / 1e6 ELSE 0.0 END::DOUBLE AS seconds_to_click,
+        THEN least(epoch_us(min(clicked_at)) - epoch_us(min(moment)), $slowest) / 1e6 ELSE 0.0 END::DOUBLE AS seconds_to_click,
     coalesce(sum(least(dwell_ms, $longest)) FILTER (clicked_at IS NOT NULL AND dwell_ms IS NOT NULL) / 1e3, 0.0)::DOUBLE
         AS dwell_seconds,
     count(dwell_ms) FILTER (clicked_at IS NOT NULL)::DOUBLE AS dwells,
@@ -104,7 +104,7 @@ def clean_results(
     since: datetime.datetime = BEGINNING,
     until: datetime.datetime = END,
 ) -> Cleaning:
-    """Make the table `results`: query_id, image_id, user_id, query_image_id, country, position, arm, release_id, at, clicked_at, dwell_ms.
+    """Make the table `results`: query_id, image_id, user_id, query_image_id, country, position, arm, release_id, moment, clicked_at, dwell_ms.
 
     The rules of bots are simpler kin of those that labelling mines clicks by: too fast, too many clicks, and clicks
     without ever staying. They look at the period given, so a bot of another week does not cost a person this week.
@@ -166,8 +166,7 @@ def fold_searches(
 
 
 def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
-    row = connection.execute(query).fetchone()
-    return tuple(int(value) for value in row or ())
+    return tuple(int(value) for value in connection.execute(query).fetchall()[0])
 
 
 def _naive(moment: datetime.datetime) -> datetime.datetime:
