@@ -147,7 +147,9 @@ class ProblemTable:
     def __init__(self, extra: Mapping[type[BaseException], ProblemKind] | None = None) -> None:
         doubled = sorted(each.__name__ for each in (extra or {}) if each in PROBLEMS)
         if doubled:
-            raise ParameterError(f"the table of problems already has {', '.join(doubled)}; give rows for new errors only")
+            raise ParameterError(
+                f"the table of problems already has {', '.join(doubled)}; give rows for new errors only"
+            )
         self._kinds = {**PROBLEMS, **(extra or {})}
 
     def problem_of(self, error: BaseException) -> Problem:
