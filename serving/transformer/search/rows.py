@@ -36,7 +36,8 @@ class Rows:
     """
 
     def __init__(self, base: pa.Table, generations: Sequence[Generation] = ()) -> None:
-        table = pa.concat_tables([base, *(generation.items for generation in generations)])
+        parts = [base, *(generation.items for generation in generations)]
+        table = pa.concat_tables(parts, promote_options="permissive")
         self.count = table.num_rows
         present = np.ones(self.count, np.bool_)
         _replay(table.column("image_id"), base.num_rows, generations, present)

@@ -1,0 +1,237 @@
+"""Holds the catalogue in use and the one before it, and swaps in the next without anybody noticing.
+
+What is in force is looked at again and again. Something new is tried in a process of its own, loaded beside the old one and
+put into use by one assignment, once the encoder serves its space. What fails is counted and said, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from components.shared.errors import ContractError, ResourceError
+from serving.transformer.search.canary import Trial, run_trial
+from serving.transformer.search.catalogue import Catalogue
+from serving.transformer.search.loading import load
+from serving.transformer.search.memory import available_bytes, forecast_bytes
+from serving.transformer.search.rules.chain import ChainParameters
+from serving.transformer.search.source import CatalogueSource, Wanted
+
+_log = logging.getLogger(__name__)
+_LONGEST_PAUSE_SECONDS = 60.0
+_HEADROOM = 1.3  # memory that must be free, as a multiple of the forecast
+
+
+class HolderSettings(Protocol):
+    """What the holder reads of a process's settings."""
+
+    @property
+    def location(self) -> str:
+        """Directory or URI of a release, or of a root with `CURRENT`."""
+
+    @property
+    def cache(self) -> Path:
+        """Folder that a location elsewhere is mirrored to."""
+
+    @property
+    def poll_seconds(self) -> float:
+        """How often the location is looked at."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    wanted: Wanted
+    catalogue: Catalogue
+
+
+@dataclass(frozen=True)
+class _State:
+    current: _Loaded | None = None
+    previous: _Loaded | None = None
+
+
+class Holder:
+    """The catalogue in use. Requests take `current` once and keep it; everything else happens in the holder's thread.
+
+    Args:
+        settings: where to look, and how often.
+        encoder_serves: whether the encoder serves a space; asked before a catalogue of another space is put into use.
+        chain: the rules in force.
+        available: bytes of memory that may still be taken.
+        trial: loads in another process.
+
+    Attributes:
+        loads: catalogues loaded so far.
+        failures: loads that failed so far, those for want of memory included.
+        swaps: catalogues put into use so far, roll-backs included.
+        last_error: why the latest load failed; "" after a success.
+        last_load_seconds: what the latest load took, trial included.
+    """
+
+    def __init__(
+        self,
+        settings: HolderSettings,
+        *,
+        encoder_serves: Callable[[str], bool] = lambda _: True,
+        chain: ChainParameters | None = None,
+        available: Callable[[], int] = available_bytes,
+        trial: Callable[[Trial], None] = run_trial,
+    ) -> None:
+        self._source = CatalogueSource(settings.location, settings.cache)
+        self._poll_seconds = settings.poll_seconds
+        self._encoder_serves, self._chain = encoder_serves, chain
+        self._available, self._trial = available, trial
+        self._state = _State()
+        self._waiting: _Loaded | None = None
+        self._failed: Wanted | str | None = None
+        self._not_before, self._pause_seconds = 0.0, self._poll_seconds
+        self._listeners: list[Callable[[Catalogue], None]] = []
+        self._over, self._thread = threading.Event(), None
+        self._looking = threading.Lock()
+        self.loads = self.failures = self.swaps = 0
+        self.last_error, self.last_load_seconds = "", 0.0
+
+    _thread: threading.Thread | None
+
+    @property
+    def current(self) -> Catalogue | None:
+        """The catalogue in use; None before the first is loaded."""
+        loaded = self._state.current
+        return None if loaded is None else loaded.catalogue
+
+    @property
+    def previous(self) -> Catalogue | None:
+        """The catalogue before it, kept for a roll-back."""
+        loaded = self._state.previous
+        return None if loaded is None else loaded.catalogue
+
+    @property
+    def awaits_encoder(self) -> bool:
+        """Whether a catalogue is loaded that waits for the encoder of its space."""
+        return self._waiting is not None
+
+    def listen(self, listener: Callable[[Catalogue], None]) -> None:
+        """Have a function called with every catalogue that is put into use; in the holder's thread."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Begin to look."""
+        if self._thread is None:
+            self._over.clear()
+            self._thread = threading.Thread(target=self._run, name="catalogue-holder", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; what is in use stays."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def refresh(self) -> None:
+        """Look once, and load and swap if something else is in force. Never raises: failures are counted and said."""
+        with self._looking:
+            wanted: Wanted | str
+            try:
+                wanted = self._source.look()
+            except Exception as error:
+                wanted = f"{type(error).__name__}: {error}"
+            current = self._state.current
+            if current is not None and wanted == current.wanted:
+                self._waiting, self._failed = None, None
+                return
+            if wanted == self._failed and time.monotonic() < self._not_before:
+                return
+            try:
+                if isinstance(wanted, str):
+                    raise ContractError(wanted)
+                self._approach(wanted)
+            except Exception as error:  # whatever is wrong with what is new, what serves goes on
+                self._note_failure(wanted, error)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self.refresh()
+            self._over.wait(self._poll_seconds)
+
+    def _approach(self, wanted: Wanted) -> None:
+        """Bring what is wanted into use, or as near to it as possible now."""
+        state = self._state
+        known = (self._waiting, state.previous)
+        loaded = next((each for each in known if each is not None and each.wanted == wanted), None)
+        if loaded is None:
+            self._waiting = None  # of something that is wanted no more
+            loaded = self._load(wanted)
+        current = state.current
+        if (
+            current is not None
+            and current.catalogue.space_id != loaded.catalogue.space_id
+            and not self._encoder_serves(loaded.catalogue.space_id)
+        ):
+            if self._waiting is not loaded:
+                _log.info("release %s waits for an encoder of its space", loaded.catalogue.release_id)
+            self._waiting = loaded
+            return
+        self._state = _State(loaded, current)  # the one assignment
+        self._waiting, self._failed, self.last_error, self._pause_seconds = None, None, "", self._poll_seconds
+        self.swaps += 1
+        catalogue = loaded.catalogue
+        _log.info("release %s, generation %d in use", catalogue.release_id, catalogue.generation)
+        for listener in self._listeners:
+            listener(catalogue)
+        self._source.prune([each.wanted for each in (loaded, current) if each is not None])
+
+    def _load(self, wanted: Wanted) -> _Loaded:
+        started = time.monotonic()
+        release, generations = self._source.fetch(wanted)
+        base = next(
+            (
+                each.catalogue.base
+                for each in (self._state.current, self._state.previous)
+                if each is not None and each.wanted.release == wanted.release
+            ),
+            None,
+        )
+        forecast = forecast_bytes(release if base is None else None, generations)
+        trial = Trial(
+            release=str(release) if base is None else None,
+            generations=tuple(map(str, generations)),
+            release_id="" if base is None else base.manifest.release_id,
+            space_id="" if base is None else base.manifest.space_id,
+            dimension=0 if base is None else base.index.dimension,
+            forecast_bytes=forecast,
+        )
+        self._check_memory(forecast, keeps_previous=base is not None)
+        self._trial(trial)
+        loaded = load(trial, base=base, chain=self._chain)
+        if not isinstance(loaded, Catalogue):
+            raise ContractError(f"{release} gives no catalogue; publish the release again")
+        self.loads += 1
+        self.last_load_seconds = time.monotonic() - started
+        return _Loaded(wanted, loaded)
+
+    def _check_memory(self, forecast: int, *, keeps_previous: bool) -> None:
+        if self._available() >= _HEADROOM * forecast:
+            return
+        if not keeps_previous and self._state.previous is not None:
+            self._state = _State(self._state.current)  # a roll-back must be loaded then; better than no roll-forward
+        if self._available() < _HEADROOM * forecast:
+            raise ResourceError(
+                f"loading takes about {forecast} bytes, {_HEADROOM} times as much must be free and "
+                f"{self._available()} are; give the server more memory"
+            )
+
+    def _note_failure(self, wanted: Wanted | str, error: Exception) -> None:
+        self._pause_seconds = (
+            min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS) if wanted == self._failed else self._poll_seconds
+        )
+        self._failed, self._not_before = wanted, time.monotonic() + self._pause_seconds
+        self.failures += 1
+        self.last_error = str(error) or type(error).__name__
+        serving = "the one before serves on" if self._state.current else "there is none to serve"
+        _log.error("a catalogue could not be loaded, %s: %s", serving, self.last_error)
