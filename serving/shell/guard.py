@@ -46,11 +46,15 @@ class Exchange:
         self._is_draining, self._log_share = is_draining, log_share
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        request = CurrentRequest(choose_request_id(headers.get(b"x-request-id", b"").decode("latin-1")))
+        request = CurrentRequest(
+            choose_request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
+            query_string=scope.get("query_string", b"").decode("latin-1"),
+        )
         token = CURRENT_REQUEST.set(request)
 
         async def answer(message: Message) -> None:
@@ -115,6 +119,7 @@ class Doorkeeper:
         self._keys = ApiKeys([key.get_secret_value() for key in settings.api_keys])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         if scope["type"] == "http":
             route = self._allowed.match(scope["method"], scope["path"])
             request = CURRENT_REQUEST.get()
@@ -168,6 +173,7 @@ class BodyReader:
         self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         headers = dict(scope["headers"]) if scope["type"] == "http" else {}
         if not (headers.keys() & {b"content-length", b"transfer-encoding"}):
             await self._app(scope, receive, send)
@@ -212,6 +218,7 @@ class Admission:
         self._app, self._queues = app, queues
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         route: Route | None = scope.get(ROUTE)
         if route is None or route.queue is None:
             await self._app(scope, receive, send)

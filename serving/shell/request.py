@@ -23,6 +23,7 @@ class CurrentRequest:
         status: what was answered; 0 before.
         started: of a monotonic clock, seconds.
         refusal: code of the problem that was answered, if any.
+        query_string: of the address; kserve hands its models headers and body only.
     """
 
     request_id: str
@@ -32,6 +33,7 @@ class CurrentRequest:
     status: int = 0
     started: float = field(default_factory=time.monotonic)
     refusal: str | None = None
+    query_string: str = ""
 
 
 CURRENT_REQUEST: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)
