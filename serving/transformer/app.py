@@ -19,9 +19,13 @@ from serving.events.routes import events_router
 from serving.events.store import EventStore
 from serving.events.tokens import TokenSigner
 from serving.settings import TransformerSettings
+from serving.shell.flags import Flags
 from serving.shell.limits import GuardSettings, QueueSettings
 from serving.shell.metrics import Identity, ServerMetrics
+from serving.shell.open_inference import keep_binary_tensors
 from serving.shell.problems import ProblemKind
+from serving.shell.server import run_server
+from serving.shell.traces import start_traces
 from serving.transformer.decoding import DecodingPool
 from serving.transformer.encoder_client import EncoderClient, EncoderUnavailableError
 from serving.transformer.encoder_watch import EncoderWatch
@@ -36,8 +40,8 @@ from serving.web.routes import make_router
 from serving.web.thumbnails import Source, ThumbnailCache
 
 _log = logging.getLogger(__name__)
-_HOUSEKEEPING_SECONDS = 15.0
-_PROBLEMS = {
+_HOUSEKEEPING_SECONDS = 2.0
+_PROBLEMS: dict[type[BaseException], ProblemKind] = {
     EncoderUnavailableError: ProblemKind(
         503, "not_ready", grpc.StatusCode.UNAVAILABLE, "The encoder cannot be reached; try again in a moment."
     )
@@ -59,9 +63,11 @@ class Application:
     """
 
     def __init__(self, settings: TransformerSettings) -> None:
+        keep_binary_tensors()
         self.settings = settings
         self.server_metrics = ServerMetrics(self._identity)
         self.metrics = TransformerMetrics(settings.arm, self.server_metrics.registry)
+        self.traces = start_traces("visual-search-transformer", os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
         cores = len(os.sched_getaffinity(0))
         self.decoding = _pool(settings, settings.decode_workers or cores)
         # A pool of their own: a page's twenty thumbnails, perhaps from a slow store, must not hold up a search.
@@ -71,6 +77,7 @@ class Application:
             model_name=settings.model_name,
             timeout_seconds=settings.encoder_deadline_seconds,
             space=settings.encoder_space,
+            metadata=self.traces.outgoing,
         )
         self.holder = Holder(settings, encoder_serves=self.encoder.serves)
         self.watch = EncoderWatch(self.encoder, self._space_id, self.metrics.encoder_ready.set)
@@ -91,6 +98,7 @@ class Application:
             signer=self.signer,
             events=self.events,
             metrics=self.metrics,
+            traces=self.traces,
             recall=self.recall,
             samples=self.samples,
             rules=Rules(
@@ -103,6 +111,7 @@ class Application:
             search_threads=settings.search_threads,
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._counted: dict[str, int] = {}
 
     def catalogue(self) -> Catalogue | None:
         """Return the catalogue in use."""
@@ -169,10 +178,18 @@ class Application:
             _log.warning("no thumbnail: %s", error)
             return None
 
+    def _count_loads(self) -> None:
+        """Pass what the holder counted since the last time on to the metrics."""
+        for outcome in ("loads", "failures", "swaps"):
+            counted = getattr(self.holder, outcome)
+            self.server_metrics.loads.labels(outcome).inc(counted - self._counted.get(outcome, 0))
+            self._counted[outcome] = counted
+
     async def _keep_house(self) -> None:
         """Write samples of hours that are over, and refresh the gauges of the decoding pool."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+            self._count_loads()
             for what, value in vars(self.decoding.counts).items():
                 self.metrics.decoding.labels(what).set(value)
             self.metrics.decoding.labels("waiting").set(self.decoding.waiting)
@@ -180,9 +197,29 @@ class Application:
                 await asyncio.to_thread(self.samples.write_finished, datetime.datetime.now(datetime.UTC))
 
 
-def run(application: Application) -> int:
-    """Serve an application until told to stop; returns the exit status."""
-    raise NotImplementedError
+def run(settings: TransformerSettings, flags: Flags) -> int:
+    """Serve until told to stop; returns the exit status.
+
+    Raises:
+        VisualSearchError: it cannot start.
+    """
+    application = Application(settings)
+    return run_server(
+        application.model,
+        name=settings.model_name,
+        host=settings.bind,
+        http_port=settings.transformer_http_port,
+        grpc_port=flags.grpc_port if flags.enable_grpc else None,  # asked for expressly: kserve's own default is yes
+        guard=_guard(settings),
+        lame_duck_seconds=settings.lame_duck_seconds,
+        grace_seconds=settings.grace_seconds,
+        routers=application.routers(),
+        metrics=application.server_metrics,
+        traces=application.traces,
+        problems=_PROBLEMS,
+        on_start=application.start,
+        on_stop=application.stop,
+    )
 
 
 def _guard(settings: TransformerSettings) -> GuardSettings:

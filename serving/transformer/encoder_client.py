@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import grpc
@@ -57,6 +58,7 @@ class EncoderClient:
         space: "required": an answer must name its space; "trusted": servers that cannot (Triton, OpenVINO Model Server)
             are believed, one that names another space is refused all the same.
         breaker: gives an encoder that keeps failing a rest.
+        metadata: what a call carries: request id, trace.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class EncoderClient:
         timeout_seconds: float = 2.0,
         space: Literal["required", "trusted"] = "required",
         breaker: CircuitBreaker | None = None,
+        metadata: Callable[[], list[tuple[str, str]]] = list,
     ) -> None:
         self.address = address
         self.breaker = breaker or CircuitBreaker()
         self.last_success: float | None = None
         self._model_name, self._timeout_seconds, self._space = model_name, timeout_seconds, space
+        self._metadata = metadata
         self._channel: Any = None
         self._stub: Any = None
         self._probe_lock = threading.Lock()
@@ -136,7 +140,8 @@ class EncoderClient:
             raise EncoderUnavailableError("the channel to the encoder is not open")
         for attempt in range(2):
             try:
-                return await self._stub.ModelInfer(request, timeout=max(0.001, deadline - time.monotonic()))
+                seconds = max(0.001, deadline - time.monotonic())
+                return await self._stub.ModelInfer(request, timeout=seconds, metadata=self._metadata())
             except grpc.aio.AioRpcError as error:
                 problem = _problem_of(error)
                 if attempt or not _is_refused(error):

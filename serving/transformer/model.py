@@ -6,8 +6,9 @@ import asyncio
 import datetime
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,13 +20,13 @@ from components.shared.errors import NotReadyError, ParameterError
 from serving.events.tokens import Impression, TokenSigner
 from serving.shell.refusals import OverloadedError
 from serving.shell.request import CURRENT_REQUEST
+from serving.shell.traces import Traces
 from serving.transformer.answers import answer_of, impressions_of, new_query_id
 from serving.transformer.decoding import DecodingPool, QueryPicture
 from serving.transformer.encoder_client import EncoderClient
 from serving.transformer.encoder_watch import EncoderWatch
 from serving.transformer.metrics import TransformerMetrics
 from serving.transformer.open_inference import response_of
-from serving.transformer.query_string import QUERY_STRING
 from serving.transformer.recall import RecallWatch
 from serving.transformer.requests import Parameters, Person, Query, SearchRequest, read_person, read_request
 from serving.transformer.samples import QuerySamples
@@ -92,6 +93,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         signer: of impression tokens.
         events: where impressions go.
         metrics: counts and times.
+        traces: spans of the stages.
         recall: compares the index with an exact search now and then.
         samples: monitoring's sample; None: none is kept.
         rules: of this process.
@@ -109,6 +111,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         signer: TokenSigner,
         events: ImpressionSink,
         metrics: TransformerMetrics,
+        traces: Traces,
         recall: RecallWatch,
         samples: QuerySamples | None,
         rules: Rules,
@@ -116,7 +119,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
     ) -> None:
         super().__init__(name, return_response_headers=True)
         self._holder, self._decoding, self._encoder, self._watch = holder, decoding, encoder, watch
-        self._signer, self._events, self._metrics = signer, events, metrics
+        self._signer, self._events, self._metrics, self._traces = signer, events, metrics, traces
         self._recall, self._samples, self._rules = recall, samples, rules
         threads = search_threads or len(os.sched_getaffinity(0))
         self._searchers = ThreadPoolExecutor(threads, thread_name_prefix="search")
@@ -151,10 +154,12 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         headers = headers or {}
         limits = {"max_instances": self._rules.max_instances, "max_bytes": self._rules.max_image_bytes}
         size = headers.get("content-length", "")
+        request = CURRENT_REQUEST.get()
+        query_string = "" if request is None else request.query_string
         is_small = isinstance(payload, bytes) or (size.isdecimal() and int(size) <= _LARGE_BODY_BYTES)
         if is_small:
-            return read_request(payload, headers, QUERY_STRING.get(), **limits)
-        return await asyncio.to_thread(read_request, payload, headers, QUERY_STRING.get(), **limits)
+            return read_request(payload, headers, query_string, **limits)
+        return await asyncio.to_thread(read_request, payload, headers, query_string, **limits)
 
     async def predict(
         self,
@@ -179,11 +184,16 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
                 found = await self._search_all(payload, catalogue)
         except TimeoutError as error:
             raise OverloadedError("the request took longer than a request may; try again in a moment") from error
-        with self._metrics.stage("answer", catalogue.release_id):
+        with self._stage("answer", catalogue):
             answers = self._answers(found, catalogue, payload.parameters, person)
         if payload.tensors is not None:
             return response_of(payload.tensors, self.name, answers)
         return {"predictions": answers}
+
+    @contextmanager
+    def _stage(self, name: str, catalogue: Catalogue) -> Iterator[None]:
+        with self._traces.stage(name), self._metrics.stage(name, catalogue.release_id):
+            yield
 
     def stop(self) -> None:
         """End the threads that search."""
@@ -195,7 +205,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         pictures = await self._pictures(request.queries, catalogue)
         vectors = await self._vectors(request.queries, pictures, catalogue, deadline)
         loop = asyncio.get_running_loop()
-        with self._metrics.stage("search", catalogue.release_id):
+        with self._stage("search", catalogue):
             answers = await asyncio.gather(
                 *(
                     loop.run_in_executor(
@@ -218,7 +228,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         if not places:
             return [None] * len(queries)
         pictures: list[QueryPicture | None] = [None] * len(queries)
-        with self._metrics.stage("decode", catalogue.release_id):
+        with self._stage("decode", catalogue):
             tasks = [
                 asyncio.ensure_future(
                     self._decoding.prepare(queries[place].picture or b"", catalogue.preprocessing, queries[place].crop)
@@ -244,7 +254,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         squares = [picture.square for picture in pictures if picture is not None]
         encoded: list[Vectors] = []
         if squares:
-            with self._metrics.stage("encode", catalogue.release_id):
+            with self._stage("encode", catalogue):
                 encoded = list(
                     await self._encoder.encode(
                         np.stack(squares),
