@@ -35,7 +35,7 @@ class JsonLines(logging.Formatter):
             line["milliseconds"] = round(1000 * (time.monotonic() - answered.started), 2)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)[-_MAX_TEXT:]
-        return orjson.dumps({name: value for name, value in line.items() if value is not None}).decode()
+        return str(orjson.dumps({name: value for name, value in line.items() if value is not None}), "utf-8")
 
 
 def configure_logs(level: int = logging.INFO) -> None:

@@ -12,7 +12,7 @@ from serving.shell.refusals import MediaTypeError
 _CLOUD_EVENTS = "application/cloudevents"
 
 
-class StrictDataPlane(DataPlane):
+class StrictDataPlane(DataPlane):  # type: ignore[misc]
     """Reads requests and finds models; shared by REST and gRPC."""
 
     def decode(self, body: Any, headers: Any, *arguments: Any, **keywords: Any) -> Any:

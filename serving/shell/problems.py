@@ -134,7 +134,7 @@ class Problem:
         error = {"code": self.kind.code, "message": self.message}
         if self.reason is not None:
             error["reason"] = self.reason
-        return orjson.dumps({"error": error, "request_id": request_id})
+        return bytes(orjson.dumps({"error": error, "request_id": request_id}))
 
 
 class ProblemTable:

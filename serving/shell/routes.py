@@ -62,7 +62,7 @@ def routes_of(routers: Sequence[APIRouter]) -> list[Route]:
         tags = [str(tag) for tag in route.tags]
         queue = next((tag.removeprefix(QUEUE_TAG) for tag in tags if tag.startswith(QUEUE_TAG)), None)
         is_open = OPEN_TAG in tags or route.path == "/" or route.path.startswith("/static/")
-        found.append(Route(tuple(sorted(route.methods)), route.path, queue, is_open))
+        found.append(Route(tuple(sorted(route.methods or ())), route.path, queue, is_open))
     return found
 
 

@@ -32,7 +32,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -212,7 +211,7 @@ class ShellServer(kserve.ModelServer):  # type: ignore[misc]
 
     def _application(self, routers: Sequence[APIRouter]) -> FastAPI:
         """Make kserve's application: our routes first, then its, and every exception left to the guard."""
-        app = kserve_app
+        app: FastAPI = kserve_app
         app.router.routes.clear()  # openapi.json
         for router in routers:
             app.include_router(router)
@@ -275,6 +274,7 @@ class _Uvicorn(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
         yield
 
 
@@ -286,6 +286,7 @@ class _Bare:
         self._app, self._inside = app, app.middleware_stack.app  # type: ignore[attr-defined]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request."""
         scope["app"] = self._app
         await self._inside(scope, receive, send)
 

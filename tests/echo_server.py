@@ -1,4 +1,4 @@
-"""A small real server for the tests: a model that takes a while, in the shell. Run as a process: `python echo_server.py '{…}'`."""
+"""A small real server: a model that takes a while, in the shell. Run as a process: `python echo_server.py OPTIONS`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 OPTIONS = json.loads(sys.argv.pop(1)) if len(sys.argv) > 1 else {}
 
 import kserve  # noqa: E402
