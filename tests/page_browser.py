@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,3 +58,12 @@ def open_page(browser: Browser, *, expected_errors: bool = False, **context: Any
     heard = [line for line in heard if not (expected_errors and "Failed to load resource" in line)]
     if heard:
         raise AssertionError(f"the page wrote to the console: {heard}")
+
+
+def until(page: Page, holds: Callable[[], object], *, seconds: float = 20) -> None:
+    """Wait until something holds. Playwright's own `wait_for_function` evaluates text in the page, which its policy forbids."""
+    for _ in range(int(seconds / 0.025)):
+        if holds():
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError("it did not come to hold")
