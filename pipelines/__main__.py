@@ -32,6 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cluster(commands)
     _add_registry(commands)
     _add_serving(commands)
+    _add_events(commands)
+    _add_experiments(commands)
     return parser
 
 
@@ -169,6 +171,56 @@ def _add_serving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     query.add_argument("--crop", metavar="X,Y,W,H", help="search by this part, as fractions of the picture")
     query.add_argument("--output", metavar="FILE", help="write a sheet of the results, .html or .png")
     query.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    ab = commands.add_parser("ab", help="compare two releases by what users do: plan, decide, report")
+    actions = ab.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("plan", "forecast users and days from a log of the past"),
+        ("decide", "promote, continue or roll back, with the reasons"),
+        ("report", "write the figures and the verdict as one HTML page"),
+    ):
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.add_argument(
+            "--events", metavar="SOURCE", required=True, help="Parquet file or folder, sqlite:///FILE or postgresql://…"
+        )
+        action.add_argument("--parameters", metavar="FILE", help="JSON with parameters of the experiment")
+        action.add_argument("--metric", metavar="NAME", help="the metric that decides (default click_through_per_query)")
+        action.add_argument("--control", metavar="ARM", help="default champion")
+        action.add_argument("--treatment", metavar="ARM", help="default challenger")
+        action.add_argument("--share", type=float, metavar="P", help="the treatment's share of users (default 0.5)")
+        if name == "plan":
+            continue
+        action.add_argument("--start", metavar="TIME", help="beginning, for example 2026-01-08T00:00:00Z")
+        action.add_argument("--until", metavar="TIME", help="end (default: all there is)")
+        action.add_argument("--service", metavar="FILE", help="counters of the servers, for the guardrails: Parquet or CSV")
+        if name == "decide":
+            action.add_argument("--json", action="store_true", help="as JSON")
+        else:
+            action.add_argument("--output", metavar="FILE", default="experiment.html", help="the page")
+            action.add_argument(
+                "--releases", metavar="DIR", nargs=2, help="the control's and the treatment's release, to show their answers"
+            )
+            action.add_argument("--queries", metavar="PICTURE", nargs="+", default=[], help="pictures to ask both for")
+
+
+def _add_events(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    events = commands.add_parser(
+        "events",
+        help="export impressions, clicks and dwell for labelling, or count them",
+        description="Export impressions, clicks and dwell for labelling, or count them.",
+    )
+    actions = events.add_subparsers(dest="action", required=True, metavar="ACTION")
+    export = _command(actions, "export", "write the events that a folder does not have yet, for `run --events`")
+    export.add_argument("--output", metavar="DIR", required=True, help="folder, or URI of one in an object store")
+    export.add_argument("--since", metavar="TIME", help="leave out events before it, for example 2026-01-31")
+    stats = _command(actions, "stats", "count the events of each release, arm and type")
+    stats.add_argument("--json", action="store_true", help="as JSON")
+    for action in (export, stats):
+        action.add_argument(
+            "--store", metavar="URL", help="default: VISUAL_SEARCH_EVENTS_URL, or SQLite below the home folder"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -187,6 +187,20 @@ def query(options: argparse.Namespace) -> int:
     return 0
 
 
+def ab(options: argparse.Namespace) -> int:
+    """Plan, decide or report an A/B test."""
+    from pipelines import experiments
+
+    return experiments.run(options)
+
+
+def events(options: argparse.Namespace) -> int:
+    """Export or count events."""
+    from pipelines import event_store
+
+    return event_store.run(options, _settings(options))
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     return read_settings(home=options.home, tracking_uri=options.tracking_uri)
 
