@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 OPTIONS = json.loads(sys.argv.pop(1)) if len(sys.argv) > 1 else {}
+
+
+def _no_pickle(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "pickle.find_class":
+        print("pickle was read", arguments, file=sys.stderr)
+        raise RuntimeError("pickle was read")
+
+
+if OPTIONS.get("forbid_pickle"):
+    sys.addaudithook(_no_pickle)
 
 import kserve  # noqa: E402
 from kserve import InferOutput, InferRequest, InferResponse  # noqa: E402
@@ -38,6 +49,8 @@ class Echo(kserve.Model):
             return {"bytes": len(payload)}
         if "fail" in payload:
             raise RuntimeError("secret of /etc/passwd")
+        if "pickle" in payload:
+            return {"predictions": str(pickle.loads(pickle.dumps(Path)))}
         if "bad" in payload:
             raise BadImageError("The picture is cut off.", reason="truncated")
         return {"predictions": payload.get("instances")}

@@ -1,0 +1,93 @@
+"""Slow clients are let go, and what they held comes back (promise 13)."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import time
+
+import pytest
+from echo_process import JSON, PREDICT, EchoProcess, eventually
+
+HEAD = f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 1000\r\n\r\n".encode()
+
+
+def _all_closed(port: int, slow_headers: int, slow_bodies: int, blank_lines: int, seconds: float) -> float:
+    """Open slow clients, drip a byte each half second, and return when the server had closed the last of them."""
+    selector = selectors.DefaultSelector()
+    drips: dict[socket.socket, bytes] = {}
+    for begin, drip, count in (
+        (b"GET / HTTP/1.1\r\nx: ", b"a", slow_headers),
+        (HEAD, b"a", slow_bodies),
+        (b"\r\n", b"\r\n", blank_lines),
+    ):
+        for _ in range(count):
+            client = socket.create_connection(("127.0.0.1", port), timeout=30)
+            client.sendall(begin)
+            client.setblocking(False)
+            selector.register(client, selectors.EVENT_READ)
+            drips[client] = drip
+    started = time.monotonic()
+    last_drip = started
+    while drips and time.monotonic() - started < seconds:
+        for key, _ in selector.select(0.1):
+            client = key.fileobj
+            assert isinstance(client, socket.socket)
+            data = b"x"
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    data = client.recv(4096)
+                except ConnectionError:
+                    data = b""
+            if not data:
+                selector.unregister(client)
+                client.close()
+                del drips[client]
+        if time.monotonic() - last_drip > 0.5:
+            last_drip = time.monotonic()
+            for client, drip in drips.items():
+                with contextlib.suppress(OSError):
+                    client.send(drip)
+    took = time.monotonic() - started
+    still_open = len(drips)
+    for client in drips:
+        client.close()
+    assert still_open == 0
+    return took
+
+
+def test_slow_clients_are_closed_and_good_ones_answered() -> None:
+    with EchoProcess(guard={"header_seconds": 1.0, "body_seconds": 1.0}) as echo:
+        before = echo.files()
+        _all_closed(echo.http, 20, 20, 5, seconds=12)
+        assert eventually(lambda: echo.files() <= before + 1)
+        assert echo.ask("POST", PREDICT, b"{}", JSON)[0] == 200
+
+
+def test_too_many_connections_are_not_held() -> None:
+    with EchoProcess(guard={"max_connections": 5}) as echo:
+        clients = [socket.create_connection(("127.0.0.1", echo.http), timeout=10) for _ in range(5)]
+        assert eventually(lambda: echo.files() > 5)
+        beyond = socket.create_connection(("127.0.0.1", echo.http), timeout=10)
+        with contextlib.suppress(ConnectionError):
+            assert beyond.recv(10) == b""
+        for each in (*clients, beyond):
+            each.close()
+        assert eventually(lambda: _answers(echo))
+
+
+def _answers(echo: EchoProcess) -> bool:
+    with contextlib.suppress(OSError):
+        return echo.ask("GET", "/v2/health/live")[0] == 200
+    return False
+
+
+@pytest.mark.long
+def test_slow_clients_long() -> None:
+    with EchoProcess() as echo:
+        before = echo.files()
+        took = _all_closed(echo.http, 600, 200, 20, seconds=30)
+        print(f"all closed after {took:.1f} s")
+        assert took <= 12
+        assert eventually(lambda: echo.files() <= before + 1)
