@@ -37,7 +37,7 @@ class EchoProcess:
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
-            return response.status, dict((k.lower(), v) for k, v in response.getheaders()), response.read()
+            return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
         finally:
             connection.close()
 

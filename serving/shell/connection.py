@@ -32,6 +32,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._in_headers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock of the first request, or close if there are too many connections."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
             transport.abort()
@@ -39,12 +40,14 @@ class GuardedConnection(HttpToolsProtocol):
         self._expect_within(self.limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clocks."""
         self._expect_within(None)
         self.resume_writing()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
+        """Read on; headers that have no end are refused here."""
         if self.transport.is_closing():
             return
         super().data_received(data)
@@ -54,16 +57,17 @@ class GuardedConnection(HttpToolsProtocol):
             self._header_bytes += len(data)
             if self._header_bytes > self.limits.max_header_bytes:
                 self._refuse(431)
-        elif self._deadline is None and (self.cycle is None or self.cycle.response_complete):
-            if self.timeout_keep_alive_task is None:  # bytes that begin no request: they buy no more time than one
-                self._expect_within(self.limits.header_seconds)
+        elif self._deadline is None and self._is_between_requests() and self.timeout_keep_alive_task is None:
+            self._expect_within(self.limits.header_seconds)  # bytes that begin no request buy no more time than one
 
     def on_message_begin(self) -> None:
+        """Start the clock of the headers."""
         self._header_bytes, self._in_headers = 0, True
         self._expect_within(self.limits.header_seconds)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        """Check the headers and start the clock of the body."""
         self._in_headers = False
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if len(self.headers) > self.limits.max_headers or size > self.limits.max_header_bytes:
@@ -74,22 +78,29 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        """Stop the clock: the request is here."""
         self._expect_within(None)
         super().on_message_complete()
 
     def pause_writing(self) -> None:
+        """Start the clock of a client that does not read."""
         super().pause_writing()
         if self._write_deadline is None:
             self._write_deadline = self.loop.call_later(self.limits.write_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """Stop it."""
         if self._write_deadline is not None:
             self._write_deadline.cancel()
             self._write_deadline = None
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
         self._refuse(400)
+
+    def _is_between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _expect_within(self, seconds: float | None) -> None:
         if self._deadline is not None:

@@ -32,11 +32,13 @@ class GuardedServicer(InferenceServicer):  # type: ignore[misc]
         self._is_draining = is_draining
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802 - named by the protocol
+        """Tell whether the server is ready and the process does not stop."""
         answer = await super().ServerReady(request, context)
         answer.ready = answer.ready and not self._is_draining()
         return answer
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Tell whether the model is ready and the process does not stop."""
         answer = await super().ModelReady(request, context)
         answer.ready = answer.ready and not self._is_draining()
         return answer
