@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 HOME_DIR ?= .visual-search
-# A file's tests stay together, since they share what their fixtures made; idle processes take waiting files.
-PARALLEL ?= -n 2 --dist loadfile
+# A file's tests stay together, since they share what their fixtures made. In order of name, not of size: the whole runs, few
+# but long, would otherwise come last and leave one core idle.
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-long check format lock golden clean
