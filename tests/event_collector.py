@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import datetime
+
+import psycopg  # noqa: F401, loaded before the fork
+import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
+import uvicorn
+import uvicorn.protocols.http.h11_impl  # noqa: F401
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 
 from components.shared.errors import ParameterError
 from serving.events.errors import StoreUnavailableError
@@ -52,9 +59,6 @@ def impression(number: int, **changes: Any) -> Impression:
 
 def application(store: EventStore, *, per_user: int = 10**9, per_query: int = 10**9) -> Any:
     """Return an application with the route and the errors' codes."""
-    from fastapi import FastAPI
-    from fastapi.responses import JSONResponse
-
     app = FastAPI(openapi_url=None)
     limits = FloodLimits(per_user=per_user, per_query=per_query)
     app.include_router(events_router(store, TokenSigner([KEY]), limits))
@@ -63,14 +67,19 @@ def application(store: EventStore, *, per_user: int = 10**9, per_query: int = 10
     return app
 
 
-def serve(listener: socket.socket, url: str, user: int | None) -> None:
-    import uvicorn
-
+def serve(listener: socket.socket, url: str, user: int | None, answered: int) -> None:
     if user is not None:
         os.setgid(user)
         os.setuid(user)
     store = EventStore.open(url, submit_seconds=5)
-    config = uvicorn.Config(application(store), loop="asyncio", http="h11", log_level="critical", lifespan="off")
+    app = application(store)
+
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        with suppress(BlockingIOError):
+            os.write(answered, b"1")
+
+    config = uvicorn.Config(counted, loop="asyncio", http="h11", log_level="critical", lifespan="off")
     uvicorn.Server(config).run(sockets=[listener])
     store.close()
 
@@ -80,15 +89,20 @@ def main() -> None:
     listener = socket.socket(fileno=options["listener"])
     generator, ending = random.Random(options["seed"]), []
     signal.signal(signal.SIGTERM, lambda *_: ending.append(True))
+    reading, answered = os.pipe()
+    os.set_blocking(answered, False)
     for round_ in range(options["kills"] + 1):
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            serve(listener, options["url"], options["user"])
+            serve(listener, options["url"], options["user"], answered)
             os._exit(0)
         print(child, flush=True)
         if round_ < options["kills"]:
-            time.sleep(generator.uniform(0.08, 0.25))
+            starting = generator.random() < 0.1
+            for _ in range(0 if starting else generator.randint(1, 8)):  # answers, however slow the machine is
+                os.read(reading, 1)
+            time.sleep(generator.uniform(0.0, 0.1 if starting else 0.02))
             os.kill(child, signal.SIGKILL)
         else:
             while not ending:

@@ -25,7 +25,7 @@ _LOCK = 0x76736576  # key of our advisory locks in PostgreSQL
 
 _METADATA = sa.MetaData()
 EVENTS = sa.Table(
-    "visual_search_events",
+    "events",
     _METADATA,
     # In order of commits, and never used again: what the export goes by.
     sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
@@ -39,12 +39,12 @@ EVENTS = sa.Table(
     sa.Column("dwell_ms", sa.BigInteger),
     sa.Column("release_id", sa.Text, nullable=False),
     sa.Column("arm", sa.Text, nullable=False),
-    sa.Column("at_us", sa.BigInteger, nullable=False),  # microseconds since 1970, UTC
+    sa.Column("at", sa.BigInteger, nullable=False),  # microseconds since 1970, UTC
     sa.Column("country", sa.Text),
     sqlite_autoincrement=True,
 )
 _STORE = sa.Table(
-    "visual_search_event_store",
+    "event_store",
     _METADATA,
     sa.Column("only", sa.Integer, sa.CheckConstraint('"only" = 1'), primary_key=True, autoincrement=False),
     sa.Column("schema_version", sa.Integer, nullable=False),
@@ -141,14 +141,14 @@ class Database:
         """Return events in order of their sequence numbers, `after` < seq ≤ `through`, at most `limit`."""
         query = sa.select(EVENTS).where(EVENTS.c.seq > after, EVENTS.c.seq <= through)
         if since_us is not None:
-            query = query.where(EVENTS.c.at_us >= since_us)
+            query = query.where(EVENTS.c.at >= since_us)
         with self._available(), self.engine.begin() as connection:
             return connection.execute(query.order_by(EVENTS.c.seq).limit(limit)).all()
 
     def counts(self) -> Sequence[sa.Row[Any]]:
         """Return release_id, arm, type, number, first and last time (microseconds) of each kind of event."""
         keys = (EVENTS.c.release_id, EVENTS.c.arm, EVENTS.c.type)
-        facts = (sa.func.count(), sa.func.min(EVENTS.c.at_us), sa.func.max(EVENTS.c.at_us))
+        facts = (sa.func.count(), sa.func.min(EVENTS.c.at), sa.func.max(EVENTS.c.at))
         with self._available(), self.engine.begin() as connection:
             return connection.execute(sa.select(*keys, *facts).group_by(*keys).order_by(*keys)).all()
 

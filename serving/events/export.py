@@ -90,7 +90,7 @@ def _table(rows: Sequence[Any]) -> pa.Table:
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in rows] for name in EVENTS.schema.names if name != "at"
     }
-    columns["at"] = [moment(row.at_us) for row in rows]
+    columns["at"] = [moment(row.at) for row in rows]
     return pa.table(columns, schema=EVENTS.schema)
 
 

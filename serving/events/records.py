@@ -74,7 +74,7 @@ class Event:
             "dwell_ms": self.dwell_ms,
             "release_id": shown.release_id,
             "arm": shown.arm,
-            "at_us": microseconds(self.at),
+            "at": microseconds(self.at),
             "country": shown.country,
         }
 

@@ -99,7 +99,7 @@ def test_key_file_is_private_and_made_once(tmp_path: Path) -> None:
     path = tmp_path / "below" / "events.key"
     with pytest.raises(ParameterError, match=r"events\.key"):
         read_keys(path)
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(_create_key, [(path,)] * 16)
     assert len(set(found)) == 1
     assert len(found[0][0]) == 64
