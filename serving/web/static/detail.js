@@ -1,7 +1,7 @@
 // One result, large: what it is, why it is here, and searching on from it.
 
 import { pageOf, showThumbnail, thumbnailOf } from "./api.js";
-import { byId, count, element, formatScore, say, scoreBar, title } from "./dom.js";
+import { byId, count, element, formatScore, say, scoreBar, sentence, title } from "./dom.js";
 import { Dwell } from "./events.js";
 
 export class Detail {
@@ -104,7 +104,7 @@ export class Detail {
     byId("detail-list").replaceChildren(...facts(result).flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]));
     const why = (Array.isArray(result.explain) ? result.explain : []).map((reason) => reason?.text ?? `${reason}`);
     byId("detail-why").hidden = why.length === 0;
-    byId("detail-why-list").replaceChildren(...why.map((reason) => element("li", {}, reason)));
+    byId("detail-why-list").replaceChildren(...why.map((reason) => element("li", {}, sentence(reason))));
     byId("detail-search").href = pageOf(result.image_id);
     for (const [id, end] of [["detail-previous", 0], ["detail-next", this.#results.length - 1]]) {
       if (index === end && document.activeElement === byId(id)) byId("detail-close").focus();

@@ -1,7 +1,7 @@
 // The grid of results.
 
 import { showThumbnail, thumbnailOf } from "./api.js";
-import { byId, count, element, formatScore, scoreBar, title } from "./dom.js";
+import { byId, count, element, formatScore, scoreBar, sentence, title } from "./dom.js";
 
 const grid = () => byId("grid");
 
@@ -33,7 +33,7 @@ export function show(prediction, open) {
   grid().append(...prediction.results.map((result, index) => element("li", {}, tile(result, index, open))));
   byId("count").textContent = prediction.results.length > 0 ? count(prediction.results.length, "result") : "";
   const rules = (prediction.explain ?? []).filter((rule) => rule?.text);
-  byId("how-list").replaceChildren(...rules.map((rule) => element("li", {}, rule.text)));
+  byId("how-list").replaceChildren(...rules.map((rule) => element("li", {}, sentence(`${rule.text}`))));
   byId("how").hidden = rules.length === 0;
 }
 

@@ -106,7 +106,7 @@ def test_opening_a_result_sends_a_click_and_leaving_it_the_time_looked_at(
         expect(page.get_by_role("dialog", name="Teapots")).to_be_visible()
         expect(page.locator("#detail-place")).to_have_text("Result 2 of 6")
         expect(page.locator("#detail-list")).to_contain_text("item-1")
-        expect(page.locator("#detail-why-list")).to_have_text("one of the nearest")
+        expect(page.locator("#detail-why-list")).to_have_text("One of the nearest.")
         until(page, lambda: shop.script.events)
         assert shop.script.events == [{"token": "token-1", "type": "click", "visit": 0}]
         page.clock.run_for(2000)
