@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -23,7 +22,17 @@ from serving.settings import PREFIX
 from serving.settings import known_names as serving_names
 
 MODEL_NAME = "visual-search"
-_PR_SET_PDEATHSIG = 1
+# Asks the kernel for SIGTERM when the parent dies. Not by `preexec_fn`: that forks, and gRPC does not survive a fork.
+_LAUNCHER = """
+import ctypes, os, runpy, signal, sys
+module, parent = sys.argv[1:3]
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(parent):
+    sys.exit(1)
+sys.argv = [module]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
 _LOOPBACK = "127.0.0.1"
 
 
@@ -99,13 +108,12 @@ class ServingProcesses:
         bind = {PREFIX + "BIND": _LOOPBACK} if name == "encoder" else {}
         with (self.logs / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, *self._python_options, "-m", f"serving.{name}"],
+                [sys.executable, *self._python_options, "-c", _LAUNCHER, f"serving.{name}", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment | bind,
                 start_new_session=True,  # a Ctrl-C is for the parent, which stops them in order
-                preexec_fn=_die_with_parent,
             )
 
     def wait_ready(self, timeout_seconds: float = 120.0) -> None:
@@ -174,8 +182,3 @@ def free_port(host: str) -> int:
     with socket.socket() as listener:
         listener.bind((host, 0))
         return int(listener.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -394,10 +394,13 @@ def test_a_lying_generation_dies_alone(releases: list[Path], tmp_path: Path) -> 
     serving = holder.current
     assert serving is not None, holder.last_error
     generation_on(tmp_path / "g", root, added=["new-1"], removed=[])
-    values = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int32)), pa.array(["x" * 1_000_000]))
-    names = pq.read_schema(tmp_path / "g" / "removed.parquet").metadata
-    bomb = pa.table({"image_id": values}).replace_schema_metadata(names)
-    pq.write_table(bomb, tmp_path / "g" / "removed.parquet", compression="zstd", store_schema=False)
+    schema = pq.read_schema(tmp_path / "g" / "removed.parquet")
+    megabyte = pa.table({"image_id": ["x" * 1_000_000] * 50}, schema=schema)
+    options = {"compression": "zstd", "dictionary_pagesize_limit": 8 << 20}
+    with pq.ParquetWriter(tmp_path / "g" / "removed.parquet", schema, **options) as writer:
+        for _ in range(40):
+            writer.write_table(megabyte)
+    del megabyte
     assert (tmp_path / "g" / "removed.parquet").stat().st_size < 100_000
     rehash(tmp_path / "g")
     name = "g-bomb"
