@@ -45,9 +45,12 @@ class EncoderProcess:
     Attributes:
         lines: what it has logged so far.
         port: of its gRPC.
+        http_port: of its REST.
     """
 
-    def __init__(self, location: Path, cache: Path, *, optimise: bool = False, **settings: object) -> None:
+    def __init__(
+        self, location: Path, cache: Path, *, optimise: bool = False, ready: bool = True, **settings: object
+    ) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VISUAL_SEARCH_")}
         wanted = {"location": location, "cache": cache, "encoder_grpc_port": 0, "encoder_http_port": 0}
         wanted |= {"encoder_threads": 1, "poll_seconds": 0.1, "lame_duck_seconds": 0, **settings}
@@ -63,11 +66,14 @@ class EncoderProcess:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.port = int(self.wait_for(r"listens for gRPC on [^ ]*:(\d+)"))
+        self.port = int(self.wait_for(r'"listening".*"grpc": (\d+)'))
+        self.http_port = int(self.wait_for(r'"listening", "http": (\d+)'))
         self._channel = grpc.insecure_channel(
             f"127.0.0.1:{self.port}", options=[("grpc.max_send_message_length", -1), ("grpc.enable_http_proxy", 0)]
         )
         self.stub = GRPCInferenceServiceStub(self._channel)
+        if ready:
+            self.wait_for("in use")
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -1,44 +1,37 @@
-"""The encoder process: `python -m serving.encoder`; settings come from VISUAL_SEARCH_* and, on KServe, its arguments."""
+"""The encoder process: `python -m serving.encoder`; settings come from VISUAL_SEARCH_* and KServe's arguments."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import logging
 import sys
+from collections.abc import Sequence
 
 from components.shared.errors import VisualSearchError
 from serving.settings import EncoderSettings, read_settings
+from serving.shell.flags import Flags, read_flags
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Load the release, serve it until told to stop, and return the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; returns the exit status: 2 if it cannot start as it is told."""
+    flags = read_flags(sys.argv[1:] if arguments is None else arguments)
     try:
-        settings = _settings(arguments)
+        settings = settings_of(flags)
+        # Only now: kserve reads the command line while it is imported.
+        from serving.encoder.app import run
+
+        return run(settings)
     except VisualSearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # Only now: kserve reads the command line while it is imported.
-    from serving.encoder.loading import EncoderHolder
-    from serving.encoder.metrics import EncoderMetrics
-    from serving.encoder.predictor import EncoderModel
-    from serving.encoder.server import serve
-
-    holder = EncoderHolder(settings, EncoderMetrics())
-    holder.load()
-    asyncio.run(serve(EncoderModel(settings, holder), settings))
-    return 0
 
 
-def _settings(arguments: list[str] | None) -> EncoderSettings:
-    """Join the environment with the arguments that KServe's controller appends; what is not ours there is kserve's."""
-    parser = argparse.ArgumentParser(prog="python -m serving.encoder", allow_abbrev=False)
-    parser.add_argument("--http_port", type=int, dest="encoder_http_port")
-    parser.add_argument("--grpc_port", type=int, dest="encoder_grpc_port")
-    parser.add_argument("--model_name")
-    known, _ = parser.parse_known_args(arguments)
-    return read_settings(EncoderSettings, **vars(known))
+def settings_of(flags: Flags) -> EncoderSettings:
+    """Join the environment with the arguments that KServe's controller appends, which win."""
+    return read_settings(
+        EncoderSettings,
+        encoder_http_port=flags.http_port,
+        encoder_grpc_port=flags.grpc_port,
+        model_name=flags.model_name,
+    )
 
 
 if __name__ == "__main__":

@@ -86,16 +86,12 @@ class EncoderHolder:
             received=self.current.manifest.space_id,
         )
 
-    def load(self) -> None:
-        """Load what is in force, in this thread; for the start of a process, before there is an event loop."""
-        self._adopt(self._attempt())
-
     async def refresh(self) -> None:
-        """Look whether something else is in force, load it in a thread and put it into use."""
+        """Look whether something is in force that is not loaded, load it in a thread and put it into use."""
         self._adopt(await asyncio.to_thread(self._attempt))
 
     def start(self) -> None:
-        """Begin to look for new releases, every `poll_seconds`."""
+        """Begin to look for releases: now, and every `poll_seconds`."""
         if self._poller is None:
             self._poller = asyncio.get_running_loop().create_task(self._poll())
 
@@ -111,8 +107,8 @@ class EncoderHolder:
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.poll_seconds)
             await self.refresh()
+            await asyncio.sleep(self._settings.poll_seconds)
 
     def _attempt(self) -> Served | None:
         """Load what is in force, if it is new; a failure is followed by a growing pause."""

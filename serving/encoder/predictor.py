@@ -15,11 +15,11 @@ from components.shared.embeddings import Vectors
 from components.shared.encoder import INPUT_NAME, OUTPUT_NAME
 from components.shared.errors import DataError, NotReadyError, ParameterError, VisualSearchError
 from components.shared.preprocessing import ENCODER_SIDE
-from serving.encoder.deadline import DEADLINE
 from serving.encoder.loading import EncoderHolder, Served
 from serving.settings import EncoderSettings
 from serving.shell.open_inference import keep_binary_tensors, parameters_of
 from serving.shell.refusals import EncoderFailedError
+from serving.shell.request import CURRENT_REQUEST
 
 SPACE_PARAMETER = "space_id"
 _STUCK_SECONDS = 60.0
@@ -100,7 +100,11 @@ class EncoderModel(kserve.Model):  # type: ignore[misc]  # kserve is not typed
         )
 
     async def _encode(self, served: Served, images: NDArray[np.uint8], space_id: str | None) -> Vectors:
-        deadline = min(DEADLINE.get(), monotonic() + self._settings.encoder_timeout_seconds)
+        current = CURRENT_REQUEST.get()
+        deadline = monotonic() + self._settings.encoder_timeout_seconds
+        if current is not None:
+            current.release_id = served.manifest.release_id
+            deadline = min(deadline, current.deadline)
         try:
             try:
                 return await served.batcher.encode(images, deadline=deadline)

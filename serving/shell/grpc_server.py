@@ -64,6 +64,8 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         async def call(request: Any, context: Any) -> Any:
             current = CurrentRequest(choose_request_id(headers.get(b"x-request-id", b"").decode("latin-1")), route=name)
+            if (remaining := context.time_remaining()) is not None:
+                current.deadline = time.monotonic() + remaining
             CURRENT_REQUEST.set(current)
             status = grpc.StatusCode.OK
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import time
@@ -23,6 +24,7 @@ class CurrentRequest:
         status: what was answered; 0 before.
         started: of a monotonic clock, seconds.
         refusal: code of the problem that was answered, if any.
+        deadline: of the client, of a monotonic clock; gRPC sends it, kserve hands on the metadata alone.
         query_string: of the address; kserve hands its models headers and body only.
     """
 
@@ -33,6 +35,7 @@ class CurrentRequest:
     status: int = 0
     started: float = field(default_factory=time.monotonic)
     refusal: str | None = None
+    deadline: float = math.inf
     query_string: str = ""
 
 

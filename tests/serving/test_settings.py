@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from components.shared.errors import ParameterError
-from serving.encoder.__main__ import _settings
+from serving.encoder.__main__ import settings_of
 from serving.settings import EncoderSettings, TransformerSettings, read_settings
+from serving.shell.flags import read_flags
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,6 @@ def test_the_command_line_wins_and_kserves_own_arguments_pass(monkeypatch: pytes
         "--enable_grpc",
         "true",
     ]
-    settings = _settings(given)
+    settings = settings_of(read_flags(given))
     assert (settings.model_name, settings.encoder_grpc_port, settings.encoder_http_port) == ("shop", 9000, 8085)
-    assert _settings([]).encoder_grpc_port == 1
+    assert settings_of(read_flags([])).encoder_grpc_port == 1

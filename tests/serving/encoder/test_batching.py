@@ -153,18 +153,16 @@ def test_an_idle_encoder_answers_one_request_by_itself_and_a_busy_one_gathers() 
 def test_a_shared_batch_makes_the_next_wait_for_the_requests_that_its_answers_bring() -> None:
     recorder = Recorder()
 
-    async def client(batcher: Batcher, rounds: int) -> None:
-        for _ in range(rounds):
+    async def client(batcher: Batcher, place: int) -> None:
+        for _ in range(8):
             await batcher.encode(pictures([3]))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.004 * place)  # they come one after the other
 
     async def body(batcher: Batcher) -> None:
-        await asyncio.gather(*(client(batcher, 20) for _ in range(4)))
+        await asyncio.gather(*(client(batcher, place) for place in range(4)))
 
-    run(recorder, body, max_batch=8, max_wait_seconds=5.0)
-    sizes = [len(batch) for batch in recorder.batches]
-    assert sum(sizes) == 80
-    assert sizes.count(4) >= 18, sizes
+    run(recorder, body, max_batch=8, max_wait_seconds=30.0)
+    assert [len(batch) for batch in recorder.batches] == [4] * 8
 
 
 def test_requests_one_after_the_other_never_wait() -> None:
@@ -172,12 +170,36 @@ def test_requests_one_after_the_other_never_wait() -> None:
 
     async def body(batcher: Batcher) -> float:
         started = time.monotonic()
-        for _ in range(20):
+        for _ in range(10):
             await batcher.encode(pictures([1]))
+            await batcher.encode(pictures([1, 2, 3]))
         return time.monotonic() - started
 
     assert run(recorder, body, max_wait_seconds=30.0) < 20
-    assert recorder.batches == [[1]] * 20
+    assert recorder.batches == [[1], [1, 2, 3]] * 10
+
+
+def test_all_pieces_of_a_large_request_go_when_it_goes() -> None:
+    recorder = Recorder()
+    recorder.gate = threading.Event()
+
+    async def body(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.encode(pictures([1])))
+        while not recorder.batches:
+            await asyncio.sleep(0.001)
+        large = asyncio.create_task(batcher.encode(pictures(list(range(10, 20)))))
+        await asyncio.sleep(0)
+        assert batcher.waiting_images == 10
+        large.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await large
+        assert batcher.waiting_images == 0
+        assert recorder.gate is not None
+        recorder.gate.set()
+        await first
+
+    run(recorder, body)
+    assert recorder.batches == [[1]]
 
 
 def test_a_full_queue_refuses_and_what_was_accepted_is_answered() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from encoder_factory import make_encoder
 from kserve import InferRequest, InferResponse
@@ -18,10 +19,11 @@ from prometheus_client import CollectorRegistry
 from release_factory import make_release
 
 from components.shared.artifacts import list_files
-from components.shared.embeddings import normalise
+from components.shared.embeddings import normalise, read_embeddings
 from components.shared.encoder import ENCODER_FILE, OnnxEncoder
 from components.shared.errors import NotReadyError, ParameterError, SpaceMismatchError
 from components.shared.files import digest_of
+from components.shared.golden import write_golden
 from components.shared.release import MANIFEST_FILE, read_manifest
 from components.shared.served import publish_release
 from serving.encoder.batching import Batcher
@@ -32,6 +34,7 @@ from serving.encoder.runtime import Runtime
 from serving.settings import EncoderSettings
 from serving.shell.problems import ProblemTable
 from serving.shell.refusals import EncoderFailedError, EncoderTimeoutError, OverloadedError
+from serving.shell.request import CURRENT_REQUEST, CurrentRequest
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def model_of(location: Path, tmp_path: Path, **changes: Any) -> EncoderModel:
 
 def loaded(location: Path, tmp_path: Path, **changes: Any) -> EncoderModel:
     model = model_of(location, tmp_path, **changes)
-    model.holder.load()
+    asyncio.run(model.holder.refresh())
     assert model.ready, model.holder.last_error
     return model
 
@@ -140,7 +143,7 @@ def test_requests_of_the_first_protocol_are_told_where_to_go(release: Path, tmp_
 
 def test_before_the_first_release_it_is_not_ready_and_kserve_cannot_make_it_so(tmp_path: Path) -> None:
     model = model_of(tmp_path, tmp_path)
-    model.holder.load()
+    asyncio.run(model.holder.refresh())
     model.start()
     assert not model.load()
     assert not model.ready
@@ -221,6 +224,21 @@ def test_a_hanging_encoder_costs_the_deadline_then_overload_and_recovers(release
     run(model, body)
 
 
+def test_what_the_client_gives_as_time_counts_for_the_server_too(release: Path, tmp_path: Path) -> None:
+    model = loaded(release, tmp_path)
+
+    async def body() -> None:
+        CURRENT_REQUEST.set(CurrentRequest("r", deadline=time.monotonic() - 1))
+        with pytest.raises(EncoderTimeoutError):
+            await model.predict(binary(pictures(1)))
+        current = CurrentRequest("r", deadline=time.monotonic() + 60)
+        CURRENT_REQUEST.set(current)
+        await model.predict(binary(pictures(1)))
+        assert current.release_id == read_manifest(release).release_id
+
+    run(model, body)
+
+
 def test_a_hopelessly_hanging_encoder_is_not_ready(release: Path, tmp_path: Path) -> None:
     model = loaded(release, tmp_path)
     assert model.holder.current is not None
@@ -282,6 +300,37 @@ def test_a_new_index_for_the_same_encoder_loads_no_second_one(release: Path, tmp
     run(model, body)
 
 
+def test_golden_pictures_are_checked_for_a_new_index_too(release: Path, other: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    publish_release(root, release)
+    model = loaded(root, tmp_path)
+    again = tmp_path / "again"
+    again.mkdir()
+    for file in release.iterdir():
+        (again / file.name).write_bytes(file.read_bytes())
+    ids, vectors = read_embeddings(again / "golden.parquet", space_id=read_manifest(release).space_id)
+    rows = pq.read_table(again / "golden.parquet").to_pylist()
+    write_golden(
+        again / "golden.parquet",
+        image_ids=ids,
+        pictures=[row["picture"] for row in rows],
+        embeddings=np.roll(vectors, 1, axis=0),
+        expected=[row["expected_image_ids"] for row in rows],
+        space_id=read_manifest(release).space_id,
+    )
+    reseal(again, generation=1)
+    publish_release(root, again)
+
+    async def body() -> None:
+        await model.holder.refresh()
+        assert model.holder.failures == 1
+        assert "golden picture" in model.holder.last_error
+        response = await model.predict(binary(pictures(1)))
+        assert response.parameters["release_id"] == read_manifest(release).release_id
+
+    run(model, body)
+
+
 def reseal(directory: Path, generation: int = 0) -> None:
     content = json.loads((directory / MANIFEST_FILE).read_text())
     files = list_files(directory, leave_out=frozenset({MANIFEST_FILE}))
@@ -307,7 +356,7 @@ def test_no_mutant_of_what_the_encoder_reads_is_served(release: Path, tmp_path: 
                 data = data[: int(rng.integers(len(data)))] if attempt < 10 else data + b"\0" * attempt
             (directory / name).write_bytes(data)
             model = model_of(directory, tmp_path)
-            model.holder.load()
+            asyncio.run(model.holder.refresh())
             if model.ready:  # a bit of JSON that means nothing, such as a space
                 assert name == MANIFEST_FILE
                 assert read_manifest(directory) == read_manifest(release)
@@ -332,6 +381,6 @@ def test_another_encoder_with_fitting_digests_is_found_out_by_the_golden_picture
     (tmp_path / "forged").rmdir()
     reseal(tmp_path)
     model = model_of(tmp_path, tmp_path)
-    model.holder.load()
+    asyncio.run(model.holder.refresh())
     assert not model.ready
     assert "golden" in model.holder.last_error or "space" in model.holder.last_error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 from encoder_process import MODEL, EncoderProcess, read, request, running
@@ -161,6 +163,36 @@ def test_the_model_describes_itself_and_cannot_be_taken_away(encoder: EncoderPro
     encoder.infer(pictures(1))
 
 
+def test_rest_answers_the_binary_extension_and_typed_errors(encoder: EncoderProcess, release: Path) -> None:
+    images = pictures(2)
+    tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape)}
+    tensor["parameters"] = {"binary_data_size": images.nbytes}
+    url = f"http://127.0.0.1:{encoder.http_port}"
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+
+        def infer(**changes: Any) -> httpx.Response:
+            head = json.dumps({"inputs": [tensor | changes], "parameters": {"binary_data_output": True}}).encode()
+            headers = {
+                "content-type": "application/octet-stream",
+                "inference-header-content-length": str(len(head)),
+            }
+            return client.post(f"/v2/models/{MODEL}/infer", content=head + images.tobytes(), headers=headers)
+
+        answer = infer()
+        assert answer.status_code == 200, answer.text
+        length = int(answer.headers["inference-header-content-length"])
+        vectors = np.frombuffer(answer.content[length:], np.float32).reshape(2, 16)
+        np.testing.assert_array_equal(vectors, encoder.infer(images)[0])
+        assert json.loads(answer.content[:length])["parameters"]["space_id"] == read_manifest(release).space_id
+        assert infer(datatype="FP32").status_code == 400
+        assert infer(shape=[1, 224, 224, 3]).json()["error"]["code"] == "bad_request"
+        assert client.post(f"/v2/repository/models/{MODEL}/unload").status_code == 404
+        assert client.get(f"/v2/models/{MODEL}/ready").status_code == 200
+        metrics = client.get("/metrics").text
+    assert "visual_search_encoder_batch_images_count" in metrics
+    assert f'release_id="{read_manifest(release).release_id}"' in metrics
+
+
 def test_the_clients_deadline_holds_and_the_next_call_is_answered(encoder: EncoderProcess) -> None:
     with ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(code_of, encoder.infer, pictures(64), timeout=0.002) for _ in range(8)]
@@ -205,7 +237,7 @@ def test_a_new_release_is_taken_up_beside_the_old_one_and_a_damaged_one_is_not(
 def test_it_waits_for_a_release_and_a_killed_one_comes_back(release: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    with running(root, tmp_path / "cache", optimise=True) as encoder:
+    with running(root, tmp_path / "cache", optimise=True, ready=False) as encoder:
         assert not encoder.stub.ModelReady(pb.ModelReadyRequest(name=MODEL), timeout=30).ready
         assert encoder.stub.ServerLive(pb.ServerLiveRequest(), timeout=30).live
         assert code_of(encoder.infer, pictures(1))[0] == grpc.StatusCode.UNAVAILABLE
