@@ -164,6 +164,13 @@ def _add_serving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     serve.add_argument("--arm", default="champion", help="name of this arm in answers and events (default champion)")
     serve.add_argument("--seconds", type=float, metavar="N", help="stop by itself after N seconds")
     serve.add_argument("--no-browser", action="store_true", help="do not open the page")
+    extend = _command(commands, "extend", "add new images to what is served and remove others, without training")
+    extend.add_argument(
+        "--images", metavar="URI", help="folder or manifest of all images as they are now: those not in it go"
+    )
+    extend.add_argument("--add", metavar="URI", help="folder or manifest of images that come; all others stay")
+    extend.add_argument("--remove", metavar="ID", nargs="+", default=[], help="ids of images that go")
+    extend.add_argument("--root", metavar="DIR", help="what is served (default: served below the home folder)")
     query = _command(commands, "query", "search for pictures that are similar to one, at a running service")
     query.add_argument("image", metavar="IMAGE", help="JPEG, PNG or WebP file")
     query.add_argument("--url", help="the service (default: the one that `serve` started here)")
@@ -186,7 +193,9 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
             "--events", metavar="SOURCE", required=True, help="Parquet file or folder, sqlite:///FILE or postgresql://…"
         )
         action.add_argument("--parameters", metavar="FILE", help="JSON with parameters of the experiment")
-        action.add_argument("--metric", metavar="NAME", help="the metric that decides (default click_through_per_query)")
+        action.add_argument(
+            "--metric", metavar="NAME", help="the metric that decides (default click_through_per_query)"
+        )
         action.add_argument("--control", metavar="ARM", help="default champion")
         action.add_argument("--treatment", metavar="ARM", help="default challenger")
         action.add_argument("--share", type=float, metavar="P", help="the treatment's share of users (default 0.5)")
@@ -194,13 +203,18 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
             continue
         action.add_argument("--start", metavar="TIME", help="beginning, for example 2026-01-08T00:00:00Z")
         action.add_argument("--until", metavar="TIME", help="end (default: all there is)")
-        action.add_argument("--service", metavar="FILE", help="counters of the servers, for the guardrails: Parquet or CSV")
+        action.add_argument(
+            "--service", metavar="FILE", help="counters of the servers, for the guardrails: Parquet or CSV"
+        )
         if name == "decide":
             action.add_argument("--json", action="store_true", help="as JSON")
         else:
             action.add_argument("--output", metavar="FILE", default="experiment.html", help="the page")
             action.add_argument(
-                "--releases", metavar="DIR", nargs=2, help="the control's and the treatment's release, to show their answers"
+                "--releases",
+                metavar="DIR",
+                nargs=2,
+                help="the control's and the treatment's release, to show their answers",
             )
             action.add_argument("--queries", metavar="PICTURE", nargs="+", default=[], help="pictures to ask both for")
 

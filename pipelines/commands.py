@@ -173,6 +173,16 @@ def serve(options: argparse.Namespace) -> int:
     return serving_command.serve(_settings(options), wanted)
 
 
+def extend(options: argparse.Namespace) -> int:
+    """Add images to what is served, and remove others."""
+    from pipelines.extension import ExtendOptions, extend
+
+    root = Path(options.root) if options.root else None
+    images, add = (_absolute(value) if value else None for value in (options.images, options.add))
+    print(extend(_settings(options), ExtendOptions(root, images, add, options.remove)))
+    return 0
+
+
 def query(options: argparse.Namespace) -> int:
     """Ask a running service."""
     from pipelines import serving_command
