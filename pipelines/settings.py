@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     Attributes:
         home: folder for everything that this machine keeps: workspace, runs, reports, MLflow's database and files.
         tracking_uri: MLflow server; empty: SQLite and a folder below `home`.
+        events_url: event store, sqlite:///… or postgresql+psycopg://…; empty: SQLite below `home`.
         kfp_host: address of the Kubeflow Pipelines API; empty: what the kfp client finds by itself.
         kfp_namespace: namespace for runs in a multi-user installation.
     """
@@ -27,6 +28,7 @@ class Settings(BaseSettings):
 
     home: Path = Path(".visual-search")
     tracking_uri: str = ""
+    events_url: str = ""
     kfp_host: str = ""
     kfp_namespace: str = ""
 

@@ -21,7 +21,8 @@ from serving.events.errors import StoreUnavailableError
 SCHEMA_VERSION = 1
 _WAL_IS_SOUND = (3, 51, 3)  # before, two connections in WAL mode may corrupt the file or lose a commit (WAL-reset bug)
 _BUSY_SECONDS = 2
-_LOCK = 0x76736576  # key of our advisory locks in PostgreSQL
+_WRITING = 0x76736576  # keys of our advisory locks in PostgreSQL
+_CREATING = 0x76736577
 
 _METADATA = sa.MetaData()
 EVENTS = sa.Table(
@@ -83,7 +84,7 @@ class Database:
         if self.is_sqlite:
             self._prepare_file()
         with self._available(), self.engine.begin() as connection:
-            self._exclude_writers(connection)
+            self._lock(connection, _CREATING)
             present = set(sa.inspect(connection).get_table_names())
             if _STORE.name not in present:
                 if self.read_only:
@@ -124,7 +125,7 @@ class Database:
     def _insert_once(self, rows: Sequence[dict[str, Any]]) -> set[str]:
         with self.engine.begin() as connection:
             if not self.is_sqlite:
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": _LOCK})
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": _WRITING})
             return set(connection.execute(self._insert, list(rows)).scalars())
 
     def last_sequence(self) -> int:
@@ -134,7 +135,7 @@ class Database:
         larger one. Writers therefore share a lock, and this waits for a moment in which nobody holds it.
         """
         with self._available(), self.engine.begin() as connection:
-            self._exclude_writers(connection)
+            self._lock(connection, _WRITING)
             return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(EVENTS.c.seq), 0))).scalar_one())
 
     def page(self, *, after: int, through: int, limit: int, since_us: int | None = None) -> Sequence[sa.Row[Any]]:
@@ -165,9 +166,9 @@ class Database:
         with self._available():
             path.parent.mkdir(parents=True, exist_ok=True)
 
-    def _exclude_writers(self, connection: Connection) -> None:
+    def _lock(self, connection: Connection, key: int) -> None:
         if not self.is_sqlite:  # SQLite has one writer at a time anyway
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
     @contextmanager
     def _available(self) -> Iterator[None]:

@@ -33,6 +33,9 @@ class EventStore:
             self._prepare()
         except StoreUnavailableError as error:
             _LOG.error("%s; searching goes on, events are refused until it is back", error)
+        except BaseException:
+            database.close()
+            raise
         self._writer = GroupWriter(self._write, most_impressions=most_impressions)
 
     @classmethod
