@@ -26,7 +26,6 @@ def home(tmp_path_factory) -> Path:
     """A home with two registered releases; the first is champion, a second one with other pictures follows."""
     root = tmp_path_factory.mktemp("world")
     registry = Registry(f"sqlite:///{root / 'home' / 'mlflow.db'}")
-    (root / "home").mkdir()
     registry.register(make_local_release(root / "a", items=8, views=3))
     registry.register(make_local_release(root / "b", items=8, views=3, seed=7))
     return root / "home"
