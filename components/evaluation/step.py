@@ -17,6 +17,7 @@ from components.evaluation.parameters import EvaluationParameters
 from components.evaluation.pictures import Describe, describe_pictures
 from components.evaluation.report.page import ReportInputs, template_digest, write_report
 from components.evaluation.results import Results, flat_metrics, metrics_json, per_query_table, summarise
+from components.evaluation.score_floors import floors_of
 from components.shared.artifacts import Artifact, open_artifact
 from components.shared.embeddings import Vectors, read_all_embeddings
 from components.shared.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder, read_encoder_spec
@@ -136,6 +137,8 @@ def _evaluate(inputs: _Inputs, work: StepWork, parameters: EvaluationParameters)
         "unreadable_pictures": failures,
     }
     metrics = metrics_json(results, gallery, outcomes, parameters, facts)
+    floors = floors_of(outcomes["index"], gallery.clusters(), confidence=parameters.confidence)
+    metrics["score_floors"] = floors.as_json()
     write_json(work.output / METRICS_FILE, metrics)
     write_json(work.output / GATE_FILE, decision.as_json())
     with whole_file(work.output / PER_QUERY_FILE) as temporary:

@@ -23,7 +23,8 @@ _DECIMALS = 6  # the last bits depend on what was computed beside it
 def read_metrics(evaluation: Path) -> dict[str, Any]:
     """Return the headline figures of `metrics.json`, flat: name → number, with "<name>_low" and "<name>_high".
 
-    The trained encoder's metrics carry their own names, those of other rankers a prefix ("untrained_map").
+    The trained encoder's metrics carry their own names, those of other rankers a prefix ("untrained_map"). "score_floors"
+    comes whole, with its method: serving reads it from the release.
 
     Raises:
         ContractError: the file is missing or not what the evaluation step writes.
@@ -40,11 +41,14 @@ def read_metrics(evaluation: Path) -> dict[str, Any]:
         raise ContractError(
             f"{evaluation / METRICS_FILE} lacks {error}; it is not of this version: run the evaluation step again"
         ) from error
-    return {
+    figures: dict[str, Any] = {
         name: value if isinstance(value, int) else round(value, _DECIMALS)
         for name, value in sorted(flat.items())
         if isinstance(value, int | float) and math.isfinite(value)
     }
+    if "score_floors" in content:
+        figures["score_floors"] = content["score_floors"]
+    return figures
 
 
 def read_gate(evaluation: Path) -> dict[str, Any]:

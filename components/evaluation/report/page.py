@@ -110,6 +110,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "decision": inputs.decision,
         "results": inputs.results,
         "protocol": inputs.metrics["protocol"],
+        "score_floors": inputs.metrics["score_floors"],
         "unreadable": inputs.metrics["unreadable_pictures"],
         "champion": inputs.metrics["champion"],
         "headline": _HEADLINE,

@@ -29,6 +29,7 @@ FAST = EvaluationParameters(resamples=200, min_queries=10, map_images=0, report_
 def evaluate(inputs: EvaluationInputs, root, parameters=FAST, name="out"):
     artifact = run(**inputs.arguments(), destination=root / name, workspace=root / "workspace", parameters=parameters)
     metrics = json.loads((root / name / "metrics.json").read_text())
+    assert set(metrics["score_floors"]["floors"]) == {"0.8", "0.9", "0.95"}
     return artifact, metrics, json.loads((root / name / "gate.json").read_text())
 
 
