@@ -24,10 +24,10 @@ _DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:")
 
 
 @contextmanager
-def open_events(
-    source: str, *, memory_gigabytes: float = 2.0, threads: int = 0
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a log: a connection with the view `log`, whose `moment` (`at`) is UTC without a zone (so that no time zone data is needed).
+def open_events(source: str, *, memory_gigabytes: float = 2.0, threads: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a log: a connection with the view `log`.
+
+    Its `at` is called `moment`: UTC without a zone, so that no time zone data is needed.
 
     Args:
         source: a Parquet file or a folder of them (local or of an object store), `sqlite:///…`, or `postgresql://…`; in a
@@ -85,8 +85,7 @@ def _parquet_files(connection: duckdb.DuckDBPyConnection, source: str) -> list[s
         found = [
             path
             for path in (sorted(filesystem.find(root)) if filesystem.isdir(root) else [])
-            if path.endswith(".parquet")
-            and not any(part[:1] in "._" for part in path[len(root) :].split("/") if part)
+            if path.endswith(".parquet") and not any(part[:1] in "._" for part in path[len(root) :].split("/") if part)
         ]
     if not found:
         raise SourceError(
@@ -98,7 +97,9 @@ def _parquet_files(connection: duckdb.DuckDBPyConnection, source: str) -> list[s
             with filesystem.open(path, "rb") as file:
                 pq.read_metadata(file)
         except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{path} is not a whole Parquet file; copy it again, or remove it", source=path) from error
+            raise SourceError(
+                f"{path} is not a whole Parquet file; copy it again, or remove it", source=path
+            ) from error
     if remote:
         connection.register_filesystem(filesystem)
         return [str(filesystem.unstrip_protocol(path)) for path in found]
@@ -128,7 +129,7 @@ def _load_database(connection: duckdb.DuckDBPyConnection, url: str) -> None:
         if address.get_backend_name() == "sqlite" and address.database:
             _require_file(address.database, shown)
         with engine.connect() as database:
-            query = sa.select(*(sa.column(name) for name in columns)).select_from(sa.table("events"))
+            query = sa.select(sa.text(", ".join(f'"{name}"' for name in columns))).select_from(sa.table("events"))
             rows = database.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query)
             for batch in rows.partitions(BATCH_ROWS):
                 connection.register("batch", _to_arrow(batch))

@@ -49,7 +49,7 @@ def make_events(
         own = rng.beta(4, 2) / (4 / 6)
         for search in range(rng.geometric(1 / searches_per_user)):
             query = int(rng.integers(images))
-            others = rng.permutation(np.delete(np.arange(images), query))[: K]
+            others = rng.permutation(np.delete(np.arange(images), query))[:K]
             order = np.argsort(-attraction[query, others] + rng.normal(0, 0.15, K))
             shown = others[order[::-1] if upside_down and arm else order]
             at = START + datetime.timedelta(seconds=float(rng.uniform(0, days * 86_400)))
@@ -66,7 +66,9 @@ def make_events(
                     rows.append({**one, "type": "click", "at": clicked})
                     if dwell and rng.random() < 0.8:
                         stay = int(2_000 + rng.exponential(20_000))
-                        rows.append({**one, "type": "dwell", "dwell_ms": stay, "at": clicked + datetime.timedelta(seconds=30)})
+                        rows.append(
+                            {**one, "type": "dwell", "dwell_ms": stay, "at": clicked + datetime.timedelta(seconds=30)}
+                        )
     for number, row in enumerate(rows):
         row["event_id"] = f"e-{seed}-{number}"
     return pa.Table.from_pylist(rows, EVENTS.schema)

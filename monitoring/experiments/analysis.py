@@ -142,7 +142,7 @@ def analyse(
         looks=sums.ends,
         users=counts,
         searches=searches,
-        metrics=dict(metrics),
+        metrics={str(name): found for name, found in metrics.items()},
         holm_p_values=dict(zip(others, map(float, adjusted), strict=True)),
         sample_ratio_p=sequential_p(counts, shares),
         sample_ratio_chi_square_p=float(chi_square_p(counts[-1], shares)),

@@ -118,7 +118,10 @@ def as_json(analysis: Analysis, decision: Decision) -> dict[str, Any]:
         "users": [int(n) for n in analysis.users[-1]],
         "searches": [int(n) for n in analysis.searches[-1]],
         "sample_ratio_p": float(analysis.sample_ratio_p[-1]),
-        "guardrails": {found.name: {"alarmed": found.alarmed, "measured": found.control is not None} for found in analysis.guardrails},
+        "guardrails": {
+            found.name: {"alarmed": found.alarmed, "measured": found.control is not None}
+            for found in analysis.guardrails
+        },
         "looked_at": analysis.looks[-1].astimezone(datetime.UTC).isoformat(),
     }
 

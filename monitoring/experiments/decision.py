@@ -70,7 +70,10 @@ def _by_metric(analysis: Analysis) -> tuple[Verdict, str]:
     over = analysis.days >= parameters.maximum_days
     if np.isnan(primary.difference[-1]):
         if over:
-            return "roll_back", f"{parameters.maximum_days:g} days gave too few users or clicks to judge; send more traffic."
+            return (
+                "roll_back",
+                f"{parameters.maximum_days:g} days gave too few users or clicks to judge; send more traffic.",
+            )
         control, treatment = (int(n) for n in analysis.users[-1])
         return "continue", (
             f"Too early to look: {control} and {treatment} users so far; each arm needs {parameters.minimum_users} users and "

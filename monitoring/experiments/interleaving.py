@@ -28,9 +28,7 @@ from monitoring.experiments.sequences import critical_value, log_evidence, neede
 _LOOKED_FOR = 0.05  # preference at which the interval is tightest
 
 
-def team_draft(
-    first: Sequence[str], second: Sequence[str], *, k: int, seed: str
-) -> tuple[list[str], list[int]]:
+def team_draft(first: Sequence[str], second: Sequence[str], *, k: int, seed: str) -> tuple[list[str], list[int]]:
     """Merge two rankings as two captains draft players.
 
     In each round a coin says who picks first; each then picks its highest result that is not yet taken. A click at
@@ -137,12 +135,12 @@ def preference(wins: np.ndarray, losses: np.ndarray, searches: np.ndarray, *, al
     """
     moments = Moments.of(np.stack([wins - losses, searches], axis=1).astype(np.float64))
     value, variance = float(ratio(moments)), float(ratio_variance(moments))
-    information = np.float64(1 / variance) if variance > 0 else np.float64(1e-12)
+    information = 1 / variance if variance > 0 else 1e-12
     rho = tuning(needed_information(_LOOKED_FOR, alpha=alpha, power=0.8), alpha)
     reach = float(critical_value(information, rho=rho, alpha=alpha) / np.sqrt(information))
     lean = np.sign(wins - losses)
     decided = int((lean != 0).sum())
-    evidence = float(log_evidence(np.float64(value), information, rho=rho))
+    evidence = float(log_evidence(value, information, rho=rho))
     return Preference(
         searches=int(searches.sum()),
         users=len(searches),

@@ -47,8 +47,6 @@ class Moments:
         total = np.maximum(n + m, 1)
         gap = other.mean - self.mean
         between = (n * m / total)[..., None] * gap[..., :, None] * gap[..., None, :]
-        within = (
-            np.maximum(n - 1, 0)[..., None] * self.covariance + np.maximum(m - 1, 0)[..., None] * other.covariance
-        )
+        within = np.maximum(n - 1, 0)[..., None] * self.covariance + np.maximum(m - 1, 0)[..., None] * other.covariance
         covariance = (within + between) / np.maximum(n + m - 1, 1)[..., None]
         return Moments(self.count + other.count, self.mean + gap * m / total, covariance)

@@ -107,8 +107,8 @@ def _sequential_information(effect: float, baseline: float, parameters: Experime
     rho = tuning_of(baseline, parameters)
 
     def lacking(log_information: float) -> float:
-        information = np.exp(log_information)
-        reach = float(critical_value(np.float64(information), rho=rho, alpha=parameters.alpha))
+        information = float(np.exp(log_information))
+        reach = float(critical_value(information, rho=rho, alpha=parameters.alpha))
         return effect * float(np.sqrt(information)) - reach - float(norm.ppf(parameters.power))
 
     begin = float(np.log(1 / effect**2))

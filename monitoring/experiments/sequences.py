@@ -22,6 +22,8 @@ from scipy.stats import norm
 
 from monitoring.experiments.moments import Floats
 
+Numbers = float | Floats
+
 
 def tuning(information: float, alpha: float) -> float:
     """Return the ρ for which the interval is tightest (nearly) at a given information."""
@@ -34,7 +36,7 @@ def needed_information(effect: float, *, alpha: float, power: float) -> float:
     return float(((norm.isf(alpha / 2) + norm.isf(1 - power)) / effect) ** 2)
 
 
-def critical_value(information: Floats, *, rho: float | Floats, alpha: float, one_sided: bool = False) -> Floats:
+def critical_value(information: Numbers, *, rho: Numbers, alpha: float, one_sided: bool = False) -> Floats:
     """Return how many standard errors an always-valid interval reaches to each side (or to one).
 
     Args:
@@ -44,14 +46,11 @@ def critical_value(information: Floats, *, rho: float | Floats, alpha: float, on
         one_sided: a bound on one side instead of two.
     """
     share = information / rho
-    if one_sided:
-        inside = 2 * np.log1p(np.sqrt(1 + share) / (2 * alpha))
-    else:
-        inside = np.log1p(share) - 2 * np.log(alpha)
+    inside = 2 * np.log1p(np.sqrt(1 + share) / (2 * alpha)) if one_sided else np.log1p(share) - 2 * np.log(alpha)
     return np.asarray(np.sqrt((1 + 1 / share) * inside))
 
 
-def log_evidence(estimate: Floats, information: Floats, *, rho: float | Floats) -> Floats:
+def log_evidence(estimate: Numbers, information: Numbers, *, rho: Numbers) -> Floats:
     """Return the logarithm of the mixture likelihood ratio against "no effect".
 
     Its reciprocal, at the largest so far, is a p-value that is valid whenever one stops.

@@ -75,7 +75,13 @@ def compare_releases(control: Path, treatment: Path, queries: list[str]) -> list
         ids = [{image_id for image_id, *_ in answer} for answer in answers]
         tiles = [
             [
-                Tile(image_id, category, score, _thumbnail(uri, release.manifest.encoder.preprocessing), image_id not in other)
+                Tile(
+                    image_id,
+                    category,
+                    score,
+                    _thumbnail(uri, release.manifest.encoder.preprocessing),
+                    image_id not in other,
+                )
                 for image_id, category, score, uri in answer
             ]
             for release, answer, other in zip(releases, answers, reversed(ids), strict=True)

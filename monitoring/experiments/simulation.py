@@ -35,9 +35,7 @@ class Population:
     concentration: float = 4.0
 
 
-def simulate(
-    experiments: int, lift: float, population: Population, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
+def simulate(experiments: int, lift: float, population: Population, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Draw experiments.
 
     Args:
@@ -78,7 +76,9 @@ def _moments(x: Floats, y: Floats) -> Moments:
     return Moments.of_sums(count, sums, products)
 
 
-def rejections(found: Difference, clicked: Floats, searches: Floats, parameters: ExperimentParameters) -> dict[str, Floats]:
+def rejections(
+    found: Difference, clicked: Floats, searches: Floats, parameters: ExperimentParameters
+) -> dict[str, Floats]:
     """Return whether each method ever rejects "no difference": (e, days) of 0 and 1, for each look alone.
 
     pooled: a z-test over searches as if independent; delta: the same by user; sequence: the always-valid interval.

@@ -20,7 +20,9 @@ SUMS = (
     "dwells", "corrected_clicks",
 )  # fmt: skip
 
-_COLUMNS = ", ".join("count(*)::DOUBLE AS searches" if name == "searches" else f"sum({name}) AS {name}" for name in SUMS)
+_COLUMNS = ", ".join(
+    "count(*)::DOUBLE AS searches" if name == "searches" else f"sum({name}) AS {name}" for name in SUMS
+)
 
 _ROWS = f"""
 WITH inside AS (
@@ -93,7 +95,12 @@ def user_sums(connection: duckdb.DuckDBPyConnection, parameters: ExperimentParam
     """
     bounds = connection.execute(
         "SELECT min(moment), max(moment) FROM searches WHERE arms = 1 AND arm IN (?, ?) AND moment >= ? AND moment < ?",
-        [parameters.control, parameters.treatment, _naive(parameters.start or BEGINNING), _naive(parameters.until or END)],
+        [
+            parameters.control,
+            parameters.treatment,
+            _naive(parameters.start or BEGINNING),
+            _naive(parameters.until or END),
+        ],
     ).fetchall()
     first, last = bounds[0]
     if first is None:

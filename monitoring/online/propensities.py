@@ -56,7 +56,9 @@ def estimate_propensities(connection: duckdb.DuckDBPyConnection, parameters: Onl
 
     A pair shown n times at one position and n′ at another has the weight n n′ / (n + n′) (Mantel, Haenszel, 1959).
     """
-    positions = [int(row[0]) for row in connection.execute("SELECT DISTINCT position FROM results ORDER BY 1").fetchall()]
+    positions = [
+        int(row[0]) for row in connection.execute("SELECT DISTINCT position FROM results ORDER BY 1").fetchall()
+    ]
     place = {position: i for i, position in enumerate(positions)}
     clicks, shown = np.zeros((2, len(positions), len(positions)))
     for here, there, c, n in connection.execute(_PAIRS).fetchall():
@@ -69,7 +71,9 @@ def estimate_propensities(connection: duckdb.DuckDBPyConnection, parameters: Onl
     values = _power_curve(np.array(positions, np.float64), inside, found)
     values[inside] = found
     floor = parameters.propensity_floor
-    return Propensities(positions, [max(float(v), floor) for v in values], [i in reached for i in range(len(positions))])
+    return Propensities(
+        positions, [max(float(v), floor) for v in values], [i in reached for i in range(len(positions))]
+    )
 
 
 def _reach(common: Floats, minimum_clicks: float) -> list[int]:

@@ -26,11 +26,10 @@ def test_parquet_and_sqlite_give_the_same_log(tmp_path: Path, kind: str) -> None
     with sqlite3.connect(tmp_path / "events.sqlite") as database:
         database.execute(f"CREATE TABLE events ({', '.join(names)}, extra)")
         for row in events.to_pylist():
-            row["at"] = (
-                row["at"].isoformat() if kind == "text" else round(row["at"].timestamp() * 1e6)
-            )
+            row["at"] = row["at"].isoformat() if kind == "text" else round(row["at"].timestamp() * 1e6)
             database.execute(
-                f"INSERT INTO events ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", [row[n] for n in names]
+                f"INSERT INTO events ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
+                [row[n] for n in names],
             )
     database.close()
     expected = _read(str(tmp_path / "log"))

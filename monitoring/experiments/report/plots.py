@@ -56,7 +56,9 @@ def forest(rows: list[tuple[str, Trajectory]]) -> Markup:
         axes.axvline(0, color=_MUTED, linewidth=1)
         for place, (_, row) in enumerate(rows):
             if np.isnan(row.relative[-1]):
-                axes.annotate("too few", (0, place), xytext=(6, 0), textcoords="offset points", va="center", color=_MUTED)
+                axes.annotate(
+                    "too few", (0, place), xytext=(6, 0), textcoords="offset points", va="center", color=_MUTED
+                )
                 continue
             low, high = row.relative_low[-1], row.relative_high[-1]
             axes.plot([low, high], [place, place], color=_ACCENT, linewidth=2.2, solid_capstyle="round")

@@ -97,8 +97,12 @@ def test_boundary_is_where_the_mixture_reaches_one_over_alpha() -> None:
         estimate = np.float64(score / information)
         assert log_evidence(estimate, np.float64(information), rho=rho) == pytest.approx(math.log(1 / alpha), rel=1e-9)
         one_sided = float(critical_value(np.float64(information), rho=rho, alpha=alpha, one_sided=True))
-        half = 2 * prior[effect >= 0] * np.exp(
-            effect[effect >= 0] * one_sided * math.sqrt(information) - 0.5 * effect[effect >= 0] ** 2 * information
+        half = (
+            2
+            * prior[effect >= 0]
+            * np.exp(
+                effect[effect >= 0] * one_sided * math.sqrt(information) - 0.5 * effect[effect >= 0] ** 2 * information
+            )
         )
         assert np.trapezoid(half, effect[effect >= 0]) >= 1 / alpha  # the closed form is a little wider than needed
         assert one_sided < z

@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from event_factory import K, PROPENSITY, START, make_events
+from event_factory import PROPENSITY, START, K, make_events
 
 from components.shared.tables import EVENTS
 from monitoring.events import add_events
@@ -94,7 +94,15 @@ def test_bots_and_pictures_found_by_themselves_are_left_out() -> None:
     people = make_events(users=100, seed=5)
     rows = []
 
-    def act(user: str, query: int, position: int, kind: str, second: float, image: str | None = None, dwell: int | None = None):
+    def act(
+        user: str,
+        query: int,
+        position: int,
+        kind: str,
+        second: float,
+        image: str | None = None,
+        dwell: int | None = None,
+    ):
         rows.append({
             "event_id": f"b-{len(rows)}", "query_id": f"{user}-{query}", "user_id": user, "query_image_id": "i-1",
             "returned_image_id": image or f"i-{10 + position}", "position": position, "type": kind, "dwell_ms": dwell,
@@ -122,7 +130,9 @@ def test_bots_and_pictures_found_by_themselves_are_left_out() -> None:
     assert cleaning.bots == {"rate": 1, "clicks_per_query": 1, "no_dwell": 1}
     assert cleaning.self_results == 1
     assert cleaning.bot_results == 30 + 36 + 25
-    assert connection.execute("SELECT count(*) FROM results WHERE user_id = 'person' AND clicked_at IS NOT NULL").fetchall() == [(0,)]
+    assert connection.execute(
+        "SELECT count(*) FROM results WHERE user_id = 'person' AND clicked_at IS NOT NULL"
+    ).fetchall() == [(0,)]
 
 
 def test_people_are_no_bots_where_no_dwell_is_told() -> None:
