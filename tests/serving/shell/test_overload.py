@@ -6,13 +6,15 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-import httpx
 import pytest
 from echo_process import JSON, PREDICT, EchoProcess
 
-WORK_SECONDS = 0.04
+WORK_SECONDS = 0.1
 CONCURRENCY, LENGTH = 2, 4
 CAPACITY = CONCURRENCY / WORK_SECONDS  # requests a second, by what the model takes alone
+REQUEST = (
+    f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+)
 GUARD = {"queues": {"search": {"concurrency": CONCURRENCY, "length": LENGTH, "wait_seconds": 1.0}}}
 
 
@@ -26,33 +28,40 @@ class Tally:
 
 
 async def _open_loop(port: int, rate: float, seconds: float) -> Tally:
-    """Send at a rate, whatever comes back, and wait for the last answer."""
-    tally = Tally()
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, limits=limits) as client:
+    """Send at a rate, whatever comes back, and wait for the last answer. Bare sockets: a client library is too slow."""
+    tally, idle = Tally(), []  # type: ignore[var-annotated]
 
-        async def one() -> None:
-            started = time.perf_counter()
-            try:
-                response = await client.post(PREDICT, content=b"{}", headers=JSON)
-            except httpx.HTTPError as error:
-                tally.others.append(repr(error))
-                return
-            took = time.perf_counter() - started
-            if response.status_code == 200:
-                tally.answered.append(took)
-            elif response.status_code == 503 and 1 <= int(response.headers["retry-after"]) <= 3:
-                tally.refused.append(took)
-            else:
-                tally.others.append(response.status_code)
-
+    async def one() -> None:
         started = time.perf_counter()
-        tasks: list[asyncio.Task[None]] = []
-        while (now := time.perf_counter() - started) < seconds:
-            while len(tasks) < now * rate:
-                tasks.append(asyncio.create_task(one()))
-            await asyncio.sleep(0.002)
-        await asyncio.gather(*tasks)
+        try:
+            async with asyncio.timeout(20):
+                reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+                writer.write(REQUEST)
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:-2])
+                await reader.readexactly(int(fields["content-length"]))
+        except (OSError, EOFError, TimeoutError) as error:
+            tally.others.append(repr(error))
+            return
+        took = time.perf_counter() - started
+        idle.append((reader, writer))
+        status = int(head.split()[1])
+        if status == 200:
+            tally.answered.append(took)
+        elif status == 503 and 1 <= int(fields["retry-after"]) <= 3:
+            tally.refused.append(took)
+        else:
+            tally.others.append(status)
+
+    started = time.perf_counter()
+    tasks: list[asyncio.Task[None]] = []
+    while (now := time.perf_counter() - started) < seconds:
+        while len(tasks) < now * rate:
+            tasks.append(asyncio.create_task(one()))
+        await asyncio.sleep(0.002)
+    await asyncio.gather(*tasks)
+    for _, writer in idle:
+        writer.close()
     return tally
 
 
@@ -75,7 +84,7 @@ def test_overload_is_refused_and_the_rest_answered() -> None:
     seconds = 2.0
     tally, recovered = _run(5, seconds)
     assert tally.others == []
-    assert tally.refused
+    assert sorted(tally.refused)[len(tally.refused) // 2] < 0.5  # well before the wait in the queue would have ended
     assert len(tally.answered) >= 0.4 * CAPACITY * seconds  # a busy machine; the long form has the promise
     assert recovered < 5
 
