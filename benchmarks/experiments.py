@@ -89,7 +89,7 @@ def by_pandas(path: str) -> dict[str, dict[str, float]]:
     )
     key = ["query_id", "returned_image_id"]
     shown = log[log["type"] == "impression"].groupby(key, sort=False).agg(
-        user_id=("user_id", "min"), query_image_id=("query_image_id", "min"), position=("position", "min"), arm=("arm", "min"),
+        user_id=("user_id", "first"), query_image_id=("query_image_id", "first"), position=("position", "min"), arm=("arm", "first"),
         at=("at", "min"),
     )  # fmt: skip
     shown["clicked_at"] = log[log["type"] == "click"].groupby(key, sort=False)["at"].min()
@@ -98,7 +98,7 @@ def by_pandas(path: str) -> dict[str, dict[str, float]]:
     shown["clicked"] = shown["clicked_at"].notna()
     shown["stayed"] = shown["clicked"] & (shown["dwell"] >= 500)
     queries = shown.groupby("query_id", sort=False).agg(
-        user_id=("user_id", "min"), at=("at", "min"), clicks=("clicked", "sum"), stays=("stayed", "sum")
+        user_id=("user_id", "first"), at=("at", "min"), clicks=("clicked", "sum"), stays=("stayed", "sum")
     )
     busiest = queries.groupby(["user_id", queries["at"].dt.floor("min")]).size().groupby("user_id").max()
     volume = queries.groupby("user_id").agg(
@@ -112,7 +112,7 @@ def by_pandas(path: str) -> dict[str, dict[str, float]]:
     shown["reciprocal"] = (1 / shown["position"]).where(shown["clicked"], 0.0)
     shown["near"] = shown["clicked"] & (shown["position"] <= K)
     searches = shown.groupby("query_id", sort=False).agg(
-        arm=("arm", "min"), impressions=("clicked", "size"), clicks=("clicked", "sum"), near=("near", "sum"),
+        arm=("arm", "first"), impressions=("clicked", "size"), clicks=("clicked", "sum"), near=("near", "sum"),
         mrr=("reciprocal", "max"),
     )  # fmt: skip
     searches["clicked"] = searches["clicks"] > 0

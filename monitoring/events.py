@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -41,7 +42,11 @@ def open_events(source: str, *, memory_gigabytes: float = 2.0, threads: int = 0)
     settings: dict[str, Any] = {"memory_limit": f"{memory_gigabytes}GB", "preserve_insertion_order": False}
     if threads:
         settings["threads"] = threads
-    with duckdb.connect(":memory:", config=settings) as connection:
+    with (
+        TemporaryDirectory(prefix="visual-search-") as spill,
+        duckdb.connect(":memory:", config=settings) as connection,
+    ):
+        connection.execute("SET temp_directory = $1", [spill])
         connection.execute("SET enable_progress_bar = false")
         if source.startswith(_DATABASES):
             _load_database(connection, source)
