@@ -111,7 +111,7 @@ class Catalogue:
         if not is_over:
             self._go_on(chain, chosen, vector, options, rows)
         return Answer(
-            tuple(self._result(chain, options, row, score, i) for i, (row, score) in enumerate(chosen, start=1)),
+            self._results(chain, options, chosen),
             no_good_match=options.floor is not None and not chosen,
             explain=chain.reports() if options.explain else (),
         )
@@ -131,13 +131,13 @@ class Catalogue:
         Raises:
             UnknownImageError: there is none of that id that may be shown.
         """
-        return self._rows.item(self._row(image_id))
+        return self._rows.items_at([self._row(image_id)])[0]
 
     def samples(self, n: int, seed: int) -> list[Item]:
         """Return up to n images of different items, drawn at random."""
         draw = np.random.default_rng(seed).permutation(np.flatnonzero(self._rows.visible))
         _, first = np.unique(self._rows.items[draw], return_index=True)
-        return [self._rows.item(int(row)) for row in draw[np.sort(first)[:n]]]
+        return self._rows.items_at(draw[np.sort(first)[:n]].tolist())
 
     def recall_at_10(self, vector: Vectors) -> float:
         """Return the share of the 10 nearest in the index that it finds; costs an exact search."""
@@ -184,11 +184,24 @@ class Catalogue:
         wanted = options.k * (self._views if folds else 1) + len(options.exclude_image_ids) + _SPARE
         return max(1, min(wanted, self._layers.most))
 
-    def _result(self, chain: Chain, options: SearchOptions, row: int, score: float, position: int) -> Result:
-        item = self._rows.item(row)
-        grouped = self._rows.stands_for(row, item=chain.has(Items), group=chain.has(NearDuplicates))
-        about = chain.about(row) if options.explain else ()
-        return Result(item.image_id, item.item_id, item.uri, item.category, score, position, grouped, about)
+    def _results(self, chain: Chain, options: SearchOptions, chosen: Sequence[tuple[int, float]]) -> tuple[Result, ...]:
+        rows = [row for row, _ in chosen]
+        stands_for = self._rows.stand_for(rows, item=chain.has(Items), group=chain.has(NearDuplicates))
+        return tuple(
+            Result(
+                item.image_id,
+                item.item_id,
+                item.uri,
+                item.category,
+                score,
+                position,
+                grouped,
+                chain.about(row) if options.explain else (),
+            )
+            for position, ((row, score), item, grouped) in enumerate(
+                zip(chosen, self._rows.items_at(rows), stands_for, strict=True), start=1
+            )
+        )
 
 
 def _check_chain(manifest: Manifest, generations: Sequence[Generation]) -> None:

@@ -65,21 +65,24 @@ class Rows:
         """Return the rows of the images with these very bytes that may be shown."""
         return self._by_sha256.find(sha256)
 
-    def item(self, row: int) -> Item:
-        """Return what a row shows."""
-        return Item(*(self._table.column(name)[row].as_py() for name in _COLUMNS))
+    def items_at(self, rows: Sequence[int]) -> list[Item]:
+        """Return what these rows show."""
+        columns = self._table.take(pa.array(rows, pa.int64())).to_pydict()
+        return [Item(*values) for values in zip(*(columns[name] for name in _COLUMNS), strict=True)]
 
-    def stands_for(self, row: int, *, item: bool, group: bool) -> int:
-        """Return how many other visible rows are of the same item, of the same group of near-duplicates, or either."""
-        others = 0
+    def stand_for(self, rows: Sequence[int], *, item: bool, group: bool) -> list[int]:
+        """Return how many other visible rows each stands for: those of its item, of its group of near-duplicates, or either."""
+        at = np.asarray(rows, np.int64)
+        others = np.zeros(len(at), np.int64)
         if item:
-            others += int(self.item_sizes[self.items[row]])
+            others += self.item_sizes[self.items[at]]
         if group:
-            others += int(self.group_sizes[self.groups[row]])
-        if item and group:
-            pair = int(self.items[row]) * self._groups + int(self.groups[row])
-            others -= int(self._pair_sizes[np.searchsorted(self._pairs, pair)])
-        return max(0, others - 1)
+            others += self.group_sizes[self.groups[at]]
+        if item and group and len(at):
+            pairs = self.items[at].astype(np.int64) * self._groups + self.groups[at]
+            others -= self._pair_sizes[np.searchsorted(self._pairs, pairs)]
+        counted: list[int] = np.maximum(others - 1, 0).tolist()
+        return counted
 
 
 class _Sorted:
