@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,21 @@ from components.shared.errors import ContractError, InputError
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
+def _openvino() -> Any:
+    """Import OpenVINO, which takes several hundred milliseconds, and never let it report home.
+
+    `import openvino` sends an event to its makers' analytics, unless their package for that cannot be imported.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: an ImportError
+    import openvino
+
+    return openvino
+
+
 @cache
 def computes_bf16() -> bool:
     """Whether this processor has instructions for bf16; without, OpenVINO would convert back and forth and be slower."""
-    import openvino  # several hundred milliseconds, which a process without it must not pay
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def preferred_runtimes() -> tuple[tuple[Engine, Precision], ...]:
@@ -52,12 +62,10 @@ class OpenVinoEncoder:
     """
 
     def __init__(self, path: Path, precision: Literal["fp32", "bf16"], *, threads: int = 0) -> None:
-        import openvino
-
         # ONNX Runtime checks inputs, outputs and that nothing lies in other files; its session is dropped at once.
         contract = OnnxEncoder(path, threads=1)
         self.dimension, self.shape, self._source = contract.dimension, contract.shape, str(path)
-        core = openvino.Core()
+        core = _openvino().Core()
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +144,19 @@ def test_another_dimension_than_the_manifests_is_refused(release: Path) -> None:
 
 def test_cores_are_those_that_the_process_may_use() -> None:
     assert 1 <= usable_cores() <= 4096
+
+
+def test_openvino_does_not_report_home() -> None:
+    program = (
+        "import socket, sys, urllib.request\n"
+        "def refuse(*_, **__): raise SystemExit('reported home')\n"
+        "urllib.request.urlopen = refuse\n"
+        "from components.shared.openvino_encoder import computes_bf16\n"
+        "computes_bf16()\n"
+        "import openvino\n"
+        "from openvino.tools.ovc import telemetry_utils\n"
+        "assert telemetry_utils.tm.__name__.endswith('telemetry_stub'), telemetry_utils.tm\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
