@@ -104,6 +104,7 @@ class TransformerSettings(ServingSettings):
         max_body_bytes: of one request.
         api_keys: keys that let in, separated by commas; none: everybody is let in.
         access_log_share: share of the requests that are logged; failures of ours always are.
+        rules: re-ranking rules in force, in their order, separated by commas: own_image, floor, near_duplicates, items.
         recall_share: share of queries that are searched exactly as well, to watch the index.
     """
 
@@ -136,6 +137,7 @@ class TransformerSettings(ServingSettings):
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1024**3)
     api_keys: SecretStr = SecretStr("")
     access_log_share: float = Field(default=0.1, ge=0, le=1)
+    rules: str = "own_image,floor,near_duplicates,items"
     recall_share: float = Field(default=0.01, ge=0, le=1)
 
 

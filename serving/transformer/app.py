@@ -9,9 +9,9 @@ import os
 
 import grpc
 from fastapi import APIRouter
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from components.shared.errors import BadImageError, SourceError
+from components.shared.errors import BadImageError, ParameterError, SourceError
 from components.shared.limits import DecodingLimits
 from serving.events.keys import parse_keys, read_keys
 from serving.events.limits import FloodLimits
@@ -36,6 +36,7 @@ from serving.transformer.routes import catalogue_router
 from serving.transformer.samples import QuerySamples
 from serving.transformer.search.catalogue import Catalogue, UnknownImageError
 from serving.transformer.search.holder import Holder
+from serving.transformer.search.rules.chain import ChainParameters
 from serving.web.routes import make_router
 from serving.web.thumbnails import Source, ThumbnailCache
 
@@ -79,7 +80,7 @@ class Application:
             space=settings.encoder_space,
             metadata=self.traces.outgoing,
         )
-        self.holder = Holder(settings, encoder_serves=self.encoder.serves)
+        self.holder = Holder(settings, encoder_serves=self.encoder.serves, chain=_chain(settings))
         self.watch = EncoderWatch(self.encoder, self._space_id, self.metrics.encoder_ready.set)
         self.signer = TokenSigner(_keys(settings))
         self.events = EventStore.open(_events_url(settings))
@@ -235,6 +236,16 @@ def _guard(settings: TransformerSettings) -> GuardSettings:
         api_keys=tuple(SecretStr(key) for key in keys if key),
         access_log_share=settings.access_log_share,
     )
+
+
+def _chain(settings: TransformerSettings) -> ChainParameters:
+    names = [name.strip() for name in settings.rules.split(",")]
+    try:
+        return ChainParameters.model_validate({"rules": [name for name in names if name]})
+    except ValidationError as error:
+        raise ParameterError(
+            f"VISUAL_SEARCH_RULES is {settings.rules!r}; name each of own_image, floor, near_duplicates, items once at most"
+        ) from error
 
 
 def _pool(settings: TransformerSettings, workers: int) -> DecodingPool:

@@ -41,7 +41,11 @@ class EncoderWatch:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await self._look()
+            try:
+                await self._look()
+            except Exception:  # readiness must not freeze at what it was
+                _log.exception("the encoder could not be looked at")
+                self._serving = None
             await asyncio.sleep(_READY_SECONDS if self.is_ready() and not self._in_vain else _UNREADY_SECONDS)
 
     async def _look(self) -> None:

@@ -263,3 +263,65 @@ def test_good_pictures_pass_while_bombs_come():
             assert decoders.counts.started == 3
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def mutants(count: int, seed: int) -> list[bytes]:
+    """Damaged pictures: bits turned, pieces cut, doubled, overwritten."""
+    rng = np.random.default_rng(seed)
+    picture = make_picture(1, size=(160, 120))
+    seeds = [
+        encode_picture(picture, "JPEG", quality=85),
+        encode_picture(picture, "JPEG", progressive=True),
+        encode_picture(picture, "PNG"),
+        encode_picture(picture, "WEBP"),
+        encode_picture(picture, "WEBP", lossless=True),
+    ]
+    found = []
+    for number in range(count):
+        data = bytearray(seeds[number % len(seeds)])
+        for _ in range(int(rng.integers(1, 6))):
+            at, length = int(rng.integers(len(data))), int(rng.integers(1, 40))
+            match int(rng.integers(4)):
+                case 0:
+                    data[at] ^= 1 << int(rng.integers(8))
+                case 1:
+                    del data[at : at + length]
+                case 2:
+                    data[at:at] = data[at : at + length]
+                case _:
+                    data[at : at + length] = rng.integers(0, 256, length).astype(np.uint8).tobytes()
+            data = data or bytearray(b"x")
+        found.append(bytes(data))
+    return found
+
+
+def survive(count: int, seed: int) -> None:
+    async def run() -> None:
+        async with pool(workers=2, queue=64) as decoders:
+            decoded = 0
+            for start in range(0, count, 32):
+                some = mutants(min(32, count - start), seed + start)
+                for outcome in await asyncio.gather(
+                    *(decoders.prepare(each, SPEC) for each in some), return_exceptions=True
+                ):
+                    if isinstance(outcome, BaseException):
+                        assert isinstance(outcome, BadImageError), outcome
+                        assert outcome.reason not in {"crashed", "timed_out", "out_of_memory"}
+                    else:
+                        decoded += 1
+            assert decoded > count / 20
+            assert decoders.counts.crashed == decoders.counts.timed_out == 0
+            assert all(process.memory_info().rss < 300e6 for process in processes())
+
+    asyncio.run(run())
+
+
+def test_damaged_pictures_have_an_answer_and_kill_nobody():
+    """Promise 9 in short."""
+    survive(640, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_very_many_damaged_pictures_have_an_answer_and_kill_nobody():
+    survive(20_000, seed=2)
