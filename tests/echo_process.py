@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,16 @@ class EchoProcess:
     """A running echo server; `with` stops it."""
 
     def __init__(self, *python: str, **options: Any) -> None:
+        self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - a pipe that nobody reads stops the server when full
         self.process = subprocess.Popen(
             [sys.executable, *python, str(SERVER), json.dumps(options), "--workers=4", "--unknown_flag=1"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=self._log, text=True,
             env={**os.environ, "PYTHONWARNINGS": "default"},
         )  # fmt: skip
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(self.process.communicate()[1][-3000:])
+            self.process.wait()
+            raise RuntimeError(self._errors()[-3000:])
         announced = json.loads(line)
         self.http, self.grpc = announced["http"], announced["grpc"]
 
@@ -44,8 +47,12 @@ class EchoProcess:
     def stop(self) -> tuple[int, str]:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        _, errors = self.process.communicate(timeout=30)
-        return self.process.returncode, errors
+        self.process.communicate(timeout=30)
+        return self.process.returncode, self._errors()
+
+    def _errors(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
 
     def files(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
@@ -57,6 +64,7 @@ class EchoProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+        self._log.close()
 
 
 def eventually(condition, seconds: float = 20.0) -> bool:
