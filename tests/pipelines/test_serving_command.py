@@ -18,6 +18,8 @@ from serving_processes import make_local_release, pictures_of
 
 from components.registration.registry import Registry
 from pipelines.__main__ import main
+from pipelines.serving_command import ServeOptions, serve_once
+from pipelines.settings import read_settings
 from serving.client import SearchClient
 
 
@@ -114,6 +116,15 @@ def test_a_directory_is_served_for_some_seconds_and_a_killed_parent_leaves_nobod
         serve.process.kill()
         _, alive = psutil.wait_procs(children, timeout=30)
         assert not alive
+
+
+def test_without_a_terminal_the_demonstration_asks_once_and_stops(home, capsys):
+    settings = read_settings(home=home)
+    assert serve_once(settings, ServeOptions(port=0)) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^page +http://", printed, re.MULTILINE)
+    assert re.search(r"^1 +0\.\d+ +", printed, re.MULTILINE)
+    assert not (home / "serve" / "address.json").exists()
 
 
 def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import threading
 import time
@@ -128,3 +129,35 @@ def test_a_damaged_release_is_not_served_and_the_old_one_stays(releases, tmp_pat
         while client.release()["release_id"] != wanted:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def kill_while_swapping(root: Path, folder: Path, releases: list[Path], kills: int) -> None:
+    """Kill the transformer while it swaps; started again, it serves what is in force, and every answer is its release's."""
+    rng = random.Random(0)
+    publish_release(root, releases[0])
+    picture = pictures_of(releases[0])["000-0"]
+    oracle: dict[str, list[str]] = {}
+    with serving(root, folder) as processes:
+        for turn in range(kills):
+            release = releases[(turn + 1) % len(releases)]
+            publish_release(root, release)
+            time.sleep(rng.uniform(0, 2.0))
+            processes.children["transformer"].kill()
+            processes.children["transformer"].wait()
+            processes.start_one("transformer")
+            processes.wait_ready()
+            with SearchClient(processes.url, timeout_seconds=60) as client:
+                answer = client.search(picture, k=5)
+            assert answer.release_id == read_manifest(release).release_id
+            ids = [result.image_id for result in answer.results]
+            assert oracle.setdefault(answer.release_id, ids) == ids
+
+
+def test_killed_while_swapping_it_serves_what_is_in_force(releases, tmp_path):
+    kill_while_swapping(tmp_path / "served", tmp_path, releases, kills=3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_killed_often_while_swapping_it_serves_what_is_in_force(releases, tmp_path):
+    kill_while_swapping(tmp_path / "served", tmp_path, releases, kills=100)
