@@ -83,7 +83,8 @@ class Analysis:
         countries: (name, users, trajectory of one look) of the deciding metric, the largest first.
         cleaning: what was left out.
         in_both: users who saw both arms: left out.
-        propensities: probability of examination by position, and how it was found.
+        propensities: probability of examination by position, and how it was found; the intervals of the corrected
+            click-through take them as known.
     """
 
     parameters: ExperimentParameters

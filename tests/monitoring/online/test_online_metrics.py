@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 from collections import defaultdict
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -9,12 +10,13 @@ import pyarrow as pa
 import pytest
 from event_factory import PROPENSITY, START, K, make_events
 
-from components.shared.tables import EVENTS
+from components.shared.tables import EVENTS, write_table
 from monitoring.events import add_events
 from monitoring.online.metrics import DIMENSIONS, online_metrics
 from monitoring.online.parameters import OnlineParameters
 from monitoring.online.propensities import estimate_propensities
 from monitoring.online.searches import Cleaning, clean_results, fold_searches
+from monitoring.online.summary import summarise
 
 PARAMETERS = OnlineParameters(k=3)
 
@@ -168,3 +170,19 @@ def test_without_movement_nothing_is_corrected() -> None:
     connection, _ = _load(fixed)
     assert estimate_propensities(connection, PARAMETERS).as_dict() == {}
     assert online_metrics(connection, "all")["corrected_click_through"].to_pylist() == [None]
+
+
+def test_summary_of_a_log_and_of_a_part_of_it(tmp_path: Path) -> None:
+    write_table(tmp_path / "log.parquet", make_events(users=80), EVENTS)
+    whole = summarise(str(tmp_path / "log.parquet"))
+    assert set(whole) == set(DIMENSIONS)
+    given = summarise(
+        str(tmp_path / "log.parquet"), propensities=dict.fromkeys(range(1, K + 1), 0.5), dimensions=["all"]
+    )
+    raw = whole["all"]["click_through_per_impression"][0].as_py()
+    assert given["all"]["corrected_click_through"][0].as_py() == pytest.approx(2 * raw)
+    noon = START + datetime.timedelta(days=3)
+    parts = [
+        summarise(str(tmp_path / "log.parquet"), dimensions=["all"], **{side: noon}) for side in ("since", "until")
+    ]
+    assert sum(p["all"]["impressions"][0].as_py() for p in parts) == whole["all"]["impressions"][0].as_py()
