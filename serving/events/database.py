@@ -146,12 +146,13 @@ class Database:
         with self._available(), self.engine.begin() as connection:
             return connection.execute(query.order_by(EVENTS.c.seq).limit(limit)).all()
 
-    def counts(self) -> Sequence[sa.Row[Any]]:
+    def counts(self) -> list[tuple[str, str, str, int, int, int]]:
         """Return release_id, arm, type, number, first and last time (microseconds) of each kind of event."""
         keys = (EVENTS.c.release_id, EVENTS.c.arm, EVENTS.c.type)
         facts = (sa.func.count(), sa.func.min(EVENTS.c.at), sa.func.max(EVENTS.c.at))
         with self._available(), self.engine.begin() as connection:
-            return connection.execute(sa.select(*keys, *facts).group_by(*keys).order_by(*keys)).all()
+            rows = connection.execute(sa.select(*keys, *facts).group_by(*keys).order_by(*keys)).all()
+        return [(str(r[0]), str(r[1]), str(r[2]), int(r[3]), int(r[4]), int(r[5])) for r in rows]
 
     def close(self) -> None:
         """Close the connections; the next call opens them anew."""
