@@ -89,8 +89,8 @@ def by_pandas(path: str) -> dict[str, dict[str, float]]:
     )
     key = ["query_id", "returned_image_id"]
     shown = log[log["type"] == "impression"].groupby(key, sort=False).agg(
-        user_id=("user_id", "first"), query_image_id=("query_image_id", "first"), position=("position", "min"), arm=("arm", "first"),
-        at=("at", "min"),
+        user_id=("user_id", "first"), query_image_id=("query_image_id", "first"), position=("position", "min"),
+        arm=("arm", "first"), at=("at", "min"),
     )  # fmt: skip
     shown["clicked_at"] = log[log["type"] == "click"].groupby(key, sort=False)["at"].min()
     shown["dwell"] = log[log["type"] == "dwell"].groupby(key, sort=False)["dwell_ms"].max()

@@ -181,7 +181,8 @@ def _add_serving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    ab = commands.add_parser("ab", help="compare two releases by what users do: plan, decide, report")
+    text = "compare two releases by what users do"
+    ab = commands.add_parser("ab", help=text, description=text[0].upper() + text[1:] + ".")
     actions = ab.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (
         ("plan", "forecast users and days from a log of the past"),
