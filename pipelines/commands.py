@@ -28,7 +28,7 @@ def demo(options: argparse.Namespace) -> int:
 
     settings = _settings(options)
     if options.serve or sys.stdin.isatty():
-        return serving_command.serve(settings, serving_command.ServeOptions())
+        return serving_command.serve(settings, serving_command.ServeOptions(port=serving_command.preferred_port()))
     return serving_command.serve_once(settings, serving_command.ServeOptions(port=0))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import socket
 import sys
 import threading
 import time
@@ -26,7 +27,8 @@ from serving.client import SearchAnswer, SearchClient, SearchError
 
 _POLL_SECONDS = 5.0
 _ADDRESS_FILE = "address.json"
-_DEFAULT_URL = "http://127.0.0.1:8080"
+_PORT = 8080
+_DEFAULT_URL = f"http://127.0.0.1:{_PORT}"
 _SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp"}
 
 
@@ -45,7 +47,7 @@ class ServeOptions:
 
     target: str = "champion"
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: int = _PORT
     arm: str = "champion"
     seconds: float | None = None
     browser: bool = True
@@ -132,6 +134,16 @@ def answer_as_json(answer: SearchAnswer) -> str:
     return json.dumps(asdict(answer), indent=2, ensure_ascii=False)
 
 
+def preferred_port() -> int:
+    """Return 8080, or 0 where something else listens there already."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", _PORT))
+        except OSError:
+            return 0
+    return _PORT
+
+
 class _Service:
     """The two processes on what the registry, or a folder, gives."""
 
@@ -153,7 +165,7 @@ class _Service:
         home = self._settings.home.absolute()
         environment = {
             "arm": self._options.arm,
-            "events_url": f"sqlite:///{home / 'events.db'}",
+            "events_url": self._settings.events_url or f"sqlite:///{home / 'events.db'}",
             "events_key_file": str(self._key_file()),
             "samples": str(home / "query-samples"),
             "cache": str(self._folder / "cache"),

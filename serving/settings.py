@@ -88,7 +88,8 @@ class TransformerSettings(ServingSettings):
         decode_queue: pictures that may wait to be decoded; beyond, requests are refused as overload.
         decode_cpu_seconds: processor time of one picture.
         decode_wall_seconds: real time of one picture.
-        decode_memory_mb: address space of a decoding process, MiB.
+        decode_memory_mb: address space of a decoding process, MiB, of which 300 are its own; 40 million pixels fit but as
+            WebP.
         search_threads: searches at a time; 0: one for each core.
         country_header: header with the client's country, set by a proxy that is trusted; empty: none.
         samples: folder for the monitoring's sample of queries; none: no sample is kept.
@@ -121,7 +122,7 @@ class TransformerSettings(ServingSettings):
     decode_queue: int = Field(default=64, ge=1, le=10_000)
     decode_cpu_seconds: float = Field(default=2.0, gt=0, le=60)
     decode_wall_seconds: float = Field(default=4.0, gt=0, le=120)
-    decode_memory_mb: int = Field(default=1280, ge=512, le=65_536)
+    decode_memory_mb: int = Field(default=896, ge=512, le=65_536)
     search_threads: int = Field(default=0, ge=0, le=256)
     country_header: str = ""
     samples: Path | None = None
