@@ -1,0 +1,1 @@
+"""Why something has changed, and what to do about it."""

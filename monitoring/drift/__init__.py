@@ -1,0 +1,1 @@
+"""Whether the queries have changed: calibrated tests, as Evidently metrics."""
