@@ -21,7 +21,7 @@ from serving.shell.refusals import EncoderFailedError, EncoderTimeoutError, Over
 from serving.transformer.breaker import CircuitBreaker
 
 SPACE_PARAMETER = "space_id"
-_PROBE_SECONDS = 5.0
+_PROBE_SECONDS = 2.0
 _RETRY_PAUSE_SECONDS = 0.05
 _MAX_MESSAGE_BYTES = 64 << 20
 _CHANNEL_OPTIONS = [
