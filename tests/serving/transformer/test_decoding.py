@@ -217,23 +217,30 @@ def test_memory_is_limited():
 
 
 def test_processes_die_with_a_parent_that_is_killed(tmp_path):
+    """Also one that is stuck in the kernel, which no closed connection would end."""
+    os.mkfifo(tmp_path / "pipe.jpg")
     code = (
         "import asyncio, sys\n"
         "from components.shared.limits import DecodingLimits\n"
         "from serving.transformer.decoding import DecodingPool\n"
         "async def run():\n"
-        "    pool = DecodingPool(workers=2, queue=1, limits=DecodingLimits())\n"
+        "    pool = DecodingPool(workers=2, queue=1, limits=DecodingLimits(), wall_seconds=100)\n"
         "    await pool.start()\n"
+        "    stuck = asyncio.ensure_future(pool.thumbnail(sys.argv[1], 64))\n"
+        "    await asyncio.sleep(0.5)\n"
         "    print('ready', flush=True)\n"
-        "    await asyncio.sleep(100)\n"
+        "    await stuck\n"
         "asyncio.run(run())\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+    command = [sys.executable, "-c", code, str(tmp_path / "pipe.jpg")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout.readline() == b"ready\n"
         children = psutil.Process(parent.pid).children()
         assert len(children) == 3
         parent.kill()
         _, alive = psutil.wait_procs(children, timeout=20)
+        for child in alive:
+            child.kill()
         assert not alive
 
 
