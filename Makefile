@@ -60,7 +60,7 @@ lock:  ## resolve the dependencies anew (needs uv)
 	$(UV_COMPILE) --extra spark --extra benchmarks -c requirements.lock -o benchmarks/requirements.lock
 	$(UV_COMPILE) --extra encoder -c requirements.lock -o serving/encoder/requirements.lock
 	$(UV_COMPILE) --extra transformer -c requirements.lock -o serving/transformer/requirements.lock
-	$(UV_COMPILE) --extra pipelines --extra training -c requirements.lock -o pipelines/requirements.lock
+	$(UV_COMPILE) --extra pipelines --extra training --extra monitoring -c requirements.lock -o pipelines/requirements.lock
 	$(UV_COMPILE) --extra monitoring -c requirements.lock -o monitoring/requirements.lock
 
 clean:  ## remove the environment and all that this machine learnt

@@ -1,0 +1,67 @@
+"""The remedies in words: what each is called, what it does, the command to type, and the pipeline that is it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from monitoring.findings import Cause, Remedy
+
+
+@dataclass(frozen=True)
+class Advice:
+    """How a remedy is done.
+
+    Attributes:
+        title: for people.
+        text: one sentence.
+        command: to type; "": there is none.
+        pipeline: that `--act` submits; None: people do it.
+    """
+
+    title: str
+    text: str
+    command: str = ""
+    pipeline: str | None = None
+
+
+ADVICE: dict[Remedy, Advice] = {
+    "nothing": Advice("Nothing", "Nothing is broken; keep an eye on it."),
+    "retrain": Advice(
+        "Train again",
+        "Train an encoder on the catalogue as it is now; what comes out is registered as challenger if the gate lets it.",
+        "visual-search monitor run --act --images IMAGES",
+        "training",
+    ),
+    "reindex": Advice(
+        "Index again",
+        "Embed what is new with the champion's encoder and build the index anew; the space stays the same.",
+        "visual-search monitor run --act --images IMAGES",
+        "reindexing",
+    ),
+    "retrain_quantiser": Advice(
+        "Train the quantiser again",
+        "Build the index anew, its clusters and codes learnt from the catalogue as it is now; the encoder stays.",
+        "visual-search monitor run --act --images IMAGES",
+        "reindexing",
+    ),
+    "fix_client": Advice(
+        "Mend the client",
+        "Find out what changed in the app or proxy that sends the pictures; training would only hide it.",
+    ),
+    "roll_back": Advice(
+        "Roll back",
+        "Serve the release before this one; nothing is deleted.",
+        "visual-search rollout rollback",
+    ),
+}
+
+CAUSE_TITLES: dict[Cause, str] = {
+    "pictures_changed": "The pictures changed",
+    "new_items": "New kinds of items appeared",
+    "encoder_worse": "The encoder got worse",
+    "quantiser_aged": "The quantiser aged",
+    "index_recall_fell": "The index misses neighbours",
+    "catalogue_lags": "The catalogue lags behind",
+    "preprocessing_differs": "The preprocessing differs",
+    "mix_changed": "People look for other things",
+}

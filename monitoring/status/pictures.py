@@ -1,0 +1,59 @@
+"""Pictures of the catalogue for the status page, small and inline; only those that anybody may see."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.shared.decoder import load_image
+from components.shared.errors import BadImageError, SourceError
+from components.shared.preprocessing import PreprocessingSpec
+
+_SIDE, _QUALITY = 104, 74
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture of the catalogue.
+
+    Attributes:
+        image_id: which.
+        category: of it, or "".
+        picture: data URI; None: cannot be read.
+    """
+
+    image_id: str
+    category: str
+    picture: str | None
+
+
+def make_tiles(image_ids: Iterable[str], items: pa.Table, preprocessing: PreprocessingSpec) -> dict[str, Tile]:
+    """Make the tiles of images; what is unknown, private or inappropriate is left out.
+
+    Args:
+        image_ids: which.
+        items: table ITEMS of the release and of the generations on it.
+        preprocessing: of the release; the pictures are shown as the encoder sees them.
+    """
+    wanted = pa.array(sorted(set(image_ids)), pa.string())
+    mask = pc.and_(pc.and_(items["is_public"], items["is_appropriate"]), pc.is_in(items["image_id"], wanted))
+    rows = items.filter(mask).select(["image_id", "category", "uri"]).to_pylist()
+    return {
+        row["image_id"]: Tile(row["image_id"], row["category"] or "", _data_uri(row["uri"], preprocessing))
+        for row in rows
+    }
+
+
+def _data_uri(uri: str, preprocessing: PreprocessingSpec) -> str | None:
+    try:
+        pixels = load_image(uri, preprocessing)
+    except (BadImageError, SourceError):  # the catalogue's file is gone: the tile stays empty, the figures stand
+        return None
+    small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
