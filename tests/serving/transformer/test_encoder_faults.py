@@ -116,23 +116,27 @@ def test_no_encoder_and_one_that_drips_are_503_or_504_and_liveness_is_untouched(
                     until(lambda: http.get(READY).status_code == 200)
 
 
-def test_a_catalogue_is_not_served_before_an_encoder_speaks_for_it(release, tmp_path):
+def test_a_catalogue_without_an_encoder_of_its_space_is_never_ready(release, tmp_path):
+    """The encoder works, but speaks of another space: not ready, and a picture gets an error instead of nonsense."""
+    picture = pictures_of(release)["000-0"]
     with (
         MisbehavingEncoder(space_id="s-ffffffffffffffff", dimension=16) as server,
         transformer_alone(release, tmp_path, server.address) as processes,
         httpx.Client(base_url=processes.url, timeout=30) as http,
     ):
 
-        def is_live() -> bool:
+        def is_loaded() -> bool:
             processes.check()
             try:
-                return http.get("/v2/health/live").status_code == 200
+                return http.get("/v1/release").status_code == 200
             except httpx.TransportError:
                 return False
 
-        until(is_live)
-        for _ in range(10):
+        until(is_loaded)
+        for _ in range(20):
             assert http.get(READY).status_code == 503
-            answer = http.post(PREDICT, json={"instances": [{"image_id": "000-0"}]})
-            assert answer.status_code in {200, 503}
+            answer = http.post(PREDICT, content=picture, headers={"content-type": "image/jpeg"})
+            assert answer.status_code in {502, 503}
+            assert "predictions" not in answer.json()
             time.sleep(0.05)
+        assert http.get("/v2/health/live").status_code == 200
