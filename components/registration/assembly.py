@@ -94,14 +94,17 @@ def assemble_release(directory: Path, parts: ReleaseParts, parameters: Registrat
         link_or_copy(parts.encoder / name, directory / name)
     for name in (INDEX_FILE, ITEMS_FILE, *([] if index_spec.vectors_file is None else [VECTORS_FILE])):
         link_or_copy(parts.index / name, directory / name)
+    items = read_table(directory / ITEMS_FILE, ITEMS)
     rows = write_reference(
         directory / REFERENCE_FILE,
         parts.embeddings,
+        items,
         space_id=spec.space_id,
+        preprocessing=spec.preprocessing,
         rows=parameters.reference_rows,
         seed=parameters.seed,
+        threads=parameters.threads,
     )
-    items = read_table(directory / ITEMS_FILE, ITEMS)
     _check_images(items, rows, parts)
     write_chosen(
         directory / GOLDEN_FILE,

@@ -1,24 +1,50 @@
-"""The reference sample: embeddings of the catalogue that monitoring compares with what people ask."""
+"""The reference sample: embeddings and pictures of the catalogue that monitoring compares with what people ask."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from components.shared.embeddings import read_embeddings_spec, read_shards, write_embeddings
-from components.shared.errors import DataError
+from components.shared.decoder import DEFAULT_LIMITS, decode_picture, decoding_side
+from components.shared.embeddings import read_embeddings_spec, read_shards
+from components.shared.errors import BadImageError, DataError, SourceError
+from components.shared.picture_statistics import picture_statistics
+from components.shared.preprocessing import PreprocessingSpec
+from components.shared.progress import progress
+from components.shared.reference import PICTURES_SCHEMA, write_reference_file
+from components.shared.storage import read_bytes
 
 
-def write_reference(path: Path, embeddings: Path, *, space_id: str, rows: int, seed: int) -> int:
+def write_reference(
+    path: Path,
+    embeddings: Path,
+    items: pa.Table,
+    *,
+    space_id: str,
+    preprocessing: PreprocessingSpec,
+    rows: int,
+    seed: int,
+    threads: int = 0,
+) -> int:
     """Write a seeded sample of the embeddings; they are read shard by shard, never all at once.
+
+    Each comes with the statistics of its picture, measured as the transformer measures a query's; where a picture cannot
+    be read any more, its statistics are left empty.
 
     Args:
         path: file to write.
         embeddings: output of the embedding step.
-        space_id: the space that they must be of.
+        items: table ITEMS: where the pictures lie.
+        space_id: the space that the embeddings must be of.
+        preprocessing: of the encoder; decides at which scale a large JPEG file is decoded.
         rows: at most so many.
         seed: decides which.
+        threads: that read pictures; 0: four.
 
     Returns:
         Number of all embeddings, of which at most `rows` were written.
@@ -38,5 +64,25 @@ def write_reference(path: Path, embeddings: Path, *, space_id: str, rows: int, s
         ids += [shard_ids[int(row)] for row in wanted]
         parts.append(vectors[wanted])
         start += len(shard_ids)
-    write_embeddings(path, ids, np.concatenate(parts), space_id=space_id)
+    by_id = dict(zip(items.column("image_id").to_pylist(), items.column("uri").to_pylist(), strict=True))
+    uris = [by_id.get(image_id) for image_id in ids]
+    side = decoding_side(preprocessing)
+    with ThreadPoolExecutor(threads or 4) as pool:
+        measured = list(
+            progress(pool.map(lambda uri: _measure(uri, side), uris), "reference", total=len(uris), unit="picture")
+        )
+    pictures = pa.Table.from_pylist(measured, PICTURES_SCHEMA)
+    write_reference_file(path, ids, np.concatenate(parts), pictures, space_id=space_id)
     return total
+
+
+def _measure(uri: str | None, side: int) -> dict[str, Any]:
+    if uri is None:
+        return {}
+    try:
+        data = read_bytes(uri, limit_bytes=DEFAULT_LIMITS.max_bytes)
+        picture = decode_picture(data, minimum_side=side)
+    except (SourceError, BadImageError):
+        return {}
+    size = {"width": picture.width, "height": picture.height, "bytes": len(data), "format": picture.format}
+    return size | asdict(picture_statistics(picture.pixels))

@@ -1,0 +1,120 @@
+"""All tests of drift together: one window against one reference, with one probability of a false alarm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.shared.embeddings import Vectors
+from monitoring.drift.domain_classifier import domain_classifier
+from monitoring.drift.inputs import input_outcomes
+from monitoring.drift.mean_difference import mean_difference
+from monitoring.drift.occupancy import Occupancy, occupancy
+from monitoring.drift.outcome import Outcome
+from monitoring.drift.parameters import DriftParameters
+from monitoring.drift.samples import Sample, check_spaces
+from monitoring.drift.similarity import Nearness, far_queries, nearness, top_similarity
+from monitoring.experiments.multiplicity import holm
+from monitoring.findings import State
+
+EMBEDDING_TESTS = ("domain_classifier", "mean_difference", "occupancy", "top_similarity", "far_queries")
+
+
+@dataclass(frozen=True)
+class Tested:
+    """An outcome in its family.
+
+    Attributes:
+        outcome: of the test.
+        adjusted: its p-value, adjusted for all tests: alarming at ≤ α errs at all with probability ≤ α.
+        state: "ok", "watch" (shown, but smaller than what matters) or "alarm".
+    """
+
+    outcome: Outcome
+    adjusted: float
+    state: State
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the tests say, and what the diagnosis needs further.
+
+    Attributes:
+        reference: that was compared, cut to size.
+        window: likewise, without repetitions.
+        embeddings: outcomes of EMBEDDING_TESTS, in order.
+        inputs: outcomes of the input statistics; empty where they are not known.
+        occupancy: counts of the clusters.
+        nearness: similarities to the nearest.
+    """
+
+    reference: Sample
+    window: Sample
+    embeddings: tuple[Tested, ...]
+    inputs: tuple[Tested, ...]
+    occupancy: Occupancy
+    nearness: Nearness
+
+    def tested(self, name: str) -> Tested:
+        """Return what the test of this name says.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return {tested.outcome.name: tested for tested in (*self.embeddings, *self.inputs)}[name]
+
+
+def compare(
+    reference: Sample, window: Sample, parameters: DriftParameters, *, lists: Vectors | None = None
+) -> Comparison | None:
+    """Run all tests; None if there are fewer queries, or references, than the minimum window.
+
+    Args:
+        reference: of the release, or an earlier window.
+        window: the queries.
+        parameters: of the tests.
+        lists: (l, d) centroids of the index's lists, if it has any.
+
+    Raises:
+        SpaceMismatchError: the two are not of one space.
+    """
+    check_spaces(reference, window)
+    reference = reference.at_most(parameters.maximum_rows, parameters.seed)
+    window = window.at_most(2 * parameters.maximum_rows, parameters.seed + 1).distinct()
+    window = window.at_most(parameters.maximum_rows, parameters.seed + 1)
+    if min(len(window.ids), len(reference.ids)) < parameters.minimum_window:
+        return None
+    streams = np.random.default_rng(parameters.seed).spawn(5)
+    near = nearness(reference.vectors, window.vectors, streams[0])
+    occupied, counts = occupancy(reference.vectors, window.vectors, lists, parameters, streams[1])
+    outcomes = (
+        domain_classifier(reference.vectors, window.vectors, parameters, streams[2]),
+        mean_difference(reference.vectors, window.vectors, parameters, streams[3]),
+        occupied,
+        top_similarity(near, parameters),
+        far_queries(near, parameters),
+    )
+    inputs: tuple[Outcome, ...] = ()
+    if reference.inputs is not None and window.inputs is not None:
+        inputs = input_outcomes(reference.inputs, window.inputs, parameters, streams[4])
+    return Comparison(
+        reference, window, judged(outcomes, parameters.alpha), judged(inputs, parameters.alpha), counts, near
+    )
+
+
+def judged(outcomes: tuple[Outcome, ...], alpha: float) -> tuple[Tested, ...]:
+    """Adjust the p-values of one half (embeddings, or inputs) by Holm's procedure, times two for the other half."""
+    if not outcomes:
+        return ()
+    adjusted = np.minimum(1.0, 2 * holm(np.array([outcome.p_value for outcome in outcomes])))
+    return tuple(
+        Tested(outcome, float(p), _state(outcome, float(p), alpha))
+        for outcome, p in zip(outcomes, adjusted, strict=True)
+    )
+
+
+def _state(outcome: Outcome, adjusted: float, alpha: float) -> State:
+    if adjusted > alpha:
+        return "ok"
+    return "alarm" if outcome.effect >= outcome.minimum else "watch"

@@ -1,0 +1,26 @@
+"""What one two-sample test says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one two-sample test says.
+
+    Attributes:
+        name: of the test.
+        value: the figure that was compared.
+        p_value: probability of a figure at least so extreme if window and reference are of one distribution.
+        effect: size of the change; 0 is none.
+        effect_name: what scale that is.
+        minimum: least effect that matters.
+    """
+
+    name: str
+    value: float
+    p_value: float
+    effect: float
+    effect_name: str
+    minimum: float
