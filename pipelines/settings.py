@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -22,6 +23,9 @@ class Settings(BaseSettings):
         events_url: event store, sqlite:///… or postgresql+psycopg://…; empty: SQLite below `home`.
         kfp_host: address of the Kubeflow Pipelines API; empty: what the kfp client finds by itself.
         kfp_namespace: namespace for runs in a multi-user installation.
+        release_store: folder or URI that KServe takes releases from; empty: a folder below `home`.
+        rollout_mode: how KServe is deployed.
+        rollout_namespace: namespace of the service.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
@@ -31,6 +35,9 @@ class Settings(BaseSettings):
     events_url: str = ""
     kfp_host: str = ""
     kfp_namespace: str = ""
+    release_store: str = ""
+    rollout_mode: Literal["knative", "standard"] = "knative"
+    rollout_namespace: str = "visual-search"
 
     @property
     def registry_uri(self) -> str:

@@ -135,6 +135,7 @@ class SearchClient:
         timeout_seconds: of one request.
         model_name: of the service.
         headers: sent with every request, for example the host name that a gateway routes by.
+        sticky: stay in the arm of an A/B test that answers first, by the header that `/v1/release` names.
     """
 
     def __init__(
@@ -146,7 +147,9 @@ class SearchClient:
         timeout_seconds: float = 15.0,
         model_name: str = "visual-search",
         headers: Mapping[str, str] | None = None,
+        sticky: bool = True,
     ) -> None:
+        self._pins = not sticky  # whether there is nothing to find out any more
         self.user_id = user_id or secrets.token_urlsafe(12)
         sent = {**(headers or {}), "X-Visual-Search-User": self.user_id}
         if api_key is not None:
@@ -183,6 +186,7 @@ class SearchClient:
         if crop is not None:
             words["crop"] = ",".join(f"{part:g}" for part in crop)
         query = {name: _word(value) for name, value in words.items() if value is not None}
+        self._stay()
         found = self._ask("POST", self._predict, params=query, content=data, headers={"Content-Type": _type_of(data)})
         return _answer_of(found["predictions"][0])
 
@@ -205,6 +209,7 @@ class SearchClient:
             "instances": [{"image_id": image_id}],
             "parameters": {name: value for name, value in words.items() if value is not None},
         }
+        self._stay()
         return _answer_of(self._ask("POST", self._predict, json=body)["predictions"][0])
 
     def click(self, result: SearchResult, *, visit: int = 0) -> None:
@@ -221,7 +226,7 @@ class SearchClient:
         self._tell({"token": result.token, "type": "dwell", "dwell_ms": milliseconds, "visit": visit})
 
     def release(self) -> dict[str, Any]:
-        """Return what is served: release_id, space_id, generation, arm, images, items, floors."""
+        """Return what is served: release_id, space_id, generation, arm, pin, images, items, floors."""
         found: dict[str, Any] = self._ask("GET", "/v1/release")
         return found
 
@@ -250,6 +255,17 @@ class SearchClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _stay(self) -> None:
+        """Before the first search, ask which header leads back to the arm that answers, and send it from now on."""
+        if self._pins:
+            return
+        try:
+            pin = self.release().get("pin") or {}
+        except SearchError:  # the search itself will say what is wrong
+            return
+        self._http.headers.update({str(name): str(value) for name, value in pin.items()})
+        self._pins = True
 
     def _tell(self, event: dict[str, Any]) -> None:
         outcome = self._ask("POST", "/v1/events", json={"events": [event]})

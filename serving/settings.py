@@ -77,6 +77,8 @@ class TransformerSettings(ServingSettings):
     Attributes:
         transformer_http_port: port of the page, the API, health and metrics; 0: one that is free.
         arm: name of the arm of an A/B test that this process is; stands in every answer and event.
+        pin_header: header by which the ingress leads back to this arm; clients learn it from `/v1/release`.
+        pin_value: its value for this arm; empty: nothing keeps clients in an arm.
         encoder_address: host:port of the encoder's gRPC.
         encoder_space: "required": the encoder must name the space of its answer; "trusted": it need not (Triton, OVMS).
         encoder_deadline_seconds: what the encoder may take for one request.
@@ -111,6 +113,8 @@ class TransformerSettings(ServingSettings):
 
     transformer_http_port: int = Field(default=8080, ge=0, le=65_535)
     arm: str = Field(default="champion", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    pin_header: str = Field(default="", pattern=r"^([A-Za-z0-9-]{1,60})?$")
+    pin_value: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,60}$")
     encoder_address: str = "127.0.0.1:8081"
     encoder_space: Literal["required", "trusted"] = "required"
     encoder_deadline_seconds: float = Field(default=2.0, gt=0, le=60)

@@ -30,6 +30,8 @@ class Move:
         previous_release_id: release of that version.
         who: a person, or the step that did it.
         why: the reason, for people.
+        state: of a rollout instead of an alias: the tag's new value.
+        previous_state: and its old one; None: there was none.
     """
 
     alias: str
@@ -39,6 +41,8 @@ class Move:
     previous_release_id: str | None
     who: str
     why: str
+    state: str | None = None
+    previous_state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,12 @@ class PromotionLog:
             raise
         client.set_terminated(run.info.run_id, _FINISHED)
 
-    def read(self, aliases: dict[str, int]) -> list[Promotion]:
+    def read(self, aliases: dict[str, int], tags: dict[str, str] | None = None) -> list[Promotion]:
         """Return all entries, oldest first.
 
         Args:
             aliases: where each alias is now.
+            tags: likewise the values of tags whose changes are logged.
         """
         experiment = self._store.client.get_experiment_by_name(self._experiment)
         if experiment is None:
@@ -100,7 +105,7 @@ class PromotionLog:
             Promotion(
                 move,
                 _moment(run),
-                run.info.status == _FINISHED or _was_reached(move, moves[place + 1 :], aliases),
+                run.info.status == _FINISHED or _was_reached(move, moves[place + 1 :], aliases, tags or {}),
             )
             for place, (move, run) in enumerate(zip(moves, runs, strict=True))
         ]
@@ -110,9 +115,11 @@ def _moment(run: Any) -> datetime:
     return datetime.fromtimestamp(run.info.start_time / 1_000, UTC)
 
 
-def _was_reached(move: Move, later: list[Move], aliases: dict[str, int]) -> bool:
-    """Whether the alias was seen where an unfinished entry wanted it: by the next entry, or now."""
+def _was_reached(move: Move, later: list[Move], aliases: dict[str, int], tags: dict[str, str]) -> bool:
+    """Whether the alias, or the tag, was seen where an unfinished entry wanted it: by the next entry, or now."""
     following = next((other for other in later if other.alias == move.alias), None)
+    if move.state is not None:
+        return (tags.get(move.alias) if following is None else following.previous_state) == move.state
     return (aliases.get(move.alias) if following is None else following.previous_version) == move.version
 
 
@@ -127,4 +134,6 @@ def _move_of(tags: dict[str, Any]) -> Move:
         previous_release_id=values.get("previous_release_id"),
         who=values.get("who", "?"),
         why=values.get("why", "?"),
+        state=values.get("state"),
+        previous_state=values.get("previous_state"),
     )

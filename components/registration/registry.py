@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from components.registration.promotion_log import Move, Promotion, PromotionLog
 from components.registration.release_files import ReleaseFiles, unless_gone
@@ -24,6 +25,10 @@ from components.shared.release import Manifest, is_intact, verify_release
 CHAMPION, CHALLENGER = "champion", "challenger"
 _ANNOUNCED = "announced"
 _REGISTRATION = "registration"  # who moves the aliases of a new version
+
+
+class StaleTagError(ContractError):
+    """A tag does not hold any more what a decision was based on."""
 
 
 class Registry:
@@ -50,7 +55,12 @@ class Registry:
     def history(self) -> list[Promotion]:
         """Return the promotion log, oldest entry first."""
         with self._store.in_our_words():
-            return self._log.read(self._aliases())
+            return self._log.read(self._aliases(), self._tags())
+
+    def read_tag(self, name: str) -> str | None:
+        """Return a tag of the registered model, or None."""
+        with self._store.in_our_words():
+            return self._tags().get(name)
 
     def find(self, name: str | int) -> RegisteredRelease | None:
         """Return the release with this version ("3", "v3"), alias or release_id, or None."""
@@ -141,6 +151,36 @@ class Registry:
                 raise ParameterError(f"{to} is version {release.version} already; nothing to promote")
             return entry
 
+    def exchange_tag(
+        self, name: str, *, expected: str | None, value: str, version: int, who: str, why: str
+    ) -> Promotion:
+        """Write a tag of the registered model if it still holds what the caller has read, and log it like a promotion.
+
+        Args:
+            name: of the tag.
+            expected: what it must hold; None: it must not be there.
+            value: what it holds afterwards.
+            version: that it is about.
+            who: the person or process that decides.
+            why: the reason.
+
+        Raises:
+            StaleTagError: somebody else has written it meanwhile.
+            ParameterError: there is no such version.
+        """
+        with self._store.lock(), self._store.in_our_words():
+            release = self.get(version)
+            if self._tags().get(name) != expected:
+                raise StaleTagError(
+                    f"somebody else has changed the {name} at the same moment; look at it and try again"
+                )
+            move = Move(name, release.version, release.release_id, None, None, who, why[:2_000], value, expected)
+            with self._log.entry(move) as entry:
+                _insist(self._store.client.set_registered_model_tag, self.model_name, name, value)
+                if self._tags().get(name) != value:
+                    raise StaleTagError(f"somebody else has changed the {name} at the same moment; try again")
+            return entry
+
     # Versions and models
 
     def _find(self, release_id: str | None = None) -> list[RegisteredRelease]:
@@ -153,13 +193,20 @@ class Registry:
                 return sorted(found, key=lambda release: release.version)
 
     def _aliases(self) -> dict[str, int]:
+        model = self._model()
+        return {} if model is None else {alias: int(version) for alias, version in model.aliases.items()}
+
+    def _tags(self) -> dict[str, str]:
+        model = self._model()
+        return {} if model is None else dict(model.tags)
+
+    def _model(self) -> Any:
         try:
-            aliases = self._store.client.get_registered_model(self.model_name).aliases
+            return self._store.client.get_registered_model(self.model_name)
         except Exception as error:
             if not has_code(error, "RESOURCE_DOES_NOT_EXIST"):
                 raise
-            return {}
-        return {alias: int(version) for alias, version in aliases.items()}
+            return None
 
     def _known(self) -> str:
         versions = ", ".join(str(release.version) for release in self.releases()) or "none"

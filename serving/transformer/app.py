@@ -125,7 +125,7 @@ class Application:
         return [
             make_router(ThumbnailCache(self._locate, self._render)),
             events_router(self.events, self.signer, limits),
-            catalogue_router(self.catalogue, settings.arm),
+            catalogue_router(self.catalogue, settings.arm, _pin(settings)),
         ]
 
     async def start(self) -> None:
@@ -236,6 +236,10 @@ def _guard(settings: TransformerSettings) -> GuardSettings:
         api_keys=tuple(SecretStr(key) for key in keys if key),
         access_log_share=settings.access_log_share,
     )
+
+
+def _pin(settings: TransformerSettings) -> dict[str, str]:
+    return {settings.pin_header: settings.pin_value} if settings.pin_header and settings.pin_value else {}
 
 
 def _chain(settings: TransformerSettings) -> ChainParameters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 MOST_SAMPLES = 60
 
 
-def catalogue_router(current: Callable[[], Catalogue | None], arm: str) -> APIRouter:
+def catalogue_router(
+    current: Callable[[], Catalogue | None], arm: str, pin: Mapping[str, str] | None = None
+) -> APIRouter:
     """Return the routes `/v1/release` and `/v1/samples`.
 
     Args:
         current: the catalogue in use; None before the first is loaded.
         arm: of this process.
+        pin: header by which clients come back to this arm; empty or None: nothing keeps them in it.
     """
     router = APIRouter()
 
@@ -38,6 +41,7 @@ def catalogue_router(current: Callable[[], Catalogue | None], arm: str) -> APIRo
             "space_id": catalogue.space_id,
             "generation": catalogue.generation,
             "arm": arm,
+            "pin": dict(pin or {}),
             "images": catalogue.images,
             "items": catalogue.items,
             "floors": dict(catalogue.floors),

@@ -77,7 +77,7 @@ async function call(path, options = {}) {
 export async function fetchRelease() {
   const facts = await (await call("/v1/release")).json();
   Object.assign(server, { facts, release: facts.release_id, arm: facts.arm });
-  const wanted = Object.entries(facts.pin ?? {}).filter(([name, value]) => /^X-[\w-]{1,60}$/i.test(name) && typeof value === "string");
+  const wanted = Object.entries(facts.pin ?? {}).filter(([name, value]) => /^(X-[\w-]{1,60}|Knative-Serving-Tag)$/i.test(name) && typeof value === "string");
   if (wanted.length > 0 && recall(passing, PIN_KEY) === null) remember(passing, PIN_KEY, JSON.stringify(Object.fromEntries(wanted)));
   return facts;
 }

@@ -1,0 +1,115 @@
+"""Knative: one InferenceService; its newest revision is the challenger, the one that last had all traffic the champion.
+
+KServe keeps `canaryTrafficPercent` for the newest revision and the rest for the last one that had everything; it cannot be told
+which release that is. So everything goes through states in which that is certain: from the champion alone at 100 %, or not at
+all. A rollback takes the traffic away at once (0), puts the champion's URI back, and drops the canary when that is ready.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.rollout.plan import (
+    ARM_VARIABLE,
+    CHALLENGER,
+    CHAMPION,
+    PIN_VARIABLE,
+    ArmRelease,
+    Desired,
+    Json,
+    Patch,
+    Plan,
+    is_ready,
+    replace,
+    set_variable,
+    storage_of,
+)
+
+SERVICE = "visual-search"
+_CANARY = "/spec/predictor/canaryTrafficPercent"
+_TAGS = {CHAMPION: "prev", CHALLENGER: "latest"}  # Knative's tags of the two revisions, which pin a user to one
+
+
+def plan_knative(desired: Desired, service: Json, namespace: str) -> Plan:
+    """Plan the next changes of the one InferenceService.
+
+    Args:
+        desired: what the registry wants.
+        service: the InferenceService as it is.
+        namespace: of it.
+    """
+    return _Knative(service, namespace).plan(desired)
+
+
+class _Knative:
+    def __init__(self, service: Json, namespace: str) -> None:
+        self._service, self._namespace = service, namespace
+        self._name = str(service["metadata"]["name"])
+        self._pointer, self._uri = storage_of(service)
+        self._canary: int | None = service["spec"]["predictor"].get("canaryTrafficPercent")
+
+    def plan(self, desired: Desired) -> Plan:
+        if self._uri == desired.champion.uri:
+            return self._from_champion(desired)
+        challenger = desired.challenger
+        if challenger is not None and self._uri == challenger.uri and self._canary is not None:
+            if self._canary == desired.share:
+                return Plan()
+            says = f"{challenger.release_id} gets {desired.share} % instead of {self._canary} %"
+            return self._patch(says, replace(_CANARY, self._canary, desired.share), challenger)
+        if self._canary:
+            return self._patch(f"{self._uri} loses its {self._canary} %", replace(_CANARY, self._canary, 0))
+        says = f"the service goes to {desired.champion.release_id}"
+        return self._patch(says, self._serve(desired.champion, CHAMPION), desired.champion)
+
+    def _from_champion(self, desired: Desired) -> Plan:
+        champion, challenger = desired.champion, desired.challenger
+        if self._canary is not None:
+            labels = self._labels(CHAMPION)
+            if not labels and not self._is_whole():  # put back after a rollback: its revision has to be ready first
+                return Plan(waiting=f"{champion.release_id} is not ready yet as the newest revision")
+            says = f"{champion.release_id} gets all traffic"
+            remove: list[Json] = [
+                {"op": "test", "path": _CANARY, "value": self._canary},
+                {"op": "remove", "path": _CANARY},
+            ]
+            return self._patch(says, [*remove, *labels], champion)
+        if labels := self._labels(CHAMPION):
+            return self._patch(f"{champion.release_id} is called champion", labels, champion)
+        if challenger is None:
+            return Plan()
+        if not self._has_everything():
+            return Plan(
+                waiting=f"{champion.release_id} does not have all traffic yet, so there is nothing to go back to"
+            )
+        add: list[Json] = [{"op": "add", "path": _CANARY, "value": desired.share}]
+        says = f"{challenger.release_id} gets {desired.share} %"
+        return self._patch(says, [*self._serve(challenger, CHALLENGER), *add], challenger)
+
+    def _serve(self, release: ArmRelease, arm: str) -> list[Json]:
+        return [*replace(self._pointer, self._uri, release.uri), *self._labels(arm)]
+
+    def _labels(self, arm: str) -> list[Json]:
+        return [
+            *set_variable(self._service, ARM_VARIABLE, arm),
+            *set_variable(self._service, PIN_VARIABLE, _TAGS[arm]),
+        ]
+
+    def _status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._service.get("status", {}).get("components", {}).get("predictor", {})
+        return found
+
+    def _is_whole(self) -> bool:
+        """Whether the newest revision is ready."""
+        status = self._status()
+        newest = status.get("latestCreatedRevision")
+        return is_ready(self._service) and newest is not None and newest == status.get("latestReadyRevision")
+
+    def _has_everything(self) -> bool:
+        return (
+            self._is_whole() and self._status().get("latestRolledoutRevision") == self._status()["latestReadyRevision"]
+        )
+
+    def _patch(self, says: str, operations: list[Json], *releases: ArmRelease) -> Plan:
+        ids = tuple(release.release_id for release in releases)
+        return Plan((Patch("inferenceservice", self._name, self._namespace, tuple(operations), says, ids),))

@@ -1,0 +1,134 @@
+"""Standard (no Knative): an InferenceService an arm, and an HTTPRoute of ours with the weights and the rules of the pins.
+
+Traffic is taken away from an arm before its release changes, and given to it only when it is ready. A user pinned to an arm that
+has no traffic goes to the champion.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.shared.errors import ContractError
+from serving.rollout.plan import (
+    CHALLENGER,
+    CHAMPION,
+    ArmRelease,
+    Desired,
+    Json,
+    Patch,
+    Plan,
+    is_ready,
+    replace,
+    storage_of,
+)
+
+ROUTE = "visual-search"
+SERVICES = {CHAMPION: "visual-search-champion", CHALLENGER: "visual-search-challenger"}
+PIN_HEADER = "x-visual-search-arm"
+
+
+def plan_standard(desired: Desired, services: dict[str, Json], route: Json, namespace: str) -> Plan:
+    """Plan the next changes of the two InferenceServices and the route.
+
+    Args:
+        desired: what the registry wants.
+        services: arm → InferenceService as it is.
+        route: the HTTPRoute as it is.
+        namespace: of them.
+    """
+    champion, challenger = desired.champion, desired.challenger
+    _, serving = storage_of(services[CHAMPION])
+    if serving != champion.uri:
+        if desired.rolled_back and (patch := _weigh(route, 0, namespace)):
+            return Plan((patch,))
+        return Plan((_serve(services[CHAMPION], champion, namespace),))
+    if challenger is None:
+        patch = _weigh(route, 0, namespace)
+        if patch is None:
+            return Plan()
+        # After a promotion, those who have the new release already keep it until the champion's pods have it too.
+        if not desired.rolled_back and not is_ready(services[CHAMPION]):
+            return Plan(waiting=f"the champion's pods do not have {champion.release_id} yet")
+        return Plan((patch,))
+    _, tried = storage_of(services[CHALLENGER])
+    if tried != challenger.uri:
+        away = _weigh(route, 0, namespace)
+        change = _serve(services[CHALLENGER], challenger, namespace)
+        return Plan((change,) if away is None else (away, change))
+    patch = _weigh(route, desired.share, namespace, challenger)
+    if patch is None:
+        return Plan()
+    if desired.share > 0 and not is_ready(services[CHALLENGER]):
+        return Plan(waiting=f"the challenger's pods do not have {challenger.release_id} yet")
+    return Plan((patch,))
+
+
+def _serve(service: Json, release: ArmRelease, namespace: str) -> Patch:
+    pointer, old = storage_of(service)
+    name = str(service["metadata"]["name"])
+    operations = tuple(replace(pointer, old, release.uri))
+    return Patch(
+        "inferenceservice", name, namespace, operations, f"{name} goes to {release.release_id}", (release.release_id,)
+    )
+
+
+def _weigh(route: Json, share: int, namespace: str, challenger: ArmRelease | None = None) -> Patch | None:
+    """Return the patch that gives the challenger a share, None where it has it."""
+    backends = _backends(route)
+    operations: list[Json] = []
+    for number, rule in enumerate(route["spec"]["rules"]):
+        pinned = _pinned_arm(rule)
+        percent = share if pinned is None else 100 if pinned == CHALLENGER and share else 0
+        wanted = [{**backends[CHAMPION], "weight": 100 - percent}, {**backends[CHALLENGER], "weight": percent}]
+        old = rule.get("backendRefs") or []
+        if _weights(old) != {CHAMPION: 100 - percent, CHALLENGER: percent}:
+            operations += replace(f"/spec/rules/{number}/backendRefs", old, wanted)
+    if not operations:
+        return None
+    name = str(route["metadata"]["name"])
+    says = "all traffic goes to the champion" if share == 0 else f"the challenger gets {share} %"
+    ids = () if challenger is None or share == 0 else (challenger.release_id,)
+    return Patch("httproute", name, namespace, tuple(operations), says, ids)
+
+
+def _backends(route: Json) -> dict[str, dict[str, Any]]:
+    """Return the route's own backend of each arm, as a template.
+
+    Raises:
+        ContractError: it lacks one.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for rule in route.get("spec", {}).get("rules", []):
+        for backend in rule.get("backendRefs") or []:
+            if (arm := _arm_of(backend)) is not None:
+                found.setdefault(arm, {key: value for key, value in backend.items() if key != "weight"})
+    if missing := sorted(set(SERVICES) - set(found)):
+        raise ContractError(
+            f"HTTPRoute {route['metadata']['name']} has no backend of the {missing[0]}; apply our manifests for Standard mode"
+        )
+    return found
+
+
+def _arm_of(backend: Json) -> str | None:
+    name = str(backend.get("name", ""))
+    return next((arm for arm, service in SERVICES.items() if name == service or name.startswith(f"{service}-")), None)
+
+
+def _weights(backends: list[Json]) -> dict[str, int]:
+    """Return the percentage of each arm; a backend without a weight has weight 1, as in Gateway API."""
+    sums = {CHAMPION: 0, CHALLENGER: 0}
+    for backend in backends:
+        arm = _arm_of(backend)
+        if arm is None:
+            return {}
+        sums[arm] += int(backend.get("weight", 1))
+    total = sum(sums.values())
+    return {arm: 100 * weight // total for arm, weight in sums.items()} if total and 100 % total == 0 else sums
+
+
+def _pinned_arm(rule: Json) -> str | None:
+    for match in rule.get("matches") or []:
+        for header in match.get("headers") or []:
+            if str(header.get("name", "")).lower() == PIN_HEADER:
+                return str(header.get("value"))
+    return None
