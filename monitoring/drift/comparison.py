@@ -9,16 +9,17 @@ import numpy as np
 from components.shared.embeddings import Vectors
 from monitoring.drift.domain_classifier import domain_classifier
 from monitoring.drift.inputs import input_outcomes
+from monitoring.drift.local_excess import Crowd, local_excess
 from monitoring.drift.mean_difference import mean_difference
 from monitoring.drift.occupancy import Occupancy, occupancy
 from monitoring.drift.outcome import Outcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.samples import Sample, check_spaces
-from monitoring.drift.similarity import Nearness, far_queries, nearness, top_similarity
+from monitoring.drift.similarity import Nearness, nearness, top_similarity
 from monitoring.experiments.multiplicity import holm
 from monitoring.findings import State
 
-EMBEDDING_TESTS = ("domain_classifier", "mean_difference", "occupancy", "top_similarity", "far_queries")
+EMBEDDING_TESTS = ("domain_classifier", "mean_difference", "occupancy", "top_similarity", "local_excess")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Comparison:
         inputs: outcomes of the input statistics; empty where they are not known.
         occupancy: counts of the clusters.
         nearness: similarities to the nearest.
+        crowd: where the queries exceed the reference most.
     """
 
     reference: Sample
@@ -55,6 +57,7 @@ class Comparison:
     inputs: tuple[Tested, ...]
     occupancy: Occupancy
     nearness: Nearness
+    crowd: Crowd
 
     def tested(self, name: str) -> Tested:
         """Return what the test of this name says.
@@ -85,21 +88,22 @@ def compare(
     window = window.at_most(parameters.maximum_rows, parameters.seed + 1)
     if min(len(window.ids), len(reference.ids)) < parameters.minimum_window:
         return None
-    streams = np.random.default_rng(parameters.seed).spawn(5)
+    streams = np.random.default_rng(parameters.seed).spawn(6)
     near = nearness(reference.vectors, window.vectors, streams[0])
     occupied, counts = occupancy(reference.vectors, window.vectors, lists, parameters, streams[1])
+    crowded, crowd = local_excess(reference.vectors, window.vectors, parameters, streams[5])
     outcomes = (
         domain_classifier(reference.vectors, window.vectors, parameters, streams[2]),
         mean_difference(reference.vectors, window.vectors, parameters, streams[3]),
         occupied,
         top_similarity(near, parameters),
-        far_queries(near, parameters),
+        crowded,
     )
     inputs: tuple[Outcome, ...] = ()
     if reference.inputs is not None and window.inputs is not None:
         inputs = input_outcomes(reference.inputs, window.inputs, parameters, streams[4])
     return Comparison(
-        reference, window, judged(outcomes, parameters.alpha), judged(inputs, parameters.alpha), counts, near
+        reference, window, judged(outcomes, parameters.alpha), judged(inputs, parameters.alpha), counts, near, crowd
     )
 
 

@@ -18,12 +18,12 @@ class DriftParameters(BaseModel):
         folds: of the domain classifier's cross-fitting.
         rows_per_cluster: queries and references together that a cluster should have …
         maximum_clusters: … but there are at most so many clusters.
-        far_share: the share of all, queries and references together, that counts as far from everything known.
+        places: at which a local excess of queries is looked for, at most.
         minimum_auc: least excess of the domain classifier's AUC over 0.5 that alarms; less is only watched.
         minimum_shift: least shift of the mean, in standard deviations of the reference along it, that alarms.
         minimum_occupancy: least share of the queries that would have to change their cluster, that alarms.
         minimum_distance: least Kolmogorov-Smirnov distance (similarities, input statistics) that alarms.
-        minimum_far: least excess of the share of far queries that alarms.
+        minimum_excess: least excess of queries at one place, as a share of all queries, that alarms.
         seed: of samples, folds and permutations.
     """
 
@@ -37,10 +37,10 @@ class DriftParameters(BaseModel):
     folds: int = Field(default=5, ge=2, le=20)
     rows_per_cluster: int = Field(default=100, ge=20)
     maximum_clusters: int = Field(default=64, ge=2, le=1_024)
-    far_share: float = Field(default=0.02, gt=0, le=0.2)
+    places: int = Field(default=2_000, ge=100, le=50_000)
     minimum_auc: float = Field(default=0.02, ge=0, lt=0.5)
     minimum_shift: float = Field(default=0.05, ge=0)
     minimum_occupancy: float = Field(default=0.03, ge=0, lt=1)
     minimum_distance: float = Field(default=0.05, ge=0, lt=1)
-    minimum_far: float = Field(default=0.01, ge=0, lt=1)
+    minimum_excess: float = Field(default=0.005, ge=0, lt=1)
     seed: int = Field(default=0, ge=0, lt=2**32)

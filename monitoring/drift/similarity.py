@@ -1,4 +1,4 @@
-"""Similarity to what is known: how near is the nearest, and how many queries are far from everything?"""
+"""Similarity to what is known: how near is the nearest?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import hypergeom, ks_2samp
+from scipy.stats import ks_2samp
 
 from components.shared.embeddings import Vectors
 from monitoring.drift.outcome import Outcome
@@ -58,18 +58,3 @@ def top_similarity(near: Nearness, parameters: DriftParameters) -> Outcome:
         "KS distance",
         parameters.minimum_distance,
     )
-
-
-def far_queries(near: Nearness, parameters: DriftParameters) -> Outcome:
-    """Test by how many of those that are farthest from everything, of both samples together, are of the window.
-
-    The p-value is Fisher's, one-sided: it is exact.
-    """
-    both = np.concatenate([near.reference, near.window])
-    farthest = max(1, round(parameters.far_share * len(both)))
-    limit = np.partition(both, farthest - 1)[farthest - 1]
-    total, inside = int((both <= limit).sum()), int((near.window <= limit).sum())
-    p_value = float(hypergeom.sf(inside - 1, len(both), total, len(near.window)))
-    share = inside / len(near.window)
-    effect = share - (total - inside) / len(near.reference)
-    return Outcome("far_queries", share, p_value, max(0.0, effect), "share in excess", parameters.minimum_far)
