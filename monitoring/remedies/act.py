@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.errors import VisualSearchError
 from monitoring.findings import Diagnosis, Report
-from monitoring.remedies.advice import ADVICE
+from monitoring.remedies.advice import ADVICE, command_of
 from monitoring.remedies.ledger import BusyError, Entry, EntryState, Ledger, entry_id_of
 
 
@@ -101,8 +101,10 @@ def act(report: Report, ledger: Ledger, submitter: Submitter, policy: ActPolicy,
                 return Action("nothing", "there is no alarm that calls for a remedy")
             advice = ADVICE[diagnosis.remedy]
             if advice.pipeline is None:
-                command = f" `{advice.command}` does it." if advice.command else ""
-                return Action("stated", f"{advice.title}: {advice.text}{command}")
+                command = command_of(diagnosis.remedy, report.arm)
+                return Action(
+                    "stated", f"{advice.title}: {advice.text}" + (f" `{command}` does it." if command else "")
+                )
             objection = running or _objection(ledger, diagnosis, report, policy, now)
             if objection:
                 return Action("left", objection)

@@ -14,7 +14,7 @@ class Advice:
     Attributes:
         title: for people.
         text: one sentence.
-        command: to type; "": there is none.
+        command: to type; "": there is none. Use `command_of`.
         pipeline: that `--act` submits; None: people do it.
     """
 
@@ -51,9 +51,17 @@ ADVICE: dict[Remedy, Advice] = {
     "roll_back": Advice(
         "Roll back",
         "Serve the release before this one; nothing is deleted.",
-        "visual-search rollout rollback",
+        'visual-search rollout rollback --why "monitoring"',
     ),
 }
+
+_ROLL_BACK_CHAMPION = 'visual-search promote VERSION --to champion --why "monitoring"'
+
+
+def command_of(remedy: Remedy, arm: str) -> str:
+    """Return what to type; a champion is rolled back by promoting the version before it, another arm by its rollout."""
+    return _ROLL_BACK_CHAMPION if remedy == "roll_back" and arm == "champion" else ADVICE[remedy].command
+
 
 CAUSE_TITLES: dict[Cause, str] = {
     "pictures_changed": "The pictures changed",

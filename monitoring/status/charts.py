@@ -51,7 +51,8 @@ def sparkline(points: Sequence[TrendPoint], name: str, threshold: float | None) 
     for i, value in known:
         state = points[i].states.get(name, "unknown")
         if state in {"alarm", "watch"} or i == known[-1][0]:
-            parts.append(f'<circle class="dot {state}" cx="{x(i):.1f}" cy="{y(value):.1f}" r="3"/>')
+            # A line without length and a round cap: a dot that stays round when the drawing is stretched.
+            parts.append(f'<path class="dot {state}" d="M{x(i):.1f} {y(value):.1f}h0"/>')
     label = f"{name.replace('_', ' ')}: {len(known)} runs, from {known[0][1]:.3g} to {known[-1][1]:.3g}"
     return _svg(parts, _WIDTH, _HEIGHT, "spark", label)
 
@@ -75,6 +76,6 @@ def strip(points: Sequence[TrendPoint], slots: int = 60) -> Markup:
 def _svg(parts: Sequence[str], width: float, height: float, name: str, label: str) -> Markup:
     # Every number is formatted here, every text escaped.
     return Markup(  # noqa: S704
-        f'<svg class="{name}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">'
-        f"{''.join(parts)}</svg>"
+        f'<svg class="{name}" viewBox="0 0 {width:g} {height:g}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )

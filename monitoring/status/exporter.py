@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from components.shared.errors import VisualSearchError
 from monitoring.findings import State
 from monitoring.remedies.ledger import Entry, Ledger
-from monitoring.status.record import LATEST_FILE, OnlineRow, Record, RecordStore
+from monitoring.status.record import LATEST_FILE, OnlineRow, Record, RecordStore, overall_state
 
 NAMESPACE = "visual_search_monitoring"
 STATE_VALUES: dict[State, int] = {"unknown": -1, "ok": 0, "watch": 1, "alarm": 2}
@@ -77,7 +77,7 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
 def _of_reports(records: Iterable[Record]) -> Iterator[GaugeMetricFamily]:
     reported = _gauge("report_timestamp_seconds", "When the latest report was made.", "arm", "release_id")
     window = _gauge("window_queries", "Queries in the window of the latest report.", "arm", "release_id")
-    overall = _gauge("state", "Worst state: −1 unknown, 0 ok, 1 watch, 2 alarm.", "arm", "release_id")
+    overall = _gauge("state", "Worst known state: −1 unknown, 0 ok, 1 watch, 2 alarm.", "arm", "release_id")
     of_concern = ("arm", "release_id", "topic", "concern")
     state = _gauge("concern_state", "−1 unknown, 0 ok, 1 watch, 2 alarm.", *of_concern)
     figures = {
@@ -92,7 +92,7 @@ def _of_reports(records: Iterable[Record]) -> Iterator[GaugeMetricFamily]:
         of_report = [report.arm, report.release_id]
         reported.add_metric(of_report, report.at.timestamp())
         window.add_metric(of_report, report.window)
-        overall.add_metric(of_report, STATE_VALUES[report.state])
+        overall.add_metric(of_report, STATE_VALUES[overall_state(report)])
         for concern in report.concerns:
             labels = [*of_report, concern.topic, concern.name]
             state.add_metric(labels, STATE_VALUES[concern.state])

@@ -12,11 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.shared.files import whole_file
 from monitoring.findings import Concern, State, Topic
-from monitoring.remedies.advice import ADVICE, CAUSE_TITLES
+from monitoring.remedies.advice import ADVICE, CAUSE_TITLES, command_of
 from monitoring.remedies.ledger import Entry
 from monitoring.status.charts import sparkline, strip
 from monitoring.status.pictures import Tile
-from monitoring.status.record import Record, TrendPoint
+from monitoring.status.record import Record, TrendPoint, known_state, overall_state
 
 PAGE_FILE = "status.html"
 TEMPLATE = Path(__file__).parent / "page.html.j2"
@@ -40,7 +40,7 @@ _HEADLINES: dict[State, str] = {
     "ok": "Search is healthy",
     "watch": "Search is healthy, something has begun to change",
     "alarm": "Search needs attention",
-    "unknown": "Not everything can be told yet",
+    "unknown": "Nothing can be told yet",
 }
 _RANK: dict[State, int] = {"alarm": 0, "watch": 1, "unknown": 2, "ok": 3}
 _ROWS_SHOWN = 24
@@ -73,7 +73,9 @@ def write_page(
             record=record,
             report=report,
             facts=record.release,
-            headline=_HEADLINES[report.state],
+            state=overall_state(report),
+            headline=_HEADLINES[overall_state(report)],
+            unknown=sum(c.state == "unknown" for c in report.concerns),
             topics=_by_topic(report.concerns),
             sparks={
                 c.name: sparkline(trend, c.name, c.threshold if c.value is not None else None) for c in report.concerns
@@ -137,9 +139,7 @@ def _by_topic(concerns: Sequence[Concern]) -> list[tuple[Topic, State, list[Conc
     for topic in get_args(Topic):
         group = sorted((c for c in concerns if c.topic == topic), key=lambda c: _RANK[c.state])
         if group:
-            # A topic of which only a part is unknown is as good as what is known of it.
-            known = [c.state for c in group if c.state != "unknown"]
-            topics.append((topic, min(known, key=_RANK.__getitem__, default="unknown"), group))
+            topics.append((topic, known_state(group), group))
     return sorted(topics, key=lambda entry: _RANK[entry[1]])
 
 
@@ -154,6 +154,7 @@ def _environment() -> Environment:
     environment.filters |= {"percent": percent, "figure": figure, "p": p_value, "title_of": title_of}
     environment.globals |= {
         "advice": ADVICE,
+        "command_of": command_of,
         "causes": CAUSE_TITLES,
         "topic_titles": TOPIC_TITLES,
         "state_words": STATE_WORDS,

@@ -6,7 +6,7 @@ import datetime
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, V
 from components.shared.errors import ContractError, UnfinishedArtifactError
 from components.shared.files import write_json
 from components.shared.release import Manifest
-from monitoring.findings import Concern, Report, State
+from monitoring.findings import Concern, Report, State, worst_state
 
 LATEST_FILE = "latest.json"
 HISTORY_FOLDER = "history"
@@ -158,7 +158,7 @@ class RecordStore:
             yield TrendPoint(
                 at=report.at,
                 release_id=report.release_id,
-                state=report.state,
+                state=overall_state(report),
                 values={c.name: value for c in report.concerns if (value := watched(c)) is not None},
                 states={c.name: c.state for c in report.concerns},
             )
@@ -173,6 +173,19 @@ class RecordStore:
 def watched(concern: Concern) -> float | None:
     """Return the figure of a concern that a trend is drawn of: its value, else its effect."""
     return concern.effect if concern.value is None else concern.value
+
+
+def known_state(concerns: Iterable[Concern]) -> State:
+    """Return the worst state of those that are known; "unknown" if none is.
+
+    What cannot be looked at, say because nobody judged any query, must not hide that all the rest is well.
+    """
+    return worst_state([concern for concern in concerns if concern.state != "unknown"])
+
+
+def overall_state(report: Report) -> State:
+    """Return `known_state` of a report."""
+    return known_state(report.concerns)
 
 
 def read_record(path: Path) -> Record:
