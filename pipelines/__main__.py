@@ -14,6 +14,7 @@ _EPILOG = """examples:
   visual-search query photo.jpg -k 5              ask it from the shell
   visual-search releases                          what is registered, and which release is champion
   visual-search promote 3 --to champion --why "better on shoes"
+  visual-search monitor run                       is search healthy, and what is to be done
 """
 
 PIPELINE_NAMES = ("training", "reindexing", "demonstration")
@@ -34,6 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_serving(commands)
     _add_events(commands)
     _add_experiments(commands)
+    _add_monitoring(commands)
+    _add_rollout(commands)
     return parser
 
 
@@ -41,11 +44,15 @@ def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    _add_places(command)
+    return command
+
+
+def _add_places(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--home", metavar="DIR", help="folder for workspace, runs, reports and MLflow (default .visual-search)"
     )
     command.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: SQLite below the home folder)")
-    return command
 
 
 def _add_parameters(command: argparse.ArgumentParser) -> None:
@@ -220,6 +227,94 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
             action.add_argument("--queries", metavar="PICTURE", nargs="+", default=[], help="pictures to ask both for")
 
 
+def _add_rollout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "roll a version out to a share of the traffic, promote it or roll it back, and make the cluster follow"
+    rollout = commands.add_parser("rollout", help=text, description=text[0].upper() + text[1:] + ".")
+    actions = rollout.add_subparsers(dest="action", required=True, metavar="ACTION")
+    status = _command(actions, "status", "what the registry wants, what the cluster does, and the last decisions")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    start = _command(actions, "start", "give a version a share of the traffic")
+    start.add_argument("version", metavar="VERSION", help="version number, or an alias such as challenger")
+    start.add_argument("--share", type=int, default=5, metavar="PERCENT", help="0 to 99 (default 5)")
+    step = _command(actions, "step", "give the challenger another share")
+    step.add_argument("share", type=int, metavar="PERCENT", help="0 to 99")
+    promote = _command(actions, "promote", "make the challenger champion")
+    rollback = _command(actions, "rollback", "take the challenger's traffic away")
+    reconcile = _command(actions, "reconcile", "make the cluster what the registry says, once or again and again")
+    reconcile.add_argument("--dry-run", action="store_true", help="print the kubectl commands instead")
+    auto = _command(actions, "auto", "step from share to share, promote or roll back, as the A/B statistics say")
+    auto.add_argument(
+        "--events", metavar="SOURCE", help="default: VISUAL_SEARCH_EVENTS_URL, or SQLite below the home folder"
+    )
+    auto.add_argument("--service", metavar="FILE", help="counters of the servers, for the guardrails: Parquet or CSV")
+    auto.add_argument("--parameters", metavar="FILE", help="JSON with parameters of the experiment")
+    auto.add_argument("--ladder", default="1,5,25,50", metavar="PERCENTS", help="shares (default 1,5,25,50; then all)")
+    auto.add_argument("--hold", default="1h", metavar="TIME", help="least time at a share (default 1h)")
+    auto.add_argument(
+        "--settle", default="2m", metavar="TIME", help="time that a new share takes to reach users (default 2m)"
+    )
+    rehearse = _command(actions, "rehearse", "rehearse a rollout on this machine: real servers, simulated users")
+    rehearse.add_argument("--champion", metavar="VERSION", help="default: the champion")
+    rehearse.add_argument("--challenger", metavar="VERSION", help="default: a release made for the scenario")
+    rehearse.add_argument("--queries", type=int, default=4000, metavar="N", help="queries at most (default 4000)")
+    rehearse.add_argument(
+        "--scenario", default="better", choices=("better", "worse", "broken-space", "broken-crash", "slow"),
+        help="what the challenger is like, unless one is given, and what happens to it (default better)",
+    )  # fmt: skip
+    rehearse.add_argument("--output", metavar="FILE", help="report (default: below the home folder)")
+    for action in (start, step, promote, rollback):
+        required = action in (promote, rollback)
+        action.add_argument("--why", required=required, default="by hand", help="the reason, for the promotion log")
+        action.add_argument("--who", help="who decided (default: the user of this machine)")
+    for action in (reconcile, auto):
+        action.add_argument("--every", metavar="TIME", help="again and again, for example 30s, until stopped")
+    for action in (status, reconcile):
+        action.add_argument("--mode", choices=("knative", "standard"), help="how KServe is deployed (default knative)")
+        action.add_argument("--namespace", help="of the service (default visual-search)")
+        action.add_argument(
+            "--release-store", metavar="URI", help="where KServe takes releases from (default: below the home folder)"
+        )
+
+
+def _add_monitoring(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from monitoring.__main__ import add_actions
+
+    text = "see whether search is healthy, what kind of trouble there is, and what to do"
+    monitor = commands.add_parser("monitor", help=text, description=text[0].upper() + text[1:] + ".")
+    actions = add_actions(monitor)
+    for action in actions.values():
+        _add_places(action)
+    run = actions["run"]
+    run.add_argument(
+        "--release", metavar="RELEASE",
+        help="release or root directory, version or alias (default: what `serve` serves here, else the champion)",
+    )  # fmt: skip
+    run.add_argument(
+        "--act", action="store_true",
+        help="start the pipeline that the most urgent diagnosis calls for: here, or on VISUAL_SEARCH_KFP_HOST",
+    )  # fmt: skip
+    run.add_argument(
+        "--cool-down", type=float, default=24.0, metavar="HOURS", help="between two starts of a pipeline (default 24)"
+    )
+    acting = run.add_argument_group(
+        "with --act", "what the pipeline learns and indexes; default: as the latest run here"
+    )
+    acting.add_argument("--images", metavar="URI", help="folder or manifest of the catalogue as it is now")
+    acting.add_argument("--judgements", metavar="URI", default="", help="human judgements")
+    acting.add_argument(
+        "--click-log", metavar="URI", default="", help="click log to learn from: Parquet file or folder"
+    )
+    acting.add_argument(
+        "--set", metavar="STEP.NAME=VALUE", action="append", default=[], dest="assignments", help="a step's parameter"
+    )
+    acting.add_argument("--verbose", action="store_true", help="show everything that tasks print")
+    acting.add_argument(
+        "--argument", metavar="NAME=VALUE", action="append", default=[], help="a pipeline parameter, on a cluster"
+    )
+    acting.add_argument("--image", metavar="REF", help="OCI image of the tasks, on a cluster")
+    acting.add_argument("--service-account", default="", help="Kubernetes service account of the tasks")
+
+
 def _add_events(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     events = commands.add_parser(
         "events",
@@ -239,7 +334,11 @@ def _add_events(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 for a failure of ours or of the data, 2 for a wrong call, 3 if the gate refused."""
+    """Run one command and return its exit code.
+
+    0; 1 for a failure of ours or of the data; 2 for a wrong call; 3 if the gate refused; 4 if monitoring alarms, 5 if it can
+    tell nothing.
+    """
     options = build_parser().parse_args(arguments)
     from components.shared.errors import VisualSearchError
     from pipelines import commands

@@ -204,6 +204,20 @@ def ab(options: argparse.Namespace) -> int:
     return experiments.run(options)
 
 
+def rollout(options: argparse.Namespace) -> int:
+    """Roll a release out, or back."""
+    from pipelines import rollout_command
+
+    return rollout_command.run(options, _settings(options))
+
+
+def monitor(options: argparse.Namespace) -> int:
+    """Look whether search is healthy, report it, or serve the status page."""
+    from pipelines import monitor_command
+
+    return monitor_command.run(options, _settings(options))
+
+
 def events(options: argparse.Namespace) -> int:
     """Export or count events."""
     from pipelines import event_store

@@ -48,17 +48,18 @@ class Cluster:
         from kubernetes import client, config
 
         self.mode, self.namespace = mode, namespace
+        configuration = client.Configuration()
+        configuration.retries = 1
         try:
             if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-                config.load_incluster_config()
-            else:
-                config.load_kube_config()
+                config.load_incluster_config(client_configuration=configuration)
+            else:  # the library itself reads KUBECONFIG only once, when it is imported
+                config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
         except config.ConfigException as error:
             raise ParameterError(
                 f"no cluster is configured ({error}); set KUBECONFIG, or run this where there is a service account"
             ) from error
-        self._api: Any = client.ApiClient()
-        self._api.configuration.retries = 1
+        self._api: Any = client.ApiClient(configuration)
 
     def objects(self) -> dict[str, Json]:
         """Return what there is: "inferenceservice/NAME" and "httproute/NAME" → object.

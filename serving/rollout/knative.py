@@ -1,8 +1,9 @@
 """Knative: one InferenceService; its newest revision is the challenger, the one that last had all traffic the champion.
 
 KServe keeps `canaryTrafficPercent` for the newest revision and the rest for the last one that had everything; it cannot be told
-which release that is. So everything goes through states in which that is certain: from the champion alone at 100 %, or not at
-all. A rollback takes the traffic away at once (0), puts the champion's URI back, and drops the canary when that is ready.
+which release that is. So everything goes through states in which that is certain, and an annotation, written with each change
+of the template, names the champion behind it. A rollback takes the traffic away at once (0), puts the champion's URI back, and
+drops the canary when that is ready.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from serving.rollout.plan import (
 
 SERVICE = "visual-search"
 _CANARY = "/spec/predictor/canaryTrafficPercent"
+_BEHIND = "visual-search/champion"  # annotation
 _TAGS = {CHAMPION: "prev", CHALLENGER: "latest"}  # Knative's tags of the two revisions, which pin a user to one
 
 
@@ -52,7 +54,7 @@ class _Knative:
         if self._uri == desired.champion.uri:
             return self._from_champion(desired)
         challenger = desired.challenger
-        if challenger is not None and self._uri == challenger.uri and self._canary is not None:
+        if challenger is not None and self._canary is not None and self._is_canary(challenger, desired.champion):
             if self._canary == desired.share:
                 return Plan()
             says = f"{challenger.release_id} gets {desired.share} % instead of {self._canary} %"
@@ -60,12 +62,15 @@ class _Knative:
         if self._canary:
             return self._patch(f"{self._uri} loses its {self._canary} %", replace(_CANARY, self._canary, 0))
         says = f"the service goes to {desired.champion.release_id}"
-        return self._patch(says, self._serve(desired.champion, CHAMPION), desired.champion)
+        return self._patch(says, self._serve(desired.champion, CHAMPION, desired.champion), desired.champion)
+
+    def _is_canary(self, challenger: ArmRelease, champion: ArmRelease) -> bool:
+        return self._uri == challenger.uri and not self._labels(CHALLENGER, champion)
 
     def _from_champion(self, desired: Desired) -> Plan:
         champion, challenger = desired.champion, desired.challenger
         if self._canary is not None:
-            labels = self._labels(CHAMPION)
+            labels = self._labels(CHAMPION, champion)
             if not labels and not self._is_whole():  # put back after a rollback: its revision has to be ready first
                 return Plan(waiting=f"{champion.release_id} is not ready yet as the newest revision")
             says = f"{champion.release_id} gets all traffic"
@@ -74,7 +79,7 @@ class _Knative:
                 {"op": "remove", "path": _CANARY},
             ]
             return self._patch(says, [*remove, *labels], champion)
-        if labels := self._labels(CHAMPION):
+        if labels := self._labels(CHAMPION, champion):
             return self._patch(f"{champion.release_id} is called champion", labels, champion)
         if challenger is None:
             return Plan()
@@ -84,16 +89,27 @@ class _Knative:
             )
         add: list[Json] = [{"op": "add", "path": _CANARY, "value": desired.share}]
         says = f"{challenger.release_id} gets {desired.share} %"
-        return self._patch(says, [*self._serve(challenger, CHALLENGER), *add], challenger)
+        return self._patch(says, [*self._serve(challenger, CHALLENGER, champion), *add], challenger)
 
-    def _serve(self, release: ArmRelease, arm: str) -> list[Json]:
-        return [*replace(self._pointer, self._uri, release.uri), *self._labels(arm)]
+    def _serve(self, release: ArmRelease, arm: str, champion: ArmRelease) -> list[Json]:
+        return [*replace(self._pointer, self._uri, release.uri), *self._labels(arm, champion)]
 
-    def _labels(self, arm: str) -> list[Json]:
-        return [
+    def _labels(self, arm: str, champion: ArmRelease) -> list[Json]:
+        """Return what is to be changed for the newest revision to know its arm, and which champion it stands beside."""
+        operations = [
             *set_variable(self._service, ARM_VARIABLE, arm),
             *set_variable(self._service, PIN_VARIABLE, _TAGS[arm]),
         ]
+        annotations = self._service["metadata"].get("annotations")
+        if annotations is None:
+            operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
+        pointer = "/metadata/annotations/" + _BEHIND.replace("/", "~1")
+        old = (annotations or {}).get(_BEHIND)
+        if old is None:
+            operations.append({"op": "add", "path": pointer, "value": champion.release_id})
+        elif old != champion.release_id:
+            operations += replace(pointer, old, champion.release_id)
+        return operations
 
     def _status(self) -> dict[str, Any]:
         found: dict[str, Any] = self._service.get("status", {}).get("components", {}).get("predictor", {})

@@ -1,0 +1,328 @@
+"""`visual-search rollout rehearse`: real server processes, the registry and the statistics, joined into a rehearsal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.shared.errors import BadImageError, DataError, ParameterError, SourceError
+from components.shared.files import whole_file
+from components.shared.release import ITEMS_FILE, read_manifest
+from components.shared.storage import read_bytes
+from pipelines.rollout_command import act, judge, write_newcomers
+from pipelines.serving_processes import Ports, ServingProcesses
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from monitoring.experiments.parameters import ExperimentParameters
+    from serving.rollout.rehearsal.local import LocalCluster, Pair
+    from serving.rollout.rehearsal.run import Decision, Plan, Tally
+
+_MIXED_UP = 0.5  # share of a worse release's vectors that belong to other images
+_MOST_QUERY_PICTURES = 400
+_SHOWN = 4  # queries on the report
+_LARGEST_PICTURE = 20 << 20
+_PARAMETERS = {
+    "minimum_users": 60,
+    "minimum_clicks": 20,
+    "minimum_windows": 6,
+    "minimum_requests": 30,
+    "minimum_lift": 0.2,
+    "look_hours": 2 / 3600,
+    "cuped": False,
+}
+
+
+@dataclass
+class Report:
+    """What a rehearsal came to.
+
+    Attributes:
+        scenario: which.
+        outcome: state of the rollout at the end.
+        champion: release that is champion at the end.
+        expected: release that should be.
+        tally: what users met.
+        decisions: in order.
+        page: the report, if there was enough for one.
+    """
+
+    scenario: str
+    outcome: str
+    champion: str
+    expected: str
+    tally: Tally
+    decisions: list[Decision] = field(default_factory=list)
+    page: Path | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the right release is champion, and nobody was answered wrongly."""
+        return self.champion == self.expected and self.tally.wrong_count == 0
+
+
+def rehearse(options: argparse.Namespace, settings: Settings) -> int:
+    """Rehearse and print what came of it; 1 if the wrong release won or an answer was wrong."""
+    from serving.rollout.rehearsal.run import Plan
+
+    champion, challenger = _releases(options, settings)
+    folder = settings.home.absolute() / "rehearsals" / f"{options.scenario}-{uuid.uuid4().hex[:8]}"
+    output = Path(options.output) if options.output else folder / "report.html"
+    rehearsal = Rehearsal(folder, settings.registry_uri, options.scenario, champion, challenger)
+    report = rehearsal.run(Plan(queries=options.queries), page=output)
+    print("\n" + as_text(report))
+    return 0 if report.passed else 1
+
+
+class Rehearsal:
+    """One rehearsal, in a registered model of its own, so that nothing that serves people is touched.
+
+    Args:
+        folder: for everything that it writes.
+        tracking_uri: MLflow.
+        scenario: better, worse, broken-space, broken-crash or slow.
+        champion: directory of a release; None: made from `challenger`, worse than it.
+        challenger: likewise; None: made from `champion`, as the scenario says.
+        settings: of the server processes, without the prefix.
+        parameters: of the experiment.
+
+    Raises:
+        ParameterError: neither release is given.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        tracking_uri: str,
+        scenario: str,
+        champion: Path | None,
+        challenger: Path | None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        parameters: ExperimentParameters | None = None,
+    ) -> None:
+        from components.registration.registry import Registry
+        from monitoring.experiments.console import read_parameters
+
+        self._folder, self._scenario = folder, scenario
+        folder.mkdir(parents=True, exist_ok=True)
+        self.champion, self.challenger = self._pair_of_releases(champion, challenger)
+        self.registry = Registry(tracking_uri, f"visual-search-rehearsal-{folder.name}")
+        self._parameters = parameters or read_parameters(None, dict(_PARAMETERS))
+        self.events = f"sqlite:///{folder / 'events.db'}"
+        self._service = folder / "service.parquet"
+        from serving.events.keys import read_keys
+
+        read_keys(folder / "event-keys", create=True)
+        self._settings = {
+            "events_url": self.events,
+            "events_key_file": str(folder / "event-keys"),
+            "poll_seconds": "0.2",
+            "encoder_threads": "1",
+            "search_threads": "1",
+            "decode_workers": "1",
+            "events_per_user": "100000",
+            **(settings or {}),
+        }
+
+    def run(self, plan: Plan, *, page: Path | None = None, say: Callable[[str], None] = print) -> Report:
+        """Rehearse.
+
+        Args:
+            plan: how much.
+            page: where to write the report of the A/B test.
+            say: prints progress.
+        """
+        from serving.rollout import decisions
+        from serving.rollout.reconciler import Reconciler
+        from serving.rollout.rehearsal.local import LocalCluster
+        from serving.rollout.rehearsal.oracle import Oracle
+        from serving.rollout.rehearsal.run import Traffic, follow_until_done, rehearse
+        from serving.rollout.rehearsal.shoppers import Shoppers, read_queries
+        from serving.rollout.store import ReleaseStore
+
+        versions = [self.registry.register(path) for path in (self.champion, self.challenger)]
+        if self.registry.get("champion").version != versions[0].version:
+            self.registry.promote(versions[0].version, "champion", who="rehearsal", why="it begins")
+        store = ReleaseStore(str(self._folder / "store"))
+        cluster = LocalCluster(self._folder, _make_pair, self._settings)
+        reconciler = Reconciler(self.registry, store, cluster, self._folder / "fetched")
+        queries = read_queries(self.champion / ITEMS_FILE, _read, _MOST_QUERY_PICTURES, plan.seed)
+        if not queries:
+            raise DataError("no item of the champion has two pictures that may be shown; nothing can be searched by")
+        for number, query in enumerate(queries[:_SHOWN]):
+            (self._folder / f"query-{number}").write_bytes(query.picture)
+        oracle = Oracle({read_manifest(path).release_id: path for path in (self.champion, self.challenger)})
+        cluster.start()
+        traffic = Traffic(cluster.router, Shoppers(queries, plan.seed), oracle, plan)
+        try:
+            follow_until_done(reconciler.reconcile)
+            decisions.start(
+                self.registry,
+                versions[1].version,
+                share=plan.ladder[0],
+                who="rehearsal",
+                why=f"scenario {self._scenario}",
+            )
+            follow_until_done(reconciler.reconcile)
+            say(f"{versions[1].release_id} against {versions[0].release_id}, scenario {self._scenario}")
+            made = rehearse(
+                traffic,
+                plan,
+                state=lambda: decisions.running(self.registry),
+                judge=lambda rollout: judge(self.events, self._count(cluster), self._parameters, rollout),
+                act=lambda action: act(self.registry, action, "rehearsal"),
+                follow=lambda: follow_until_done(reconciler.reconcile),
+                disturb=self._disturbance(cluster),
+                say=say,
+            )
+        finally:
+            traffic.close()
+            cluster.stop()
+        return self._report(traffic.tally, made, page)
+
+    def _pair_of_releases(self, champion: Path | None, challenger: Path | None) -> tuple[Path, Path]:
+        from serving.rollout.rehearsal.variant import make_variant
+
+        if champion is not None and challenger is not None:
+            return champion, challenger
+        given = champion or challenger
+        if given is None:
+            raise ParameterError("a rehearsal needs a release; register one first, for example by `visual-search demo`")
+        made = self._folder / "variant"
+        if self._scenario == "better":  # the release itself challenges a worse one
+            make_variant(given, made, mixed_up=_MIXED_UP)
+            return made, given
+        make_variant(given, made, mixed_up=_MIXED_UP if self._scenario == "worse" else 0.0)
+        return given, made
+
+    def _disturbance(self, cluster: LocalCluster) -> Callable[[], None] | None:
+        return {
+            "broken-space": lambda: cluster.exchange_encoder("challenger", self.champion),
+            "broken-crash": lambda: cluster.crash("challenger"),
+            "slow": lambda: cluster.slow_down("challenger"),
+        }.get(self._scenario)
+
+    def _count(self, cluster: LocalCluster) -> str:
+        """Write what the router has counted; returns the file."""
+        from monitoring.online.service import SERVICE_SCHEMA
+
+        rows = [vars(window) for window in cluster.router.finished_windows()]
+        with whole_file(self._service) as temporary:
+            pq.write_table(pa.Table.from_pylist(rows, SERVICE_SCHEMA), temporary)
+        return str(self._service)
+
+    def _report(self, tally: Tally, made: list[Decision], page: Path | None) -> Report:
+        from serving.rollout.state import read_rollout
+
+        rollout = read_rollout(self.registry)
+        wins = self._scenario == "better"
+        return Report(
+            scenario=self._scenario,
+            outcome="none" if rollout is None else rollout.state,
+            champion=self.registry.get("champion").release_id,
+            expected=read_manifest(self.challenger if wins else self.champion).release_id,
+            tally=tally,
+            decisions=made,
+            page=None if page is None else self._write_page(page, made),
+        )
+
+    def _write_page(self, page: Path, made: list[Decision]) -> Path | None:
+        """Write the A/B report of the last share; None where an arm has too little."""
+        from monitoring.experiments.console import report
+
+        if not made:
+            return None
+        share = made[-1].share
+        start = max(
+            datetime.fromisoformat(state["since"])
+            for state in (json.loads(e.move.state) for e in self.registry.history() if e.move.state is not None)
+            if state["state"] == "running" and state["share"] == share
+        )
+        parameters = self._parameters.model_copy(update={"start": start, "treatment_share": max(share, 1) / 100})
+        page.parent.mkdir(parents=True, exist_ok=True)
+        pictures = [str(path) for path in sorted(self._folder.glob("query-*"))]
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                events = write_newcomers(self.events, start, Path(folder) / "events.parquet")
+                report(
+                    events,
+                    parameters,
+                    str(self._service),
+                    page,
+                    releases=(self.champion, self.challenger),
+                    queries=pictures,
+                )
+        except (DataError, SourceError, BadImageError):
+            return None
+        return page
+
+
+def as_text(report: Report) -> str:
+    """Lay the outcome out for people."""
+    tally = report.tally
+    lines = [
+        f"scenario {report.scenario}: {report.outcome.replace('_', ' ')}",
+        "",
+        "arm         release             answers  with a click",
+    ]
+    for arm, release in sorted(tally.answered):
+        count, clicked = tally.answered[arm, release], tally.clicked[arm, release]
+        lines.append(f"{arm:<11} {release:<19} {count:>7}  {clicked / count:>11.1%}")
+    lines += ["", "decided after  share  what"]
+    for decision in report.decisions:
+        what = decision.action.kind.replace("_", " ") + (
+            f" to {decision.action.share} %" if decision.action.kind == "step" else ""
+        )
+        lines.append(f"{decision.queries:>13}  {decision.share:>3} %  {what}: {decision.action.why}")
+    failed = ", ".join(f"{count} of the {arm}" for arm, count in sorted(tally.failed.items())) or "none"
+    lines += [
+        "",
+        f"queries               {tally.queries}",
+        f"without an answer     {failed}",
+        f"mixed answers         {tally.wrong_count} (every answer's ids; {tally.checked} computed anew offline)",
+        f"champion at the end   {report.champion}"
+        + ("" if report.champion == report.expected else f", not {report.expected}"),
+    ]
+    lines += [f"  wrong: {text}" for text in tally.wrong]
+    if report.page is not None:
+        lines.append(f"report                {report.page}")
+    lines.append("passed" if report.passed else "FAILED")
+    return "\n".join(lines)
+
+
+def _make_pair(
+    location: Path, logs: Path, settings: Mapping[str, str], encoder_ports: tuple[int, int] = (0, 0)
+) -> Pair:
+    ports = Ports(encoder_http=encoder_ports[0], encoder_grpc=encoder_ports[1])
+    return ServingProcesses(location, logs, settings, ports=ports)
+
+
+def _read(uri: str) -> bytes:
+    return read_bytes(uri, limit_bytes=_LARGEST_PICTURE)
+
+
+def _releases(options: argparse.Namespace, settings: Settings) -> tuple[Path | None, Path | None]:
+    from components.registration.registry import Registry
+
+    registry, folder = Registry(settings.registry_uri), settings.home.absolute() / "releases"
+
+    def fetched(name: str | None) -> Path | None:
+        return None if name is None else registry.fetch(name, folder)
+
+    champion, challenger = options.champion, options.challenger
+    if champion is None and (challenger is None or options.scenario != "better"):
+        champion = "champion"
+    if options.scenario == "better" and challenger is None:
+        return None, fetched(champion)
+    return fetched(champion), fetched(challenger)

@@ -1,0 +1,245 @@
+"""The command `visual-search rollout`: joins the registry, the cluster and the A/B statistics, none of which know the others."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import getpass
+import json
+import re
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.shared.errors import DataError, ParameterError, SourceError
+from pipelines.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from components.registration.registry import Registry
+    from monitoring.experiments.parameters import ExperimentParameters
+    from serving.rollout.cluster import Cluster
+    from serving.rollout.ladder import Action, Verdict
+    from serving.rollout.reconciler import Outcome
+    from serving.rollout.state import Rollout
+    from serving.rollout.store import ReleaseStore
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_AUTO = "rollout auto"
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Run one action."""
+    actions = {"status": _status, "reconcile": _reconcile, "auto": _auto, "rehearse": _rehearse}
+    return actions.get(options.action, _decide)(options, settings)
+
+
+def _decide(options: argparse.Namespace, settings: Settings) -> int:
+    from serving.rollout import decisions
+
+    registry = _registry(settings)
+    words = {"who": options.who or getpass.getuser(), "why": options.why}
+    if options.action == "start":
+        after = decisions.start(registry, options.version, share=options.share, **words)
+    elif options.action == "step":
+        after = decisions.step(registry, options.share, **words)
+    else:
+        decide = decisions.promote if options.action == "promote" else decisions.roll_back
+        after = decide(registry, **words)
+    print(f"version {after.challenger} against {after.champion}: {after.state}, {after.share} %")
+    return 0
+
+
+def _status(options: argparse.Namespace, settings: Settings) -> int:
+    from serving.rollout.status import as_text, status
+
+    settings = _overlaid(options, settings)
+    try:
+        target = _cluster(settings)
+    except ParameterError:  # no cluster is configured on this machine: the registry is shown alone
+        target = None
+    found = status(_registry(settings), _store(settings), target)
+    print(json.dumps(found, indent=2) if options.json else as_text(found))
+    return 0
+
+
+def _reconcile(options: argparse.Namespace, settings: Settings) -> int:
+    from serving.rollout.reconciler import Reconciler
+
+    settings = _overlaid(options, settings)
+    cache = settings.home.absolute() / "releases"
+    reconciler = Reconciler(_registry(settings), _store(settings), _cluster(settings), cache)
+    if options.every is None:
+        _print(reconciler.reconcile(dry_run=options.dry_run))
+        return 0
+    if options.dry_run:
+        raise ParameterError("--dry-run looks once; leave --every out")
+    reconciler.run(seconds_of(options.every), _until_told(), _print)
+    return 0
+
+
+def _print(outcome: Outcome | str) -> None:
+    """Print what a reconciliation did: the kubectl commands, nothing else, on standard output."""
+    if isinstance(outcome, str):
+        print(f"visual-search: {outcome}", file=sys.stderr, flush=True)
+        return
+    for patch in outcome.patches:
+        print(f"# {patch.says}\n{patch.command}", flush=True)
+    if outcome.waiting is not None:
+        print(f"# waiting: {outcome.waiting}", flush=True)
+
+
+def _auto(options: argparse.Namespace, settings: Settings) -> int:
+    from monitoring.experiments.console import read_parameters
+    from serving.rollout.decisions import running
+    from serving.rollout.ladder import next_action, read_ladder
+
+    registry, ladder = _registry(settings), read_ladder(options.ladder)
+    hold, settle = (datetime.timedelta(seconds=seconds_of(text)) for text in (options.hold, options.settle))
+    events = options.events or settings.events_url or f"sqlite:///{settings.home.absolute() / 'events.db'}"
+    parameters = read_parameters(options.parameters, {})
+    stopping = threading.Event() if options.every is None else _until_told()
+    while True:
+        rollout = running(registry)
+        verdict = judge(events, options.service, parameters, rollout, settle)
+        action = next_action(rollout, verdict, now=datetime.datetime.now(datetime.UTC), ladder=ladder, hold=hold)
+        print(f"{rollout.share} %: {verdict.verdict}. {' '.join(verdict.reasons)}", flush=True)
+        if action is not None:
+            act(registry, action)
+            print(f"→ {action.kind}" + (f" to {action.share} %" if action.kind == "step" else ""), flush=True)
+            if action.kind != "step":
+                return 0
+        if options.every is None or stopping.wait(seconds_of(options.every)):
+            return 0
+
+
+def act(registry: Registry, action: Action, who: str = _AUTO) -> Rollout:
+    """Write a decision of the statistics to the registry."""
+    from serving.rollout import decisions
+
+    if action.kind == "step":
+        return decisions.step(registry, action.share, who=who, why=action.why)
+    decide = decisions.promote if action.kind == "promote" else decisions.roll_back
+    return decide(registry, who=who, why=action.why[:2_000])
+
+
+def judge(
+    events: str,
+    service: str | None,
+    parameters: ExperimentParameters,
+    rollout: Rollout,
+    settle: datetime.timedelta = datetime.timedelta(),
+) -> Verdict:
+    """Ask the statistics about the time since a rollout has its share.
+
+    Only users who came first in this time are compared: those of before were assigned by another share, and stay in their arm.
+
+    Args:
+        events: log of events, as `ab decide` takes it.
+        service: counters of the servers; None: there are none.
+        parameters: of the experiment; start and share are the rollout's.
+        rollout: as it runs.
+        settle: time that the share took to reach users.
+    """
+    from monitoring.experiments.console import verdict
+    from monitoring.experiments.guardrails import TITLES, watch_guardrails
+    from monitoring.online.service import read_service
+    from serving.rollout.ladder import Verdict
+
+    start = rollout.since + settle
+    changed = {"start": start, "treatment_share": max(rollout.share, 1) / 100, "cuped": False}
+    parameters = parameters.model_copy(update=changed)
+    guardrails = watch_guardrails(read_service(service), parameters) if service and Path(service).exists() else []
+    # Before the metric: a challenger that answers nothing has no searches to be compared.
+    alarms = tuple(
+        f"{TITLES[g.name]} rose from {g.control or 0:.1%} to {g.treatment or 0:.1%}." for g in guardrails if g.alarmed
+    )
+    measured = bool(guardrails) and all(g.control is not None for g in guardrails)
+    if alarms:
+        return Verdict("roll_back", alarms, measured)
+    try:
+        with tempfile.TemporaryDirectory(prefix="visual-search-auto-") as folder:
+            newcomers = write_newcomers(events, start, Path(folder) / "events.parquet")
+            analysis, decision = verdict(newcomers, parameters, service if guardrails else None)
+    except (DataError, SourceError) as error:
+        return Verdict("continue", (f"Nothing to compare yet: {error}.",), False)
+    enough = bool(analysis.users[-1].min() > 0) and (measured or not service)
+    return Verdict(decision.verdict, tuple(decision.reasons), enough)
+
+
+def write_newcomers(events: str, start: datetime.datetime, path: Path) -> str:
+    """Write the events of those users who were not seen before `start` to a Parquet file; returns its path.
+
+    Raises:
+        SourceError: there is no log.
+        DataError: there are no such users.
+    """
+    from components.shared.tables import EVENTS, write_table
+    from monitoring.events import open_events
+
+    columns = ", ".join(f'moment AS "{name}"' if name == "at" else name for name in EVENTS.schema.names)
+    query = f"SELECT {columns} FROM log WHERE user_id NOT IN (SELECT user_id FROM log WHERE moment < $start)"  # noqa: S608
+    with open_events(events) as connection:
+        found = connection.sql(query, params={"start": start.astimezone(datetime.UTC).replace(tzinfo=None)})
+        table = found.to_arrow_table()
+    if not table.num_rows:
+        raise DataError("no new users have come since the share was changed; wait for more traffic")
+    place = table.schema.get_field_index("at")
+    moments = table.column("at").cast("timestamp[us]")
+    table = table.set_column(place, "at", moments.cast(EVENTS.schema.field("at").type)).cast(EVENTS.schema)
+    write_table(path, table, EVENTS)
+    return str(path)
+
+
+def _rehearse(options: argparse.Namespace, settings: Settings) -> int:
+    from pipelines.rehearsal import rehearse
+
+    return rehearse(options, settings)
+
+
+def seconds_of(text: str) -> float:
+    """Read "30s", "2m", "1h", "1d", "500ms", or a bare number of seconds.
+
+    Raises:
+        ParameterError: it is no such time.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
+    if match is None or (seconds := float(match[1]) * _UNITS[match[2] or "s"]) < 0:
+        raise ParameterError(f"{text!r} is no time; write for example 30s, 2m or 1h")
+    return seconds
+
+
+def _until_told() -> threading.Event:
+    """Return an event that SIGTERM sets: a pod is stopped so."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    return stopping
+
+
+def _overlaid(options: argparse.Namespace, settings: Settings) -> Settings:
+    given = {
+        "rollout_mode": options.mode,
+        "rollout_namespace": options.namespace,
+        "release_store": options.release_store,
+    }
+    return read_settings(**{**settings.model_dump(), **{k: v for k, v in given.items() if v is not None}})
+
+
+def _registry(settings: Settings) -> Registry:
+    from components.registration.registry import Registry
+
+    return Registry(settings.registry_uri)
+
+
+def _store(settings: Settings) -> ReleaseStore:
+    from serving.rollout.store import ReleaseStore
+
+    return ReleaseStore(settings.release_store or str(settings.home.absolute() / "release-store"))
+
+
+def _cluster(settings: Settings) -> Cluster:
+    from serving.rollout.cluster import Cluster
+
+    return Cluster(settings.rollout_mode, settings.rollout_namespace)
