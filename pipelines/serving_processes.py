@@ -69,9 +69,10 @@ class ServingProcesses:
     ) -> None:
         self.logs = logs
         self._host, self._python_options = host, python_options
-        self.port = ports.transformer or free_port(host)
-        self.encoder_http_port = ports.encoder_http or free_port(_LOOPBACK)
-        self.encoder_grpc_port = ports.encoder_grpc or free_port(_LOOPBACK)
+        self._reserved: list[socket.socket] = []
+        self.port = ports.transformer or self._reserve_port(host)
+        self.encoder_http_port = ports.encoder_http or self._reserve_port(_LOOPBACK)
+        self.encoder_grpc_port = ports.encoder_grpc or self._reserve_port(_LOOPBACK)
         settings = {
             "location": str(location),
             "bind": host,
@@ -153,6 +154,8 @@ class ServingProcesses:
             if child.poll() is None:
                 child.kill()
             child.wait()
+        for reserved in self._reserved:
+            reserved.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -162,6 +165,14 @@ class ServingProcesses:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _reserve_port(self, host: str) -> int:
+        """Choose a port and hold it until the end: bound, not listening, so that the child may listen and nobody is given it."""
+        reserved = socket.socket()
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((host, 0))
+        self._reserved.append(reserved)
+        return int(reserved.getsockname()[1])
 
     def _is_ready(self) -> bool:
         try:

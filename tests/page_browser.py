@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+_WAIT_MILLISECONDS = 30_000  # of what is expected, where a machine is busy
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 WATCH = """
 window.breaches = [];
@@ -23,6 +24,7 @@ def open_browser() -> Iterator[Browser]:
     """Start Chromium; skip the test where there is none."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine; install Debian's package 'chromium', or name one in CHROMIUM")
+    expect.set_options(timeout=_WAIT_MILLISECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
@@ -42,7 +44,7 @@ def open_page(browser: Browser, *, expected_errors: bool = False, **context: Any
     """
     opened = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | context)
     page = opened.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(_WAIT_MILLISECONDS)
     heard: list[str] = []
     page.on("pageerror", lambda error: heard.append(f"{error}"))
     page.on("dialog", lambda dialog: heard.append(f"a script opened a dialog: {dialog.message}"))

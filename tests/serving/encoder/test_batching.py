@@ -111,8 +111,10 @@ def test_what_becomes_of_one_request_does_not_touch_the_others(fates: list[str],
         for task, fate in zip(tasks, fates, strict=True):
             if fate == "cancel":
                 task.cancel()
-        await asyncio.sleep(0)
-        assert batcher.waiting_images == sum(fate in ("wait", "poison") for fate in fates)
+        wanted, until = sum(fate in ("wait", "poison") for fate in fates), time.monotonic() + 20
+        while batcher.waiting_images != wanted and time.monotonic() < until:
+            await asyncio.sleep(0.001)
+        assert batcher.waiting_images == wanted
         assert recorder.gate is not None
         recorder.gate.set()
         await first

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,12 +158,14 @@ def test_bodies_of_other_kinds_and_sizes(tmp_path: Path) -> None:
 
 def test_a_flood_is_cut_at_the_limit(store: EventStore, url: str) -> None:
     client, statuses = _client(store, per_user=50, per_query=20), []
+    started = time.monotonic()
     for number in range(1000):  # twenty times what is allowed, of one person
         statuses.append(client.post("/v1/events", json={"events": [_click(number, user_id="u")]}).status_code)
+    come_back = (time.monotonic() - started) / 60 * 50
     stored = len(_rows(url))
     assert set(statuses) == {200, 429}
     assert statuses.count(200) == stored
-    assert 50 <= stored <= 50 + 30  # the minute's allowance, and what came back while the test ran
+    assert 50 <= stored <= 50 + come_back + 1  # the minute's allowance, and what came back while the test ran
     other = client.post("/v1/events", json={"events": [_click(5000, user_id="v")]})
     assert other.status_code == 200
 

@@ -78,10 +78,10 @@ def test_bodies_are_limited_by_declaration_and_by_what_comes(echo: EchoProcess) 
 def test_headers_are_limited(echo: EchoProcess, headers: dict[str, str]) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection(("127.0.0.1", echo.http), timeout=10) as client:
-        client.sendall(f"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode())
         try:
+            client.sendall(f"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode())
             assert client.recv(100).startswith(b"HTTP/1.1 431")
-        except ConnectionResetError:
+        except ConnectionError:
             assert len(lines) > 100_000  # the answer may be lost where the client was still sending
 
 

@@ -14,7 +14,7 @@ from echo_process import JSON, PREDICT, EchoProcess, eventually
 
 
 def test_a_stopping_server_says_not_ready_and_still_answers() -> None:
-    with EchoProcess(lame_duck_seconds=2.0, work_seconds=0.1) as echo:
+    with EchoProcess(lame_duck_seconds=5.0, work_seconds=0.1) as echo:
         echo.process.send_signal(signal.SIGTERM)
         assert eventually(lambda: echo.ask("GET", "/v2/health/ready")[0] == 503)
         assert echo.ask("GET", "/v2/health/live")[0] == 200
@@ -28,7 +28,9 @@ def test_what_is_in_flight_is_finished_and_the_exit_code_is_zero() -> None:
         answers: list[int] = []
         client = threading.Thread(target=lambda: answers.append(echo.ask("POST", PREDICT, b"{}", JSON)[0]))
         client.start()
-        assert eventually(lambda: b'in_flight{queue="search"} 1.0' in echo.ask("GET", "/metrics")[2])
+        assert eventually(
+            lambda: b'in_flight{arm="champion",queue="search",release_id="r-1"} 1.0' in echo.ask("GET", "/metrics")[2]
+        )
         code, _ = echo.stop()
         client.join()
         assert (code, answers) == (0, [200])
@@ -94,7 +96,7 @@ class Balancer:
 
 def _roll(restarts: int, at_least: int) -> None:
     balancer = Balancer()
-    options = {"lame_duck_seconds": 1.5, "work_seconds": 0.02}
+    options = {"lame_duck_seconds": 3.0, "work_seconds": 0.02}
     balancer.replicas = [EchoProcess(**options), EchoProcess(**options)]
     balancer.watcher.start()
     assert eventually(lambda: len(balancer.ready) == 2)

@@ -54,7 +54,8 @@ def test_people_are_answered_while_bombs_come(release, tmp_path):
     good = list(pictures_of(release).values())
     refused: list[str] = []
     over = threading.Event()
-    with serving(release, tmp_path) as processes:
+    # Processor time is limited as ever; real time is not, since a busy machine's delays are nobody's fault.
+    with serving(release, tmp_path, decode_wall_seconds="60") as processes:
 
         def attack() -> None:
             with SearchClient(processes.url, timeout_seconds=60) as client:
@@ -76,7 +77,7 @@ def test_people_are_answered_while_bombs_come(release, tmp_path):
             before = [child.pid for child in psutil.Process(processes.children["transformer"].pid).children()]
             attacker.start()
             try:
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + 150
                 asked = 0
                 while (len(refused) < 15 or asked < 100) and time.monotonic() < deadline:
                     assert client.search(good[asked % len(good)], k=3).results

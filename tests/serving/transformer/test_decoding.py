@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -138,7 +139,10 @@ def test_a_process_that_waits_for_ever_is_ended_too(tmp_path):
         async with pool(wall_seconds=0.3) as decoders:
             with pytest.raises(OverloadedError):
                 await decoders.thumbnail(str(tmp_path / "pipe.jpg"), 128)
-            await decoders.prepare(encode_picture(make_picture(1)), SPEC)
+            while True:  # the next is served, unless the machine is so busy that its time is over too
+                with contextlib.suppress(OverloadedError):
+                    await decoders.prepare(encode_picture(make_picture(1)), SPEC)
+                    break
 
     asyncio.run(asyncio.wait_for(run(), 60))
 
@@ -147,11 +151,12 @@ def test_a_process_that_waits_for_ever_is_ended_too(tmp_path):
 def test_a_crash_is_the_pictures_fault_and_a_kill_is_not(signal_sent, error):
     async def run() -> None:
         async with pool(limits=LAX, cpu_seconds=30, wall_seconds=30) as decoders:
+            idle = {child.pid: child.cpu_times().user for child in processes()}
             job = asyncio.ensure_future(decoders.prepare(scan_bomb(), SPEC))
             busy = None
             while busy is None:
                 await asyncio.sleep(0.05)
-                busy = next((child for child in processes() if child.cpu_times().user > 0.7), None)
+                busy = next((child for child in processes() if child.cpu_times().user > idle[child.pid] + 0.3), None)
             os.kill(busy.pid, signal_sent)
             with pytest.raises(error):
                 await job
@@ -254,7 +259,7 @@ def test_good_pictures_pass_while_bombs_come():
     good = encode_picture(make_picture(1, size=(640, 480)))
 
     async def run() -> None:
-        async with pool(workers=2, queue=64) as decoders:
+        async with pool(workers=2, queue=64, wall_seconds=60) as decoders:
             await asyncio.gather(*(decoders.prepare(good, SPEC) for _ in range(4)))
 
             async def attack() -> None:
@@ -304,7 +309,7 @@ def mutants(count: int, seed: int) -> list[bytes]:
 
 def survive(count: int, seed: int) -> None:
     async def run() -> None:
-        async with pool(workers=2, queue=64) as decoders:
+        async with pool(workers=2, queue=64, wall_seconds=60) as decoders:
             decoded = 0
             for start in range(0, count, 32):
                 some = mutants(min(32, count - start), seed + start)

@@ -126,7 +126,7 @@ def test_an_encoder_that_is_not_there_and_comes_back():
                     try:
                         assert len(await ask(encoder)) == 2
                         break
-                    except EncoderUnavailableError:
+                    except (EncoderUnavailableError, EncoderTimeoutError):
                         assert time.monotonic() < deadline
                         await asyncio.sleep(0.1)
 
