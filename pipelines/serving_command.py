@@ -168,6 +168,7 @@ class _Service:
             "events_url": self._settings.events_url or f"sqlite:///{home / 'events.db'}",
             "events_key_file": str(self._key_file()),
             "samples": str(home / "query-samples"),
+            "service_counts": str(home / "service-counts"),
             "cache": str(self._folder / "cache"),
         }
         self._processes = ServingProcesses(

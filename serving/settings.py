@@ -26,6 +26,7 @@ class ServingSettings(BaseSettings):
         cache: folder that a location elsewhere is mirrored to.
         model_name: name of the model in both processes; on KServe that of the InferenceService.
         bind: address to listen on; loopback unless a container says otherwise.
+        arm: name of the arm of an A/B test that this pod is; stands in every answer, event and metric.
         poll_seconds: how often `CURRENT` is looked at.
         lame_duck_seconds: how long a stopping process says "not ready" while it still answers.
         grace_seconds: how long requests in flight may take after that.
@@ -37,6 +38,7 @@ class ServingSettings(BaseSettings):
     cache: Path = Path(".visual-search/serving")
     model_name: str = "visual-search"
     bind: str = "127.0.0.1"
+    arm: str = Field(default="champion", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     poll_seconds: float = Field(default=2.0, gt=0, le=3600)
     lame_duck_seconds: float = Field(default=5.0, ge=0, le=300)
     grace_seconds: float = Field(default=10.0, ge=0, le=300)
@@ -76,7 +78,6 @@ class TransformerSettings(ServingSettings):
 
     Attributes:
         transformer_http_port: port of the page, the API, health and metrics; 0: one that is free.
-        arm: name of the arm of an A/B test that this process is; stands in every answer and event.
         pin_header: header by which the ingress leads back to this arm; clients learn it from `/v1/release`.
         pin_value: its value for this arm; empty: nothing keeps clients in an arm.
         encoder_address: host:port of the encoder's gRPC.
@@ -96,6 +97,9 @@ class TransformerSettings(ServingSettings):
         country_header: header with the client's country, set by a proxy that is trusted; empty: none.
         samples: folder for the monitoring's sample of queries; none: no sample is kept.
         samples_per_hour: queries of one hour that are kept, each with equal probability.
+        service_counts: folder for the minutes' counts of requests, errors, slow answers and empty ones, which the guardrails
+            of an A/B test read; none: they are not kept.
+        slow_seconds: an answer that took longer is slow.
         events_url: where impressions, clicks and dwell go: sqlite:///… or postgresql+psycopg://…; empty: SQLite below `cache`.
         events_keys: keys that sign impression tokens, newest first, separated by commas.
         events_key_file: file with these keys instead; neither: a file below `cache`, made at the first start.
@@ -112,7 +116,6 @@ class TransformerSettings(ServingSettings):
     """
 
     transformer_http_port: int = Field(default=8080, ge=0, le=65_535)
-    arm: str = Field(default="champion", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     pin_header: str = Field(default="", pattern=r"^([A-Za-z0-9-]{1,60})?$")
     pin_value: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,60}$")
     encoder_address: str = "127.0.0.1:8081"
@@ -131,6 +134,8 @@ class TransformerSettings(ServingSettings):
     country_header: str = ""
     samples: Path | None = None
     samples_per_hour: int = Field(default=1000, ge=1, le=1_000_000)
+    service_counts: Path | None = None
+    slow_seconds: float = Field(default=0.5, gt=0, le=60)
     events_url: str = ""
     events_keys: SecretStr = SecretStr("")
     events_key_file: Path | None = None

@@ -1,7 +1,7 @@
 """What the events cannot tell: searches without results, errors and slow answers, counted by the servers.
 
 A search that finds nothing shows nothing and so leaves no impression. The transformer counts it, as it counts answers,
-errors and slow answers, and a scrape of those counters is a row here: a window of time of one arm.
+errors and slow answers, and writes a row for each minute: a window of time of one process of one arm.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ SERVICE_SCHEMA = pa.schema(
 
 
 def read_service(path: str) -> pa.Table:
-    """Read windows of counters (`SERVICE_SCHEMA`) from Parquet or CSV, sorted by time.
+    """Read windows of counters (`SERVICE_SCHEMA`), sorted by time.
+
+    Args:
+        path: a Parquet or CSV file, or the folder that the transformers write their files to.
 
     Raises:
         SourceError: missing, unreadable, without a column, or a count is negative or larger than the requests.
     """
     file = Path(path)
     try:
-        table = pq.read_table(file) if file.suffix == ".parquet" else pyarrow.csv.read_csv(file)
+        table = _read(file)
         require_columns(table, tuple(SERVICE_SCHEMA.names), path)
         table = table.select(SERVICE_SCHEMA.names).cast(SERVICE_SCHEMA).sort_by("at")
     except (pa.ArrowException, OSError) as error:
@@ -54,6 +57,13 @@ def read_service(path: str) -> pa.Table:
                 source=path,
             )
     return table
+
+
+def _read(path: Path) -> pa.Table:
+    if path.is_dir():
+        files = sorted(each for each in path.glob("*.parquet") if not each.name.startswith("."))
+        return pa.concat_tables([pq.read_table(each) for each in files]) if files else SERVICE_SCHEMA.empty_table()
+    return pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
 
 
 def service_rates(table: pa.Table) -> pa.Table:

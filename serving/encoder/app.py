@@ -23,12 +23,12 @@ def run(settings: EncoderSettings) -> int:
     def identity() -> Identity:
         served = holder.current
         if served is None:
-            return Identity()
+            return Identity(arm=settings.arm)
         manifest = served.manifest
-        return Identity(manifest.release_id, manifest.space_id, manifest.catalogue.generation)
+        return Identity(manifest.release_id, manifest.space_id, manifest.catalogue.generation, settings.arm)
 
     metrics = ServerMetrics(identity)
-    holder = EncoderHolder(settings, EncoderMetrics(metrics.registry))
+    holder = EncoderHolder(settings, EncoderMetrics(metrics.registry, arm=settings.arm))
     largest = settings.encoder_max_request_images * ENCODER_SIDE * ENCODER_SIDE * 3 + _HEADROOM_BYTES
     return run_server(
         EncoderModel(settings, holder),

@@ -123,14 +123,15 @@ class EncoderHolder:
         except Exception as error:  # whatever is wrong with what is new, what serves goes on
             self.failures += 1
             self.last_error = str(error) or type(error).__name__
-            self._metrics.loads.labels("failed").inc()
+            serving = "" if self.current is None else self.current.manifest.release_id
+            self._metrics.loads.labels("failed", serving, self._metrics.arm).inc()
             self._not_before = monotonic() + self._pause_seconds
             self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
             _LOG.error("a release could not be loaded, %s: %s", "the one before serves on" if self.current else
                        "there is none to serve", self.last_error)  # fmt: skip
             return None
         self.last_error, self._pause_seconds = "", self._settings.poll_seconds
-        self._metrics.loads.labels("loaded").inc()
+        self._metrics.loads.labels("loaded", served.manifest.release_id, self._metrics.arm).inc()
         return served
 
     def _load(self, name: str) -> Served:
@@ -173,6 +174,10 @@ class EncoderHolder:
             if each is not None:
                 facts = each.runtime.describe()
                 self._metrics.serving.labels(
-                    each.manifest.release_id, each.manifest.space_id, facts["runtime"], facts["precision"]
+                    each.manifest.release_id,
+                    self._metrics.arm,
+                    each.manifest.space_id,
+                    facts["runtime"],
+                    facts["precision"],
                 ).set(1)
         _LOG.info("encoder of release %s in use: %s", served.manifest.release_id, served.runtime.describe())

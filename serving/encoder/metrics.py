@@ -14,10 +14,12 @@ class EncoderMetrics:
 
     Args:
         registry: where they are exported from.
+        arm: label of all of them.
     """
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        release = ["release_id"]
+    def __init__(self, registry: CollectorRegistry = REGISTRY, *, arm: str = "") -> None:
+        self.arm = arm
+        release = ["release_id", "arm"]
         self.batch_images = Histogram(
             "batch_images",
             "Pictures computed together.",
@@ -38,8 +40,8 @@ class EncoderMetrics:
         )  # fmt: skip
         self.loads = Counter(
             "loads",
-            "Attempts to load a release: loaded or failed.",
-            ["outcome"],
+            "Attempts to load a release: loaded or failed; labelled with what is served after it.",
+            ["outcome", *release],
             namespace=_NAMESPACE,
             registry=registry,
         )
@@ -62,7 +64,7 @@ class BatchMetrics:
     """
 
     def __init__(self, metrics: EncoderMetrics, release_id: str) -> None:
-        self._metrics, self._release_id = metrics, release_id
+        self._metrics, self._labels = metrics, (release_id, metrics.arm)
 
     @classmethod
     def silent(cls) -> BatchMetrics:
@@ -71,13 +73,13 @@ class BatchMetrics:
 
     def computed(self, images: int, seconds: float) -> None:
         """Count a batch."""
-        self._metrics.batch_images.labels(self._release_id).observe(images)
-        self._metrics.compute_seconds.labels(self._release_id).observe(seconds)
+        self._metrics.batch_images.labels(*self._labels).observe(images)
+        self._metrics.compute_seconds.labels(*self._labels).observe(seconds)
 
     def waited(self, seconds: float) -> None:
         """Note how long a piece waited."""
-        self._metrics.queue_seconds.labels(self._release_id).observe(seconds)
+        self._metrics.queue_seconds.labels(*self._labels).observe(seconds)
 
     def dropped(self, reason: str) -> None:
         """Count a request that was not computed."""
-        self._metrics.dropped.labels(reason, self._release_id).inc()
+        self._metrics.dropped.labels(reason, *self._labels).inc()

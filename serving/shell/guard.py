@@ -100,7 +100,9 @@ class Exchange:
         return headers + [pair for pair in wanted if pair[0] not in present and pair[1]]
 
     def _account(self, request: CurrentRequest) -> None:
-        status = request.status or 499
+        status = request.status = request.status or 499
+        for tell in self._metrics.listeners:
+            tell(request)
         self._metrics.answered(request.route, status, request.started, request.release_id, request.arm)
         if request.refusal is not None:
             labels = self._metrics.labels(request.release_id, request.arm)

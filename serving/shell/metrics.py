@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from serving.shell.request import CurrentRequest
 
 NAMESPACE = "visual_search"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 MAX_RELEASES = 16  # of one process's life; later ones are counted as "other", so that labels stay bounded
 
 
@@ -34,6 +37,9 @@ class Identity:
 class ServerMetrics:
     """The metrics of one process.
 
+    Attributes:
+        listeners: are told of every request that is over, with its status.
+
     Args:
         identity: what is served now; asked for each request.
         registry: of these metrics; own by default, so that a process may have two servers in a test.
@@ -43,28 +49,27 @@ class ServerMetrics:
         self.registry = registry or CollectorRegistry()
         self.identity = identity
         self._releases: set[str] = set()
+        self.listeners: list[Callable[[CurrentRequest], None]] = []
         served = ["release_id", "arm"]
         self.requests = self._counter("http_requests", "Requests by route and status.", ["route", "status", *served])
         self.request_seconds = self._histogram("http_request_seconds", "From headers to answer.", ["route", *served])
         self.refusals = self._counter("refusals", "Requests not answered as asked, by code.", ["code", *served])
-        self.queue_length = self._gauge("queue_length", "Requests waiting.", ["queue"])
-        self.in_flight = self._gauge("in_flight", "Requests being worked on.", ["queue"])
-        self.queue_wait_seconds = self._histogram("queue_wait_seconds", "Wait for a place.", ["queue"])
+        self.queue_length = self.present("queue_length", "Requests waiting.", "queue")
+        self.in_flight = self.present("in_flight", "Requests being worked on.", "queue")
+        self.queue_wait_seconds = self._histogram("queue_wait_seconds", "Wait for a place.", ["queue", *served])
         self.grpc_calls = self._counter("grpc_calls", "gRPC calls by method and status.", ["method", "status", *served])
         self.grpc_seconds = self._histogram("grpc_seconds", "Time of gRPC calls.", ["method", *served])
-        self.server_stage_seconds = self._histogram(
-            "server_stage_seconds", "Time of a stage, by name.", ["stage", *served]
-        )
-        self.batch_size = Histogram(
-            "batch_size", "Pictures computed together.", served, namespace=NAMESPACE, buckets=BATCH_SIZES,
-            registry=self.registry,
-        )  # fmt: skip
-        self.loads = self._counter("loads", "Releases and generations loaded, by outcome.", ["outcome"])
         self.release = self._gauge(
             "release_info", "What is served now.", ["release_id", "space_id", "generation", "arm"]
         )
         self.draining = self._gauge("draining", "1 while the server stops.", [])
         self.connections = self._gauge("http_connections", "Open connections.", [])
+
+    def present(self, name: str, text: str, label: str) -> PresentGauge:
+        """Make a gauge of what is so now, under what is served now."""
+        gauge = PresentGauge(f"{NAMESPACE}_{name}", text, label, self.labels)
+        self.registry.register(gauge)
+        return gauge
 
     def labels(self, release_id: str | None = None, arm: str | None = None) -> tuple[str, str]:
         """Return the labels of a request: what answered it, or what is served now."""
@@ -107,3 +112,32 @@ class ServerMetrics:
 
     def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
         return Histogram(name, text, labels, namespace=NAMESPACE, buckets=SECONDS, registry=self.registry)
+
+
+class PresentGauge(Collector):
+    """A gauge that is read when it is asked for: it never shows a value under a release that is served no more.
+
+    Args:
+        name: whole name of the metric.
+        text: its description.
+        label: that tells its values apart.
+        served: release and arm that are served now.
+
+    Attributes:
+        values: label → how to read the value.
+    """
+
+    def __init__(self, name: str, text: str, label: str, served: Callable[[], tuple[str, str]]) -> None:
+        self._name, self._text, self._label, self._served = name, text, label, served
+        self.values: dict[str, Callable[[], float]] = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read all values."""
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label, "release_id", "arm"])
+        for label, read in self.values.items():
+            family.add_metric([label, *self._served()], read())
+        yield family
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Name the metric without reading it."""
+        yield GaugeMetricFamily(self._name, self._text)

@@ -26,9 +26,9 @@ class AdmissionQueue:
         self._settings = settings
         self._working = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._observe_wait = metrics.queue_wait_seconds.labels(name).observe
-        metrics.queue_length.labels(name).set_function(lambda: len(self._waiting))
-        metrics.in_flight.labels(name).set_function(lambda: self._working)
+        self._name, self._metrics = name, metrics
+        metrics.queue_length.values[name] = lambda: len(self._waiting)
+        metrics.in_flight.values[name] = lambda: self._working
 
     def refuse_if_full(self) -> None:
         """Refuse a request before anything is read of it.
@@ -72,6 +72,9 @@ class AdmissionQueue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave()
+
+    def _observe_wait(self, seconds: float) -> None:
+        self._metrics.queue_wait_seconds.labels(self._name, *self._metrics.labels()).observe(seconds)
 
     def _leave(self) -> None:
         while self._waiting:

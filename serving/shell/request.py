@@ -25,6 +25,7 @@ class CurrentRequest:
         started: of a monotonic clock, seconds.
         refusal: code of the problem that was answered, if any.
         deadline: of the client, of a monotonic clock; gRPC sends it, kserve hands on the metadata alone.
+        found_nothing: whether it was a search that had nothing to show for any of its queries.
         query_string: of the address; kserve hands its models headers and body only.
     """
 
@@ -36,6 +37,7 @@ class CurrentRequest:
     started: float = field(default_factory=time.monotonic)
     refusal: str | None = None
     deadline: float = math.inf
+    found_nothing: bool = False
     query_string: str = ""
 
 

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import logging
 import os
+from functools import partial
 
 import grpc
 from fastapi import APIRouter
@@ -37,6 +38,7 @@ from serving.transformer.samples import QuerySamples
 from serving.transformer.search.catalogue import Catalogue, UnknownImageError
 from serving.transformer.search.holder import Holder
 from serving.transformer.search.rules.chain import ChainParameters
+from serving.transformer.service_counts import ServiceCounts
 from serving.web.routes import make_router
 from serving.web.thumbnails import Source, ThumbnailCache
 
@@ -67,7 +69,7 @@ class Application:
         keep_binary_tensors()
         self.settings = settings
         self.server_metrics = ServerMetrics(self._identity)
-        self.metrics = TransformerMetrics(settings.arm, self.server_metrics.registry)
+        self.metrics = TransformerMetrics(settings.arm, self.server_metrics)
         self.traces = start_traces("visual-search-transformer", os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
         cores = len(os.sched_getaffinity(0))
         self.decoding = _pool(settings, settings.decode_workers or cores)
@@ -90,6 +92,13 @@ class Application:
             if settings.samples is None
             else QuerySamples(settings.samples, arm=settings.arm, per_hour=settings.samples_per_hour)
         )
+        self.service_counts = (
+            None
+            if settings.service_counts is None
+            else ServiceCounts(settings.service_counts, arm=settings.arm, slow_seconds=settings.slow_seconds)
+        )
+        if self.service_counts is not None:
+            self.server_metrics.listeners.append(self.service_counts.count)
         self.model = SearchModel(
             settings.model_name,
             holder=self.holder,
@@ -111,6 +120,9 @@ class Application:
             ),
             search_threads=settings.search_threads,
         )
+        counts = self.decoding.counts
+        self.metrics.decoding.values.update({name: partial(getattr, counts, name) for name in vars(counts)})
+        self.metrics.decoding.values["waiting"] = lambda: self.decoding.waiting
         self._tasks: list[asyncio.Task[None]] = []
         self._counted: dict[str, int] = {}
 
@@ -150,6 +162,8 @@ class Application:
         await asyncio.to_thread(self.recall.stop)
         if self.samples is not None:
             await asyncio.to_thread(self.samples.stop)
+        if self.service_counts is not None:
+            await asyncio.to_thread(self.service_counts.stop)
         await asyncio.to_thread(self.events.close)
 
     def _identity(self) -> Identity:
@@ -183,19 +197,19 @@ class Application:
         """Pass what the holder counted since the last time on to the metrics."""
         for outcome in ("loads", "failures", "swaps"):
             counted = getattr(self.holder, outcome)
-            self.server_metrics.loads.labels(outcome).inc(counted - self._counted.get(outcome, 0))
+            self.metrics.loads.labels(outcome, *self.server_metrics.labels()).inc(
+                counted - self._counted.get(outcome, 0)
+            )
             self._counted[outcome] = counted
 
     async def _keep_house(self) -> None:
-        """Write samples of hours that are over, and refresh the gauges of the decoding pool."""
+        """Count loads, and write samples and counts of what is over."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
             self._count_loads()
-            for what, value in vars(self.decoding.counts).items():
-                self.metrics.decoding.labels(what).set(value)
-            self.metrics.decoding.labels("waiting").set(self.decoding.waiting)
-            if self.samples is not None:
-                await asyncio.to_thread(self.samples.write_finished, datetime.datetime.now(datetime.UTC))
+            for keeper in (self.samples, self.service_counts):
+                if keeper is not None:
+                    await asyncio.to_thread(keeper.write_finished, datetime.datetime.now(datetime.UTC))
 
 
 def run(settings: TransformerSettings, flags: Flags) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
-from serving.shell.metrics import NAMESPACE, SECONDS
+from serving.shell.metrics import NAMESPACE, SECONDS, ServerMetrics
 
 
 class TransformerMetrics:
@@ -16,11 +16,12 @@ class TransformerMetrics:
 
     Args:
         arm: label of all of them.
-        registry: where they are exported from.
+        server: the shell's, beside which they are exported.
     """
 
-    def __init__(self, arm: str, registry: CollectorRegistry) -> None:
-        self._arm = arm
+    def __init__(self, arm: str, server: ServerMetrics) -> None:
+        self._arm, self._server = arm, server
+        registry = server.registry
         labels = ["release_id", "arm"]
         self._stages = Histogram(
             "stage_seconds", "Time of a stage of a query: decode, encode, search, answer.", ["stage", *labels],
@@ -34,6 +35,10 @@ class TransformerMetrics:
             "queries_without_result", "Queries answered with no result, or none above the floor.", labels,
             namespace=NAMESPACE, registry=registry,
         )  # fmt: skip
+        self.loads = Counter(
+            "loads", "Releases and generations: loads, failures, swaps; labelled with what is served after it.",
+            ["outcome", *labels], namespace=NAMESPACE, registry=registry,
+        )  # fmt: skip
         self._recall = Gauge(
             "online_index_recall_at_10", "Mean share of the exact 10 neighbours that the index finds, over a sample of "
             "the latest queries.", labels, namespace=NAMESPACE, registry=registry,
@@ -42,16 +47,16 @@ class TransformerMetrics:
             "online_index_recall_queries", "Queries that were also searched exactly.", labels,
             namespace=NAMESPACE, registry=registry,
         )  # fmt: skip
-        self.decoding = Gauge(
+        self.decoding = server.present(
             "decoding", "The pool of decoding processes: jobs done, refused, timed out, crashed; processes started; jobs "
-            "waiting.", ["what"], namespace=NAMESPACE, registry=registry,
+            "waiting.", "what",
         )  # fmt: skip
         self.encoder_ready = Gauge(
             "encoder_ready", "Whether the encoder serves the space of the catalogue.", namespace=NAMESPACE,
             registry=registry,
         )  # fmt: skip
-        self.impressions_lost = Counter(
-            "impressions_lost", "Impressions that the event store had no room for.", namespace=NAMESPACE,
+        self._impressions_lost = Counter(
+            "impressions_lost", "Impressions that the event store had no room for.", labels, namespace=NAMESPACE,
             registry=registry,
         )  # fmt: skip
 
@@ -69,6 +74,10 @@ class TransformerMetrics:
         self._queries.labels(kind, release_id, self._arm).inc()
         if is_empty:
             self._empty.labels(release_id, self._arm).inc()
+
+    def lost(self, impressions: int, release_id: str) -> None:
+        """Count impressions that were not kept."""
+        self._impressions_lost.labels(release_id, self._arm).inc(impressions)
 
     def recall(self, mean: float, release_id: str) -> None:
         """Set the online recall after one more query was searched exactly."""

@@ -302,13 +302,15 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
             )
             self._watch_quality(each, catalogue, person, at)
         if impressions and not self._events.record_impressions(impressions):
-            self._metrics.impressions_lost.inc(len(impressions))
+            self._metrics.lost(len(impressions), catalogue.release_id)
+        if (request := CURRENT_REQUEST.get()) is not None:
+            request.found_nothing = all(_is_empty(each.answer) for each in found)
         return answers
 
     def _watch_quality(self, each: Searched, catalogue: Catalogue, person: Person, at: datetime.datetime) -> None:
         results = each.answer.results
         kind = "image" if each.picture is None else "picture"
-        self._metrics.answered(kind, catalogue.release_id, is_empty=not results or each.answer.no_good_match)
+        self._metrics.answered(kind, catalogue.release_id, is_empty=_is_empty(each.answer))
         self._recall.offer(catalogue, each.vector)
         if self._samples is not None and each.picture is not None:
             row = {
@@ -321,6 +323,10 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
                 **each.picture.facts,
             }
             self._samples.offer(row, each.vector, at)
+
+
+def _is_empty(answer: Answer) -> bool:
+    return not answer.results or answer.no_good_match
 
 
 def _options(parameters: Parameters, query: Query, picture: QueryPicture | None, catalogue: Catalogue) -> SearchOptions:

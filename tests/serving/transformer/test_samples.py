@@ -9,6 +9,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from components.shared.tables import QUERY_SAMPLES, read_table
+from serving.shell.metrics import ServerMetrics
 from serving.transformer.metrics import TransformerMetrics
 from serving.transformer.recall import RecallWatch
 from serving.transformer.samples import QuerySamples
@@ -86,7 +87,7 @@ class Index:
 
 def test_recall_is_measured_one_at_a_time_and_shown():
     registry, index = CollectorRegistry(), Index()
-    watch = RecallWatch(1.0, TransformerMetrics("a", registry), seed=0)
+    watch = RecallWatch(1.0, TransformerMetrics("a", ServerMetrics(registry=registry)), seed=0)
     watch.offer(index, np.ones(1, np.float32))
     for _ in range(20):
         watch.offer(index, np.ones(1, np.float32))  # busy: these pass by
@@ -100,7 +101,7 @@ def test_recall_is_measured_one_at_a_time_and_shown():
 
 def test_no_share_no_search():
     index = Index()
-    watch = RecallWatch(0.0, TransformerMetrics("a", CollectorRegistry()))
+    watch = RecallWatch(0.0, TransformerMetrics("a", ServerMetrics()))
     for _ in range(100):
         watch.offer(index, np.ones(1, np.float32))
     watch.stop()
