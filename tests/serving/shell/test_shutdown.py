@@ -24,7 +24,7 @@ def test_a_stopping_server_says_not_ready_and_still_answers() -> None:
 
 
 def test_what_is_in_flight_is_finished_and_the_exit_code_is_zero() -> None:
-    with EchoProcess(work_seconds=1.0) as echo:
+    with EchoProcess(work_seconds=3.0) as echo:
         answers: list[int] = []
         client = threading.Thread(target=lambda: answers.append(echo.ask("POST", PREDICT, b"{}", JSON)[0]))
         client.start()
@@ -105,8 +105,8 @@ def _roll(restarts: int, at_least: int) -> None:
         each.start()
     try:
         for restart in range(restarts):
-            old = balancer.replicas[restart % 2]
-            assert old.stop()[0] == 0
+            with balancer.replicas[restart % 2] as old:
+                assert old.stop()[0] == 0
             balancer.replicas[restart % 2] = EchoProcess(**options)
             assert eventually(lambda: len(balancer.ready) == 2)
         assert eventually(lambda: balancer.answered >= at_least, 120)

@@ -154,7 +154,7 @@ def kill_while_swapping(root: Path, folder: Path, releases: list[Path], kills: i
 
 
 def test_killed_while_swapping_it_serves_what_is_in_force(releases, tmp_path):
-    kill_while_swapping(tmp_path / "served", tmp_path, releases, kills=3)
+    kill_while_swapping(tmp_path / "served", tmp_path, releases, kills=2)
 
 
 @pytest.mark.long
