@@ -17,6 +17,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from components.shared.errors import ParameterError, ResourceError
 from components.shared.preprocessing import ENCODER_SIDE
+from components.training.convolution import convert
 from components.training.parameters import TrainingParameters
 
 _RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -146,6 +147,7 @@ class _ScaledResNet(ResNet):  # type: ignore[misc]  # torchvision is not typed
                 nn.init.zeros_(module.bn2.weight)
             if isinstance(module, Bottleneck):
                 nn.init.zeros_(module.bn3.weight)
+        convert(self)
 
 
 def _area_matrix(source: int, target: int) -> Tensor:
