@@ -98,6 +98,11 @@ def start_run(pipeline: str, arguments: dict[str, Any], home: Path, *, verbose: 
 
 
 def _refuse_what_kfp_alters(arguments: dict[str, Any], home: Path) -> None:
+    if any(letter.isspace() for letter in sys.executable):  # kfp.local puts it into a shell's command without quotes
+        raise ParameterError(
+            f"the path of Python, {sys.executable}, contains a space, which Kubeflow's local runner cannot start; "
+            "make the virtual environment at a path without one"
+        )
     for name, value in {**arguments, "home": str(home.absolute())}.items():
         # kfp.local replaces "python3" in every argument by the interpreter's path, and reads {{$…}} as a placeholder.
         for word in ("python3", "{{$"):

@@ -8,6 +8,7 @@ in a process that can be killed.
 from __future__ import annotations
 
 import io
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -107,9 +108,13 @@ def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, mini
     except MemoryError as error:
         raise BadImageError("the picture needs more memory than there is", reason="out_of_memory") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
-        text = " ".join(str(error).split())[:200] or type(error).__name__
-        reason = "truncated" if "truncated" in text.lower() else "damaged"
-        raise BadImageError(f"the {kind.upper()} file cannot be decoded: {text}", reason=reason) from error
+        if _is_truncated(data, kind, str(error)):
+            raise BadImageError(
+                f"the {kind.upper()} file is truncated (its end is missing); copy it again", reason="truncated"
+            ) from error
+        text = " ".join(str(error).split())[:200]
+        text = text if re.search("[a-z]{3}", text) else "its data are damaged"  # of some errors all that there is: -1
+        raise BadImageError(f"the {kind.upper()} file cannot be decoded: {text}", reason="damaged") from error
     width, height = size[::-1] if orientation >= 5 else size
     return Picture(pixels, width, height, kind)
 
@@ -167,6 +172,15 @@ def _kind_of(data: bytes) -> str:
     if found is None:
         raise BadImageError("the file is not a picture (no JPEG, PNG or WebP signature)", reason="not_an_image")
     raise BadImageError(f"the file is {found}; convert it to JPEG, PNG or WebP", reason="unsupported_format")
+
+
+def _is_truncated(data: bytes, kind: str, text: str) -> bool:
+    """Tell whether a file that cannot be decoded lacks its end, by the decoder's words or by the file's own marks."""
+    if "truncated" in text.lower():
+        return True
+    if kind == "webp":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return (b"IEND" if kind == "png" else b"\xff\xd9") not in data
 
 
 def _check_size(width: int, height: int, limits: DecodingLimits, scans: int = 1) -> None:

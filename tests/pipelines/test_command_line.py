@@ -73,6 +73,13 @@ def test_what_kfp_would_alter_is_refused(tmp_path: Path) -> None:
             start_run("training", {"images": value}, tmp_path)
 
 
+def test_an_environment_at_a_path_with_a_space_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/me/my shop/.venv/bin/python")
+    with pytest.raises(ParameterError, match=r"my shop.*virtual environment"):
+        start_run("training", {"images": "photos"}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_folder_is_one_sentence_and_code_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["run", "--images", str(tmp_path / "nowhere"), "--home", str(tmp_path / "home")])
     captured = capsys.readouterr()

@@ -377,6 +377,29 @@ def test_mutants_are_decoded_or_refused_and_nothing_else():
     assert outcomes["truncated"] > 100, outcomes
 
 
+@pytest.mark.parametrize("name", ["jpeg-420", "png", "webp"])
+def test_a_file_without_its_end_is_said_to_be_truncated(name):
+    data = encodings()[name]
+    for kept in (len(data) // 20, len(data) // 2, len(data) - 40):
+        with pytest.raises(
+            BadImageError, match=r"^the \w+ file is truncated \(its end is missing\); copy it again$"
+        ) as caught:
+            decode_image(data[:kept])
+        assert caught.value.reason == "truncated"
+
+
+def test_a_sentence_says_more_than_a_number():
+    whole = encodings()["jpeg-420"]
+    sentences = set()
+    for place in range(20, 700):
+        try:
+            decode_image(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        except BadImageError as error:
+            sentences.add(str(error))
+    assert len(sentences) > 3
+    assert all(re.search("[a-z]{3}", sentence.rpartition(":")[2]) for sentence in sentences), sentences
+
+
 @given(st.binary(max_size=200))
 def test_orientation_of_anything_is_an_orientation(noise):
     assert orientation_of(noise) in range(1, 9)
