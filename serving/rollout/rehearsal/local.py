@@ -219,7 +219,7 @@ class _Addresses(Mapping[str, str]):
 
 
 def patched(thing: Json, operations: list[Json]) -> Json:
-    """Return an object after a JSON patch of test and replace, which is all that plans of Standard mode hold.
+    """Return an object after a JSON patch of test, add, replace and remove of members, which is all that plans hold.
 
     Raises:
         ChangedMeanwhileError: a test failed.
@@ -234,6 +234,8 @@ def patched(thing: Json, operations: list[Json]) -> Json:
         if operation["op"] == "test":
             if place[key] != operation["value"]:
                 raise ChangedMeanwhileError(f"{operation['path']} is {place[key]}, not {operation['value']}")
+        elif operation["op"] == "remove":
+            del place[key]
         else:
             place[key] = operation["value"]
     return thing
