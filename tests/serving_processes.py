@@ -81,6 +81,7 @@ def serving(
     with processes:
         processes.wait_ready(timeout_seconds)
         yield processes
+        processes.stop(60)  # in peace, however busy the machine is
 
 
 @contextmanager

@@ -329,8 +329,11 @@ def test_clicks_are_kept_with_their_impressions(service, folder, pictures):
     assert (click["arm"], click["release_id"], click["user_id"]) == ("blue", answer.release_id, "somebody")
 
 
-def test_metrics_have_stages_and_recall(http):
-    text = http.get("/metrics").text
+def test_metrics_have_stages_and_recall(http, pictures):
+    text, until = "", time.monotonic() + 60
+    while "visual_search_online_index_recall_at_10{" not in text and time.monotonic() < until:
+        http.post(PREDICT, content=pictures["000-0"], headers={"content-type": "image/jpeg"})
+        text = http.get("/metrics").text  # recall is measured beside the answers
     for stage in ("decode", "encode", "search", "answer"):
         assert f'stage="{stage}"' in text
     assert "visual_search_online_index_recall_at_10{" in text

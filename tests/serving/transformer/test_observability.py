@@ -89,10 +89,10 @@ def observed(spans, tmp_path_factory):
         write_current(root, Current(release="broken"))
         encoder = f"http://127.0.0.1:{processes.encoder_http_port}/metrics"
         deadline = time.monotonic() + 60
-        while not all(failures(httpx.get(address).text) for address in (f"{processes.url}/metrics", encoder)):
+        while not all(failures(client.get(address).text) for address in (f"{processes.url}/metrics", encoder)):
             assert time.monotonic() < deadline, "a failed load is not counted"
             time.sleep(0.2)
-        texts = client.get("/metrics").text, httpx.get(encoder).text
+        texts = client.get("/metrics").text, client.get(encoder).text
     return {
         "release_id": read_manifest(release).release_id,
         "families": [{each.name: each for each in text_string_to_metric_families(text)} for text in texts],
