@@ -1,0 +1,1 @@
+"""Rendered Kubernetes manifests, judged without a cluster: by schemas, by admission rules and by policies."""
