@@ -8,7 +8,7 @@ HOME_DIR ?= .visual-search
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check format lock golden clean
+.PHONY: help install demo test test-long check format lock golden images clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -50,8 +50,18 @@ format: install  ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-golden: install  ## write the golden files of the compiled pipelines anew (look at the difference before you commit it)
-	REGENERATE=1 $(BIN)/python -m pytest tests/pipelines/test_golden.py
+golden: install  ## write the golden files of pipelines and manifests anew (look at the difference before you commit it)
+	REGENERATE=1 $(BIN)/python -m pytest tests/pipelines/test_golden.py tests/manifests/test_golden.py
+
+# The base may be any image with Python 3.11; CERTIFICATES: a company's own certificate authority, if there is one.
+COMMA := ,
+BASE ?= python:3.11-slim-bookworm
+CERTIFICATES ?=
+images:  ## build the four container images (BASE=… chooses another base) and print their sizes
+	@set -e; for each in encoder:serving/encoder transformer:serving/transformer pipeline-python:pipelines monitoring-python:monitoring; do \
+	  DOCKER_BUILDKIT=1 docker build --network host --build-arg BASE=$(BASE) $(if $(CERTIFICATES),--secret id=certificates$(COMMA)src=$(CERTIFICATES)) \
+	    --file $${each#*:}/Dockerfile --tag visual-search-$${each%%:*} . ; done
+	@docker images --format '{{.Repository}}: {{.Size}}' | grep '^visual-search-'
 
 # Only for maintainers, with uv: no download addresses stand in the lock.
 UV_COMPILE := uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --quiet

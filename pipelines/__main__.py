@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_experiments(commands)
     _add_monitoring(commands)
     _add_rollout(commands)
+    _add_manifests(commands)
     return parser
 
 
@@ -225,6 +226,17 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
                 help="the control's and the treatment's release, to show their answers",
             )
             action.add_argument("--queries", metavar="PICTURE", nargs="+", default=[], help="pictures to ask both for")
+
+
+def _add_manifests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "judge Kubernetes manifests without a cluster"
+    manifests = commands.add_parser("manifests", help=text, description=text[0].upper() + text[1:] + ".")
+    actions = manifests.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="name every fault; exit code 1 if there is one")
+    check.add_argument(
+        "paths", nargs="+", metavar="PATH", help="folder with a kustomization.yaml (needs kubectl), or a rendered file"
+    )
+    check.add_argument("--production", action="store_true", help="refuse placeholders of digests as well")
 
 
 def _add_rollout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

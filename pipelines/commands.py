@@ -173,6 +173,13 @@ def serve(options: argparse.Namespace) -> int:
     return serving_command.serve(_settings(options), wanted)
 
 
+def manifests(options: argparse.Namespace) -> int:
+    """Judge Kubernetes manifests."""
+    from pipelines import manifests_command
+
+    return manifests_command.check([Path(path) for path in options.paths], production=options.production)
+
+
 def extend(options: argparse.Namespace) -> int:
     """Add images to what is served, and remove others."""
     from pipelines.extension import ExtendOptions, extend
