@@ -17,7 +17,7 @@ _EPILOG = """examples:
   visual-search monitor run                       is search healthy, and what is to be done
 """
 
-PIPELINE_NAMES = ("training", "reindexing", "demonstration")
+PIPELINE_NAMES = ("training", "reindexing", "demonstration", "monitoring")
 
 
 def build_parser() -> argparse.ArgumentParser:

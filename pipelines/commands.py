@@ -34,6 +34,8 @@ def demo(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Learn from the user's pictures and register a release."""
+    if options.pipeline == "monitoring":
+        raise ParameterError("that pipeline is for a cluster; here, `visual-search monitor run --act` does the same")
     sources = _sources(options)
     if options.pipeline == "reindexing":
         sources = {name: sources[name] for name in ("images", "judgements")}
@@ -291,7 +293,7 @@ def _package(options: argparse.Namespace, settings: Settings, folder: Path) -> t
             raise ParameterError(
                 f"the pipeline {options.pipeline} needs --images, an address that the cluster can read (s3://, gs://)"
             )
-        names = ("images", "judgements", "events") if options.pipeline == "training" else ("images", "judgements")
+        names = ("images", "judgements") if options.pipeline == "reindexing" else ("images", "judgements", "events")
         arguments |= {name: value for name, value in _sources(options).items() if value and name in names}
     if options.tracking_uri or settings.tracking_uri:
         arguments["tracking_uri"] = options.tracking_uri or settings.tracking_uri

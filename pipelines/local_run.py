@@ -20,6 +20,7 @@ PIPELINES = {
     "training": ("pipelines.training", "training_pipeline"),
     "reindexing": ("pipelines.reindexing", "reindexing_pipeline"),
     "demonstration": ("pipelines.demonstration", "demonstration_pipeline"),
+    "monitoring": ("pipelines.monitoring", "monitoring_pipeline"),
 }
 
 _PR_SET_PDEATHSIG = 1

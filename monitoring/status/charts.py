@@ -30,7 +30,8 @@ def sparkline(points: Sequence[TrendPoint], name: str, threshold: float | None) 
     values = [value for _, value in known] + ([] if threshold is None else [threshold])
     low, high = min(values), max(values)
     if high - low < 1e-12 * max(abs(high), 1.0):
-        low, high = low - 1.0, high + 1.0
+        room = max(1.0, 1e-3 * abs(high))
+        low, high = low - room, high + room
 
     def x(i: int) -> float:
         return _PAD + (_WIDTH - 2 * _PAD) * i / max(len(points) - 1, 1)

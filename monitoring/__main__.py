@@ -1,0 +1,91 @@
+"""`python -m monitoring run | report | serve`: monitoring alone, as in its container; everything is given by path.
+
+`visual-search monitor` is the same with the paths of a home folder, a registry to fetch releases from, and `--act`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def add_actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Add run, report and serve with the options that both command lines have; return their parsers."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    run = actions.add_parser(
+        "run",
+        help="look once: drift, diagnosis, online metrics; write record and page",
+        description="Look once. Exit code 0: well, or at most to be watched; 4: alarm; 5: nothing can be told; 1: an error.",
+    )
+    report = actions.add_parser("report", help="print the latest record", description="Print the latest record.")
+    serve = actions.add_parser(
+        "serve",
+        help="the status page and Prometheus' gauges over HTTP",
+        description="Serve page and gauges, read-only.",
+    )
+    for action in (run, report, serve):
+        action.add_argument("--folder", metavar="DIR", help="folder of monitoring (default: monitoring below the home)")
+    for action in (run, report):
+        action.add_argument("--arm", default="champion", help="arm that is watched (default champion)")
+        action.add_argument("--json", action="store_true", help="as JSON")
+    run.add_argument("--samples", metavar="DIR", help="query samples of the transformer")
+    run.add_argument("--events", metavar="SOURCE", help="Parquet file or folder, sqlite:///FILE or postgresql://…")
+    run.add_argument("--hours", type=float, default=24.0, help="length of the window of queries (default 24)")
+    run.add_argument(
+        "--evidently", metavar="DIR", help="also add a snapshot to this workspace of Evidently's own pages"
+    )
+    report.add_argument("--output", metavar="FILE", help="copy the page there")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=9108, help="port (default 9108; 0: any)")
+    serve.add_argument("--seconds", type=float, metavar="N", help="stop by itself after N seconds")
+    return {"run": run, "report": report, "serve": serve}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns what the action says, or 1 for an error."""
+    parser = argparse.ArgumentParser(prog="python -m monitoring", description=(__doc__ or "").splitlines()[0])
+    actions = add_actions(parser)
+    actions["run"].add_argument(
+        "--release", metavar="DIR", required=True, help="a release, or the root of what is served (with CURRENT)"
+    )
+    options = parser.parse_args(arguments)
+    from components.shared.errors import VisualSearchError
+    from monitoring import console
+
+    folder = Path(options.folder or "monitoring")
+    try:
+        if options.action == "report":
+            output = Path(options.output) if options.output else None
+            return console.report(folder, options.arm, as_json_text=options.json, output=output)
+        if options.action == "serve":
+            return console.serve(folder, host=options.host, port=options.port, seconds=options.seconds)
+        return _run(options, folder)
+    except VisualSearchError as error:
+        print(f"monitoring: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace, folder: Path) -> int:
+    from monitoring import console
+    from monitoring.run import RunInputs, run
+    from monitoring.status.page import PAGE_FILE
+
+    inputs = RunInputs(
+        location=Path(options.release),
+        samples=Path(options.samples or "query-samples"),
+        events=options.events,
+        folder=folder,
+        arm=options.arm,
+        hours=options.hours,
+        evidently=Path(options.evidently) if options.evidently else None,
+    )
+    record = run(inputs)
+    page = folder / options.arm / PAGE_FILE
+    print(console.as_json(record) if options.json else console.as_text(record, page))
+    return console.exit_code(record)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""One run of monitoring: look, keep the record, write the page."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.shared.errors import DataError, SourceError
+from components.shared.generation import Generation, open_generation
+from components.shared.release import ITEMS_FILE, Manifest, is_release, verify_release
+from components.shared.served import read_current
+from components.shared.tables import ITEMS, QUERY_SAMPLES, read_table
+from monitoring.drift.comparison import Comparison, Tested, compare
+from monitoring.drift.parameters import DriftParameters
+from monitoring.drift.samples import read_reference, read_window
+from monitoring.findings import Concern, Report
+from monitoring.online.summary import summarise
+from monitoring.remedies.ledger import Ledger
+from monitoring.status.page import PAGE_FILE, write_page
+from monitoring.status.pictures import make_tiles
+from monitoring.status.record import OnlineRow, Record, RecordStore, online_rows, release_facts
+
+_DIMENSIONS = ("arm", "release_id", "country", "position", "hour")
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run looks at, and where it writes.
+
+    Attributes:
+        location: directory of a release, or of a root with `CURRENT`.
+        samples: folder of the query samples that the transformer writes.
+        events: event log, as `monitoring.events.open_events` takes it; None: there is none.
+        folder: of monitoring; the arm has a folder in it.
+        arm: that is watched.
+        hours: length of the window of queries; it ends now.
+        online_hours: of the online metrics.
+        evidently: workspace of Evidently's own pages that a snapshot is added to; None: none is.
+    """
+
+    location: Path
+    samples: Path
+    events: str | None
+    folder: Path
+    arm: str = "champion"
+    hours: float = 24.0
+    online_hours: float = 7 * 24.0
+    evidently: Path | None = None
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a location holds, verified.
+
+    Attributes:
+        directory: of the release.
+        manifest: of it.
+        generations: on it, the lowest first.
+        items: table ITEMS of all that is in force.
+    """
+
+    directory: Path
+    manifest: Manifest
+    generations: tuple[Generation, ...] = ()
+    items: pa.Table = field(repr=False, default_factory=lambda: ITEMS.schema.empty_table())
+
+
+def open_served(location: Path) -> Served:
+    """Open a release, or what a root says is in force.
+
+    Raises:
+        ContractError: or one of its kinds: there is none, or it is damaged.
+    """
+    directory, names = location, []
+    if not is_release(location):
+        current = read_current(location)
+        directory, names = location / current.release, current.generations
+    manifest = verify_release(directory)
+    items = read_table(directory / ITEMS_FILE, ITEMS)
+    generations = []
+    for name in names:
+        generation = open_generation(
+            location / name,
+            release_id=manifest.release_id,
+            space_id=manifest.space_id,
+            dimension=manifest.encoder.dimension,
+        )
+        gone = pc.is_in(items["image_id"], pa.array([*generation.removed], pa.string()))
+        items = pa.concat_tables([items.filter(pc.invert(gone)), generation.items])
+        generations.append(generation)
+    return Served(directory, manifest, tuple(generations), items)
+
+
+def keep_record(inputs: RunInputs, served: Served, report: Report, *, now: datetime.datetime) -> Record:
+    """Add the online metrics and facts of the release to a report, keep it, and write the page.
+
+    Raises:
+        ResourceError: the disk is full.
+    """
+    since = now - datetime.timedelta(hours=inputs.online_hours)
+    online, note = _online(inputs, since)
+    record = Record(
+        report=report,
+        release=release_facts(
+            served.manifest,
+            images=served.items.num_rows,
+            items=len(served.items["item_id"].unique()),
+            generations=len(served.generations),
+        ),
+        online=online,
+        online_note=note,
+        online_since=since if online else None,
+    )
+    RecordStore(inputs.folder / inputs.arm).add(record)
+    publish_page(inputs.folder, record, served)
+    return record
+
+
+def publish_page(folder: Path, record: Record, served: Served) -> Path:
+    """Write the page of a record; return it.
+
+    Args:
+        folder: of monitoring.
+        record: the latest of its arm.
+        served: where the pictures are looked up.
+    """
+    report = record.report
+    shown = {
+        image_id
+        for found in report.diagnoses
+        for moved in found.pictures
+        for image_id in (moved.query_id, *moved.image_ids[:4])
+    }
+    path = folder / report.arm / PAGE_FILE
+    write_page(
+        path,
+        record,
+        RecordStore(folder / report.arm).trend(),
+        tiles=make_tiles(shown, served.items, served.manifest.encoder.preprocessing),
+        actions=[entry for entry in Ledger(folder).entries() if entry.arm == report.arm],
+    )
+    return path
+
+
+def sample_files(folder: Path) -> list[Path]:
+    """Return the files of query samples in a folder, whichever arm wrote them."""
+    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith(".")) if folder.is_dir() else []
+
+
+def _online(inputs: RunInputs, since: datetime.datetime) -> tuple[dict[str, tuple[OnlineRow, ...]], str]:
+    if inputs.events is None:
+        return {}, "There is no event store yet: nobody searched, or serving keeps its events elsewhere (--events)."
+    try:
+        tables = summarise(inputs.events, dimensions=_DIMENSIONS, since=since)
+    except (SourceError, DataError) as error:
+        return {}, f"The events cannot be read: {error}"
+    if not tables["arm"].num_rows:
+        return {}, f"Nobody searched since {since:%Y-%m-%d %H:%M} UTC."
+    nothing = _zero_results(sample_files(inputs.samples), since)
+    return {name: online_rows(table, nothing.get(name)) for name, table in tables.items()}, ""
+
+
+def _zero_results(files: Iterable[Path], since: datetime.datetime) -> dict[str, dict[str, float]]:
+    """Return the share of the sampled queries that found nothing, by arm and by release."""
+    keep = pc.field("at") >= pa.scalar(since, pa.timestamp("us", tz="UTC"))
+    columns = ["arm", "release_id", "results", "at"]
+    parts = [read_table(path, QUERY_SAMPLES, columns).filter(keep) for path in files]
+    if not parts:
+        return {}
+    table = pa.concat_tables(parts)
+    empty = np.asarray(table["results"]) == 0
+    shares: dict[str, dict[str, float]] = {}
+    for name in ("arm", "release_id"):
+        labels = np.asarray(table[name])
+        shares[name] = {str(label): float(empty[labels == label].mean()) for label in np.unique(labels)}
+    return shares
+
+
+def look(inputs: RunInputs, served: Served, *, now: datetime.datetime) -> tuple[Report, Comparison | None]:
+    """Compare the window with the release's reference.
+
+    Raises:
+        ContractError: or one of its kinds: samples or reference are damaged.
+    """
+    manifest = served.manifest
+    try:
+        window = read_window(
+            sample_files(inputs.samples),
+            space_id=manifest.space_id,
+            arm=inputs.arm,
+            since=now - datetime.timedelta(hours=inputs.hours),
+        )
+    except DataError:
+        window = None
+    comparison = None
+    if window is not None:
+        comparison = compare(read_reference(served.directory, manifest), window, DriftParameters())
+    concerns = () if comparison is None else tuple(_concern(t, comparison) for t in comparison.embeddings)
+    times = () if window is None else window.at or ()
+    report = Report(
+        at=now, release_id=manifest.release_id, space_id=manifest.space_id, arm=inputs.arm, concerns=concerns,
+        window=0 if window is None else len(window.ids), since=min(times, default=None), until=max(times, default=None),
+    )  # fmt: skip
+    return report, comparison
+
+
+def _concern(tested: Tested, comparison: Comparison) -> Concern:
+    outcome = tested.outcome
+    return Concern(
+        name=outcome.name, topic="drift", state=tested.state, value=outcome.value, p_value=tested.adjusted,
+        sentence=f"{outcome.effect_name} {outcome.effect:.3f}", effect=outcome.effect, effect_name=outcome.effect_name,
+        window=len(comparison.window.ids),
+    )  # fmt: skip
+
+
+def run(inputs: RunInputs) -> Record:
+    """Look once, keep the record and write the page.
+
+    Raises:
+        ContractError: or one of its kinds: the release, the samples or the ledger are damaged.
+        ResourceError: the disk is full.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    served = open_served(inputs.location)
+    report, comparison = look(inputs, served, now=now)
+    if inputs.evidently is not None and comparison is not None:
+        from monitoring.drift import evidently_report
+
+        snapshot = evidently_report.make_report(comparison, DriftParameters(), at=now, tags={"arm": inputs.arm})
+        evidently_report.add_to_workspace(snapshot, inputs.evidently, project=f"visual-search {inputs.arm}")
+    return keep_record(inputs, served, report, now=now)

@@ -1,0 +1,100 @@
+"""What the pipeline's task does: one run of monitoring on the champion, and the pipeline that its remedy calls for.
+
+The pipeline around it starts that one itself, so nothing is submitted from here; the ledger keeps the cool-down. A run of the
+schedule ends before the next one begins, so no remedy of an earlier one still runs.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from components.shared.files import write_json
+from components.shared.release import is_release
+from monitoring.remedies.act import ActPolicy, Outcome, act
+from monitoring.remedies.ledger import Ledger
+from monitoring.run import RunInputs, open_served, publish_page
+from monitoring.run import run as run_monitoring
+from monitoring.status.exporter import STATE_VALUES
+from monitoring.status.page import PAGE_FILE, empty_page
+from monitoring.status.record import LATEST_FILE, overall_state
+
+
+class Called(NamedTuple):
+    """Which pipeline is to run now; at most one."""
+
+    training: bool = False
+    reindexing: bool = False
+
+
+class PipelineAround:
+    """Starts nothing: the pipeline around the task does, by what the task returns."""
+
+    def __init__(self) -> None:
+        self.called = ""
+
+    def submit(self, pipeline: str, name: str) -> Outcome:
+        """Note which pipeline is to be started."""
+        self.called = pipeline
+        return Outcome("running", name, "the schedule's own run goes on with it")
+
+    def look(self, name: str, reference: str) -> Outcome:
+        """Say that it has ended: the schedule's runs follow each other; the registry says how."""
+        return Outcome("succeeded", reference, "its run has ended; the registry says with what")
+
+
+def run(
+    *,
+    champion: Path,
+    page: Path,
+    record: Path,
+    log_metric: Callable[[str, float], None],
+    samples: str,
+    events: str,
+    workspace: Path,
+    hours: float,
+    cool_down_hours: float,
+) -> Called:
+    """Look once.
+
+    Args:
+        champion: the release, or the word that there is none yet.
+        page: where the status page goes.
+        record: where the record goes.
+        log_metric: takes the figures.
+        samples: folder of query samples.
+        events: event log; "": none.
+        workspace: history and ledger lie in `monitoring` below it.
+        hours: length of the window.
+        cool_down_hours: between two starts of a pipeline.
+
+    Raises:
+        ContractError: the release is damaged.
+    """
+    if not is_release(champion):
+        page.write_text(empty_page())
+        write_json(record, {"reason": "there is no champion yet"})
+        return Called()
+    inputs = RunInputs(
+        location=champion,
+        samples=Path(samples),
+        events=events or None,
+        folder=workspace / "monitoring",
+        hours=hours,
+    )
+    found = run_monitoring(inputs)
+    around = PipelineAround()
+    policy = ActPolicy(cool_down_hours=cool_down_hours)
+    action = act(found.report, Ledger(inputs.folder), around, policy, now=datetime.datetime.now(datetime.UTC))
+    print(action.sentence)
+    publish_page(inputs.folder, found, open_served(champion))
+    folder = inputs.folder / inputs.arm
+    shutil.copyfile(folder / PAGE_FILE, page)
+    shutil.copyfile(folder / LATEST_FILE, record)
+    log_metric("state", STATE_VALUES[overall_state(found.report)])
+    for concern in found.report.concerns:
+        log_metric(f"state_{concern.name}", STATE_VALUES[concern.state])
+    return Called(training=around.called == "training", reindexing=around.called == "reindexing")

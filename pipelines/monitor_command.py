@@ -1,0 +1,97 @@
+"""`visual-search monitor run | report | serve`: where things lie, then `monitoring`; `--act` starts pipelines from here."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from pathlib import Path
+
+from components.shared.errors import ParameterError
+from components.shared.release import is_release
+from components.shared.served import CURRENT_FILE
+from monitoring import console
+from monitoring.remedies.act import Action, ActPolicy, Submitter, act
+from monitoring.remedies.ledger import Ledger
+from monitoring.run import RunInputs, open_served, publish_page
+from monitoring.run import run as run_monitoring
+from monitoring.status.page import PAGE_FILE
+from monitoring.status.record import Record
+from pipelines.remedy_runs import ClusterRuns, LocalRuns, Sources
+from pipelines.settings import Settings
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Do `options.action`."""
+    folder = Path(options.folder) if options.folder else settings.home.absolute() / "monitoring"
+    if options.action == "report":
+        output = Path(options.output) if options.output else None
+        return console.report(folder, options.arm, as_json_text=options.json, output=output)
+    if options.action == "serve":
+        return console.serve(folder, host=options.host, port=options.port, seconds=options.seconds)
+    inputs = _inputs(options, settings, folder)
+    record = run_monitoring(inputs)
+    action = _act(options, settings, inputs, record) if options.act else None
+    page = folder / options.arm / PAGE_FILE
+    print(console.as_json(record, action) if options.json else console.as_text(record, page, action))
+    return console.exit_code(record)
+
+
+def _inputs(options: argparse.Namespace, settings: Settings, folder: Path) -> RunInputs:
+    home = settings.home.absolute()
+    own_store = home / "events.db"
+    events = options.events or settings.events_url or (f"sqlite:///{own_store}" if own_store.exists() else None)
+    return RunInputs(
+        location=_location(options.release, settings),
+        samples=Path(options.samples) if options.samples else home / "query-samples",
+        events=events,
+        folder=folder,
+        arm=options.arm,
+        hours=options.hours,
+        evidently=Path(options.evidently) if options.evidently else None,
+    )
+
+
+def _location(release: str | None, settings: Settings) -> Path:
+    """Return what is watched: what `serve` serves from this home, or what was named, fetched from the registry if need be."""
+    served = settings.home.absolute() / "served"
+    if release is None and (served / CURRENT_FILE).is_file():
+        return served
+    path = Path(release or "champion")
+    if is_release(path) or (path / CURRENT_FILE).is_file():
+        return path
+    from components.registration.registry import Registry
+
+    return Registry(settings.registry_uri).fetch(str(path), settings.home.absolute() / "releases")
+
+
+def _act(options: argparse.Namespace, settings: Settings, inputs: RunInputs, record: Record) -> Action:
+    policy = ActPolicy(cool_down_hours=options.cool_down)
+    now = datetime.datetime.now(datetime.UTC)
+    try:
+        return act(record.report, Ledger(inputs.folder), _submitter(options, settings), policy, now=now)
+    finally:  # the page lists the remedies, those that failed above all
+        publish_page(inputs.folder, record, open_served(inputs.location))
+
+
+def _submitter(options: argparse.Namespace, settings: Settings) -> Submitter:
+    sources = Sources(
+        images=_absolute(options.images or ""),
+        judgements=_absolute(options.judgements),
+        events=_absolute(options.click_log),
+        assignments=options.assignments,
+    )
+    if not settings.kfp_host:
+        return LocalRuns(settings, sources, verbose=options.verbose)
+    arguments = {}
+    for assignment in options.argument:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise ParameterError(f"expected --argument NAME=VALUE, got {assignment!r}")
+        arguments[name] = value
+    return ClusterRuns(
+        settings, sources, arguments=arguments, image=options.image, service_account=options.service_account
+    )
+
+
+def _absolute(uri: str) -> str:
+    return uri if not uri or "://" in uri else str(Path(uri).expanduser().absolute())
