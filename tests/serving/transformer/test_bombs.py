@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
-import zlib
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 import pytest
-from factories import encode_picture
+from factories import encode_picture, make_picture
+from hostile_pictures import bombs, png_bomb, scan_bomb, text_bomb
 from serving_processes import make_local_release, pictures_of, serving
 
 from serving.client import RefusedError, SearchClient, SearchError
 
-
-def png_bomb(side: int) -> bytes:
-    """A PNG of side × side black pixels, in a few hundred kilobytes or less."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    packer = zlib.compressobj(9)
-    row = b"\0" * (side + 1)
-    packed = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
-
-
-def scan_bomb(side: int, scans: int) -> bytes:
-    data = encode_picture(np.full((side, side, 3), 90, np.uint8), progressive=True)
-    last = data.rindex(b"\xff\xda")
-    return data[:last] + data[last:-2] * scans + data[-2:]
-
-
-def text_bomb() -> bytes:
-    """A PNG with 100 MB of compressed text."""
-    small = png_bomb(64)
-    body = b"Comment\0\0" + zlib.compress(b"\0" * 100_000_000, 9)
-    chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
-    return small[:33] + chunk + small[33:]
+PREDICT = "/v1/models/visual-search:predict"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +25,7 @@ def release(tmp_path_factory) -> Path:
 
 
 def test_people_are_answered_while_bombs_come(release, tmp_path):
-    bombs = [png_bomb(9_400), png_bomb(30_000), scan_bomb(1_500, 400), scan_bomb(600, 70), text_bomb()]
+    thrown = [png_bomb(9_400), png_bomb(30_000), scan_bomb(1_500, 400), scan_bomb(600, 70), text_bomb()]
     good = list(pictures_of(release).values())
     refused: list[str] = []
     over = threading.Event()
@@ -63,7 +38,7 @@ def test_people_are_answered_while_bombs_come(release, tmp_path):
                 while not over.is_set():
                     turn += 1
                     try:
-                        client.search(bombs[turn % len(bombs)], k=1)
+                        client.search(thrown[turn % len(thrown)], k=1)
                         refused.append("answered")
                     except RefusedError as error:
                         refused.append(error.reason)
@@ -88,5 +63,64 @@ def test_people_are_answered_while_bombs_come(release, tmp_path):
         after = [child.pid for child in psutil.Process(processes.children["transformer"].pid).children()]
     assert len(refused) >= 15
     assert set(refused) <= {"too_many_pixels", "side_too_long", "too_many_scans", "damaged", "answered"}
-    assert refused.count("answered") <= len(refused) / len(bombs) + 1, "only the text bomb may hold a picture"
+    assert refused.count("answered") <= len(refused) / len(thrown) + 1, "only the text bomb may hold a picture"
     assert before == after, "no process had to die of them"
+
+
+def times_of_people(url: str, picture: bytes, seconds: float, rate: float = 5.0) -> list[float]:
+    """Search at a steady rate from one thread; return how long each answer took, counted from when it was due."""
+    taken: list[float] = []
+    with SearchClient(url, timeout_seconds=60) as client:
+        begin = time.monotonic()
+        while (due := begin + len(taken) / rate) < begin + seconds:
+            time.sleep(max(0.0, due - time.monotonic()))
+            assert client.search(picture, k=10).results
+            taken.append(time.monotonic() - due)
+    return taken
+
+
+def p99(taken: list[float]) -> float:
+    return float(np.quantile(taken, 0.99))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_twenty_bombs_are_refused_at_once_and_people_notice_nothing(release, tmp_path):
+    """Each bomb by itself, then ten a second beside people, who are compared with themselves just before."""
+    thrown = bombs()
+    assert len(thrown) == 20
+    person = encode_picture(make_picture(1, size=(1200, 900)))
+    over, storm = threading.Event(), []
+    with (
+        serving(release, tmp_path, decode_workers="2") as processes,
+        httpx.Client(base_url=processes.url, timeout=60) as client,
+    ):
+
+        def throw(name: str) -> float:
+            began = time.monotonic()
+            answer = client.post(PREDICT, content=thrown[name], headers={"content-type": "image/png"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_image"), (name, answer.text)
+            return time.monotonic() - began
+
+        def attack() -> None:
+            began = time.monotonic()
+            while not over.is_set():
+                time.sleep(max(0.0, began + len(storm) / 10 - time.monotonic()))
+                storm.append(throw(list(thrown)[len(storm) % len(thrown)]))
+
+        times_of_people(processes.url, person, 2)
+        alone = {name: min(throw(name) for _ in range(3)) for name in thrown}
+        before = p99(times_of_people(processes.url, person, 20))
+        attacker = threading.Thread(target=attack)
+        attacker.start()
+        during = p99(times_of_people(processes.url, person, 20))
+        over.set()
+        attacker.join()
+    slowest = max(alone, key=lambda name: alone[name])
+    print(
+        f"slowest refusal {alone[slowest]:.3f} s ({slowest}); {len(storm)} bombs, median {np.median(storm):.3f} s; "
+        f"p99 of people {before:.3f} s before, {during:.3f} s during"
+    )
+    assert alone[slowest] <= 0.1
+    assert len(storm) >= 100
+    assert during <= 1.5 * before + 0.01

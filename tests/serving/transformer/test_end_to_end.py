@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 import subprocess
@@ -16,14 +15,12 @@ import numpy as np
 import psutil
 import pytest
 from factories import encode_picture
+from offline_search import Offline
 from PIL import Image
 from serving_processes import hidden_ids, make_local_release, pictures_of, serving
 
-from components.shared.encoder import ENCODER_FILE, OnnxEncoder
-from components.shared.golden import embed_pictures
-from components.shared.release import ITEMS_FILE, read_manifest
-from components.shared.search import CatalogueIndex
-from components.shared.tables import EVENTS, ITEMS, QUERY_SAMPLES, read_table
+from components.shared.release import read_manifest
+from components.shared.tables import EVENTS, QUERY_SAMPLES, read_table
 from serving.client import ConnectionFailedError, RefusedError, SearchClient
 from serving.events.export import export_events
 
@@ -60,27 +57,6 @@ def pictures(release) -> dict[str, bytes]:
 
 def ids(answer) -> list[str]:
     return [result.image_id for result in answer.results]
-
-
-class Offline:
-    """Searches as the evaluation does: the release's encoder here, the product's one search, a filter, nothing else."""
-
-    def __init__(self, release: Path) -> None:
-        manifest = read_manifest(release)
-        self._preprocessing = manifest.encoder.preprocessing
-        self._items = read_table(release / ITEMS_FILE, ITEMS).to_pylist()
-        self._encoder = OnnxEncoder(release / ENCODER_FILE, threads=1)
-        self._index = CatalogueIndex.open(release, manifest.index)
-
-    def search(self, picture: bytes, k: int) -> list[tuple[str, float]]:
-        own = hashlib.sha256(picture).hexdigest()
-        allowed = np.array([row["is_public"] and row["is_appropriate"] and row["sha256"] != own for row in self._items])
-        vector = embed_pictures([picture], self._encoder, self._preprocessing)
-        found = self._index.search(vector, k, allowed=allowed)
-        return [
-            (self._items[row]["image_id"], float(score))
-            for row, score in zip(found.rows[0], found.scores[0], strict=True)
-        ]
 
 
 def test_every_answer_is_the_offline_search_id_by_id(release, service, pictures):
