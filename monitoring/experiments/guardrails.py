@@ -72,8 +72,10 @@ def _watch(
     difference = compare(control, treatment)
     enough = np.minimum(control.count, treatment.count) >= parameters.minimum_windows
     enough &= treatment.count * treatment.mean[:, 1] >= parameters.minimum_requests
-    # Without a single event in either arm there is no variance to know, and nothing to alarm about.
-    information = 1 / np.where(difference.variance > 0, difference.variance, np.inf)
+    # Without a single event in either arm there is no variance to know, and nothing to alarm about. Where one arm always
+    # fails and the other never does, no window differs from another either: there a binomial's variance stands in.
+    alike = np.where(difference.value == 0, np.inf, _binomial_variance(control) + _binomial_variance(treatment))
+    information = 1 / np.where(difference.variance > 0, difference.variance, alike)
     usable = enough & (information > 0)
     rho = tuning(needed_information(_LOOKED_FOR, alpha=2 * alpha, power=0.8), 2 * alpha)
     safe = np.where(usable, information, 1.0)
@@ -91,6 +93,13 @@ def _watch(
         alarmed=bool(np.any(lower > guardrail.margin)),
         requests=requests,
     )
+
+
+def _binomial_variance(arm: Moments) -> np.ndarray:
+    """Return the variance of a rate if each request failed by itself, (…), shrunk towards a half as Jeffreys does."""
+    events, requests = (arm.count * arm.mean[..., column] for column in (0, 1))
+    rate = (events + 0.5) / (requests + 1)
+    return np.asarray(rate * (1 - rate) / np.maximum(requests, 1))
 
 
 def _running(values: np.ndarray, chosen: np.ndarray) -> Moments:
