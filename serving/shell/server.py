@@ -53,6 +53,7 @@ from serving.shell.limits import GuardSettings
 from serving.shell.logs import configure_logs
 from serving.shell.metrics import ServerMetrics
 from serving.shell.plane import StrictDataPlane
+from serving.shell.prediction import PredictRoute
 from serving.shell.problems import ProblemKind, ProblemTable
 from serving.shell.queue import AdmissionQueue
 from serving.shell.routes import AllowList, kserve_routes, routes_of
@@ -234,7 +235,7 @@ class ShellServer(kserve.ModelServer):  # type: ignore[misc]
         if unknown:
             raise ParameterError(f"routes name the queues {', '.join(unknown)}, but there are {', '.join(queues)} only")
         # Starlette's outermost layer answers unknown exceptions with text and raises them again: the guard is inside it.
-        guarded: ASGIApp = Admission(_Bare(app), queues=queues)
+        guarded: ASGIApp = Admission(_Bare(app, PredictRoute(self.dataplane, self._name)), queues=queues)
         guarded = BodyReader(guarded, settings=self._guard, queues=queues)
         guarded = Doorkeeper(guarded, allowed=AllowList(routes), settings=self._guard, is_draining=self._is_draining)
         return Exchange(
@@ -279,14 +280,18 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Bare:
-    """A FastAPI application without Starlette's layer that answers unknown exceptions itself."""
+    """A FastAPI application without Starlette's layer that answers unknown exceptions itself, and beside it one route."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, direct: PredictRoute) -> None:
         app.middleware_stack = app.build_middleware_stack()
         self._app, self._inside = app, app.middleware_stack.app  # type: ignore[attr-defined]
+        self._direct = direct
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request."""
+        if scope["type"] == "http" and scope["path"] == self._direct.path:
+            await self._direct(scope, receive, send)
+            return
         scope["app"] = self._app
         await self._inside(scope, receive, send)
 

@@ -1,0 +1,182 @@
+"""What the benchmark of serving works on: rendered photographs, a ResNet-50, and a release of real size with both."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+from reference import decoded
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.models.resnet import Bottleneck
+
+from components.catalogue.rendering.designs import design_items
+from components.catalogue.rendering.photographs import build_mesh, take_photograph
+from components.catalogue.rendering.views import plan_view
+from components.indexing.parameters import IndexingParameters
+from components.indexing.step import build_index
+from components.shared.embeddings import normalise, write_embeddings
+from components.shared.encoder import (
+    ENCODER_FILE,
+    ENCODER_INT8_FILE,
+    ENCODER_SPEC_FILE,
+    OnnxEncoder,
+    RuntimeChoice,
+    RuntimeFigures,
+    write_encoder_spec,
+)
+from components.shared.files import sha256_of
+from components.shared.golden import write_golden
+from components.shared.preprocessing import PreprocessingSpec
+from components.shared.release import GOLDEN_FILE, ITEMS_FILE, REFERENCE_FILE, CatalogueFacts, seal_release
+from components.shared.search import CatalogueIndex, read_index_spec
+from components.shared.tables import ITEMS, write_table
+from components.training.encoder import Encoder, build_encoder
+from components.training.export import export_encoder
+from components.training.parameters import TrainingParameters
+from components.training.quantisation import quantise_encoder
+
+DIMENSION = 256
+_SIDE, _QUALITY = 640, 90
+_VIEWS = 8  # photographs of a product
+_HIDDEN = 0.05  # share of images that may not be shown
+_BRANCH_GAIN = 0.2
+_RECALL = 0.99
+_NOISE = 0.05  # of the catalogue's vectors, as a share of their length
+_GATE = {"passed": True, "checks": []}
+_METRICS = {"hit_rate_at_1": 0.0, "queries": 0}
+
+
+def render_pictures(folder: Path, count: int) -> list[Path]:
+    """Render `count` photographs of 640 × 480 pixels into `folder`, unless they are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:05d}.jpg" for number in range(count)]
+    if all(path.is_file() for path in paths):
+        return paths
+    for item_number, item in enumerate(design_items(-(-count // _VIEWS), 0)):
+        mesh = build_mesh(item)
+        for view, path in enumerate(paths[item_number * _VIEWS : (item_number + 1) * _VIEWS]):
+            plan = replace(plan_view(item, view + 1, seed=0, side=_SIDE), aspect=4 / 3)
+            picture = take_photograph(item, mesh, plan)
+            path.write_bytes(
+                cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+            )
+    return paths
+
+
+def make_network(squares: np.ndarray) -> Encoder:
+    """Return a ResNet-50 of random weights that behaves like a trained one, as far as arithmetic noise is concerned.
+
+    Residual branches add a little to what they lie beside, as in trained networks, instead of as much again, which doubles
+    every rounding error from block to block; and batch normalisation knows the statistics of real pictures.
+    """
+    network = build_encoder(
+        TrainingParameters(architecture="resnet50", training_side=224, dimension=DIMENSION, head="normed")
+    )
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.constant_(module.bn3.weight, _BRANCH_GAIN)
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = None  # the plain mean of all batches
+            module.reset_running_stats()
+    network.train()
+    with torch.no_grad():
+        for start in range(0, len(squares) - len(squares) % 32, 32):
+            network(torch.from_numpy(squares[start : start + 32]))
+    return network.eval()
+
+
+def save_network(network: Encoder, folder: Path) -> None:
+    """Write the weights."""
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+
+
+def load_network(folder: Path) -> Encoder:
+    """Return the network that was saved."""
+    return build_encoder(
+        TrainingParameters(
+            architecture="resnet50",
+            training_side=224,
+            dimension=DIMENSION,
+            head="normed",
+            weights=str(folder / "weights.safetensors"),
+        )
+    ).eval()
+
+
+def make_release(directory: Path, network: Encoder, pictures: list[bytes], rows: int) -> None:
+    """Write a release of `rows` vectors in `directory`, by the project's own export, quantisation and indexing.
+
+    The vectors are mixtures of the pictures' own, with some noise: they lie where the encoder puts pictures.
+    """
+    directory.mkdir(parents=True)
+    squares = np.stack([decoded(picture) for picture in pictures])
+    export_encoder(network, directory / ENCODER_FILE)
+    quantise_encoder(directory / ENCODER_FILE, directory / ENCODER_INT8_FILE, squares)
+    # Admitted unseen: what bf16 and int8 change is measured from end to end.
+    figures = tuple(
+        RuntimeFigures(engine=engine, precision=precision, minimum_cosine=0.9, passed=True, reason="for a benchmark.")
+        for engine, precision in (("onnxruntime", "int8"), ("openvino", "bf16"))
+    )
+    int8_sha256 = sha256_of(directory / ENCODER_INT8_FILE)
+    spec = write_encoder_spec(
+        directory, architecture="resnet50", dimension=DIMENSION, preprocessing=PreprocessingSpec(), training={},
+        runtime=RuntimeChoice(engine="onnxruntime", precision="fp32", figures=figures, int8_sha256=int8_sha256),
+    )  # fmt: skip
+    (directory / ENCODER_SPEC_FILE).unlink()
+    encoder = OnnxEncoder(directory / ENCODER_FILE)
+    own = np.concatenate([encoder.encode(squares[start : start + 16]) for start in range(0, len(squares), 16)])
+    vectors = mixtures(own, rows)
+    build_index(directory, vectors, 1_000, IndexingParameters(recall_target=_RECALL))
+    np.save(directory.parent / "vectors.npy", vectors)
+    index = read_index_spec(directory)
+    (directory / "index.json").unlink()
+    items = make_items(rows)
+    write_table(directory / ITEMS_FILE, items, ITEMS)
+    ids = items.column("image_id").to_pylist()
+    write_embeddings(directory / REFERENCE_FILE, ids[:1000], vectors[:1000], space_id=spec.space_id)
+    found = CatalogueIndex.open(directory, index).search(own[:4], 10).rows
+    write_golden(
+        directory / GOLDEN_FILE, image_ids=ids[:4], pictures=pictures[:4], embeddings=own[:4], space_id=spec.space_id,
+        expected=[[ids[row] for row in neighbours] for neighbours in found],
+    )  # fmt: skip
+    facts = CatalogueFacts(images=rows, items=rows // 4)
+    seal_release(directory, encoder=spec, index=index, catalogue=facts, metrics=_METRICS, gate=_GATE)
+
+
+def mixtures(own: np.ndarray, rows: int) -> np.ndarray:
+    """Return (rows, d) float32 unit vectors between those of the pictures."""
+    rng = np.random.default_rng(0)
+    vectors = np.empty((rows, own.shape[1]), np.float32)
+    for start in range(0, rows, 10_000):
+        size = min(10_000, rows - start)
+        weights = rng.dirichlet(np.ones(3), size).astype(np.float32)
+        picked = own[rng.integers(0, len(own), (size, 3))]
+        mixed = np.einsum("rm,rmd->rd", weights, picked)
+        noise = rng.normal(size=mixed.shape).astype(np.float32) * (_NOISE / np.sqrt(own.shape[1]))
+        vectors[start : start + size] = normalise(mixed + noise)
+    return vectors
+
+
+def make_items(rows: int) -> pa.Table:
+    """Return a table of items with four images each, one image in twenty hidden."""
+    ids = [f"image-{row:08d}" for row in range(rows)]
+    columns = {
+        "row": range(rows),
+        "image_id": ids,
+        "item_id": [f"item-{row // 4:08d}" for row in range(rows)],
+        "uri": [f"s3://bucket/catalogue/{image_id}.jpg" for image_id in ids],
+        "sha256": [f"{row:064x}" for row in range(rows)],
+        "category": ["shoes"] * rows,
+        "is_public": np.random.default_rng(0).random(rows) >= _HIDDEN,
+        "is_appropriate": [True] * rows,
+        "duplicate_group": ids,
+        "added_at": [datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)] * rows,
+    }
+    return pa.table(columns, ITEMS.schema)

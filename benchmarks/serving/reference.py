@@ -1,0 +1,110 @@
+"""The whole path in one process without a server: as fast as the parts allow, and as it is written at first."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import faiss
+import numpy as np
+import onnxruntime
+import torch
+from PIL import Image
+from torch import nn
+
+from components.shared.decoder import decode_image, decoding_side
+from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE
+from components.shared.openvino_encoder import computes_bf16
+from components.shared.preprocessing import PreprocessingSpec, preprocess
+from components.shared.release import read_manifest
+from components.shared.search import CatalogueIndex
+
+K = 20
+_SPEC = PreprocessingSpec()
+Embed = Callable[[np.ndarray], np.ndarray]
+
+
+def decoded(picture: bytes) -> np.ndarray:
+    """Decode and preprocess as the product does: (224, 224, 3) uint8."""
+    return preprocess(decode_image(picture, minimum_side=decoding_side(_SPEC)), _SPEC)
+
+
+class Ideal:
+    """Decoder, bare runtime and bare Faiss in a loop: nothing that a server needs.
+
+    Args:
+        release: directory.
+        runtime: "engine-precision".
+        batch: pictures embedded and searched at a time.
+    """
+
+    def __init__(self, release: Path, runtime: str, batch: int) -> None:
+        self.embed, self.batch = bare_runtime(release, runtime), batch
+        manifest = read_manifest(release)
+        index = CatalogueIndex.open(release, manifest.index)
+        settings = manifest.index.search
+        candidates = K if settings.rescored is None else min(settings.rescored * K // 10, index.rows)
+        self._index = index.faiss_index
+        self._parameters = index._make_parameters(settings, K, max(K, candidates), None)
+
+    def __call__(self, pictures: Sequence[bytes]) -> np.ndarray:
+        """Return (q, K) rows."""
+        found = []
+        for start in range(0, len(pictures), self.batch):
+            squares = np.stack([decoded(picture) for picture in pictures[start : start + self.batch]])
+            found.append(self._index.search(self.embed(squares), K, params=self._parameters)[1])
+        return np.concatenate(found)
+
+
+def bare_runtime(release: Path, runtime: str) -> Embed:
+    """Return a runtime as its own documentation calls it, on one thread."""
+    engine, precision = runtime.split("-")
+    if engine == "openvino":
+        computes_bf16()  # the first import of OpenVINO is ours, which keeps it from reporting home
+        import openvino
+
+        hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+        model = openvino.Core().compile_model(str(release / ENCODER_FILE), "CPU", hints)
+        return lambda squares: model([squares])[0]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    name = ENCODER_INT8_FILE if precision == "int8" else ENCODER_FILE
+    session = onnxruntime.InferenceSession(str(release / name), options)
+    return lambda squares: session.run(None, {"images": squares})[0]
+
+
+class Simple:
+    """Pillow, torch eager in fp32 and an exhaustive index, one picture at a time.
+
+    Args:
+        network: the encoder.
+        vectors: (n, d) of the catalogue.
+    """
+
+    def __init__(self, network: nn.Module, vectors: np.ndarray) -> None:
+        self._network = network
+        self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(vectors)
+
+    def __call__(self, pictures: Sequence[bytes]) -> np.ndarray:
+        """Return (q, K) rows."""
+        return np.concatenate([self.search(picture)[1] for picture in pictures])
+
+    def search(self, picture: bytes, k: int = K) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and rows, (1, k) each."""
+        with torch.inference_mode():
+            vector = self._network(torch.from_numpy(pillow_square(picture)[None]))
+        scores, rows = self._index.search(vector.numpy(), k)
+        return scores, rows
+
+
+def pillow_square(picture: bytes) -> np.ndarray:
+    """Decode by Pillow and fit into a white square of 224 pixels, averaging areas as the product does."""
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    scale = _SPEC.side / max(image.size)
+    width, height = (round(side * scale) for side in image.size)
+    square = Image.new("RGB", (_SPEC.side, _SPEC.side), (_SPEC.pad_level,) * 3)
+    resized = image.resize((width, height), Image.Resampling.BOX)
+    square.paste(resized, ((_SPEC.side - width) // 2, (_SPEC.side - height) // 2))
+    return np.asarray(square)
