@@ -33,6 +33,7 @@ def add_actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     run.add_argument("--samples", metavar="DIR", help="query samples of the transformer")
     run.add_argument("--events", metavar="SOURCE", help="Parquet file or folder, sqlite:///FILE or postgresql://…")
     run.add_argument("--hours", type=float, default=24.0, help="length of the window of queries (default 24)")
+    run.add_argument("--url", help="the running service, to see whether it answers the golden pictures as it must")
     run.add_argument(
         "--evidently", metavar="DIR", help="also add a snapshot to this workspace of Evidently's own pages"
     )
@@ -79,6 +80,7 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
         folder=folder,
         arm=options.arm,
         hours=options.hours,
+        url=options.url,
         evidently=Path(options.evidently) if options.evidently else None,
     )
     record = run(inputs)

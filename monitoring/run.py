@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 
 from components.shared.errors import DataError, SourceError
 from components.shared.generation import Generation, open_generation
-from components.shared.release import ITEMS_FILE, Manifest, is_release, verify_release
+from components.shared.release import Manifest, is_release, open_catalogue
+from components.shared.search import CatalogueIndex
 from components.shared.served import read_current
-from components.shared.tables import ITEMS, QUERY_SAMPLES, read_table
-from monitoring.drift.comparison import Comparison, Tested, compare
+from components.shared.tables import QUERY_SAMPLES, read_table
+from monitoring.assessment import Assessment, Evidence, assess
 from monitoring.drift.parameters import DriftParameters
-from monitoring.drift.samples import read_reference, read_window
-from monitoring.findings import Concern, Report
+from monitoring.drift.samples import read_window
+from monitoring.findings import Report
 from monitoring.online.summary import summarise
 from monitoring.remedies.ledger import Ledger
 from monitoring.status.page import PAGE_FILE, write_page
@@ -41,6 +42,9 @@ class RunInputs:
         arm: that is watched.
         hours: length of the window of queries; it ends now.
         online_hours: of the online metrics.
+        listing: what should be found (image_id, added_at), to see how far the catalogue lags; None: not looked at.
+        url: of the live transformer, which is sent the golden pictures; None: it is not.
+        url_headers: sent along, for example an API key.
         evidently: workspace of Evidently's own pages that a snapshot is added to; None: none is.
     """
 
@@ -51,6 +55,9 @@ class RunInputs:
     arm: str = "champion"
     hours: float = 24.0
     online_hours: float = 7 * 24.0
+    listing: pa.Table | None = None
+    url: str | None = None
+    url_headers: dict[str, str] = field(default_factory=dict)
     evidently: Path | None = None
 
 
@@ -61,14 +68,18 @@ class Served:
     Attributes:
         directory: of the release.
         manifest: of it.
+        index: of it.
+        release_items: table ITEMS of its rows.
         generations: on it, the lowest first.
         items: table ITEMS of all that is in force.
     """
 
     directory: Path
     manifest: Manifest
-    generations: tuple[Generation, ...] = ()
-    items: pa.Table = field(repr=False, default_factory=lambda: ITEMS.schema.empty_table())
+    index: CatalogueIndex
+    release_items: pa.Table
+    generations: tuple[Generation, ...]
+    items: pa.Table
 
 
 def open_served(location: Path) -> Served:
@@ -81,8 +92,8 @@ def open_served(location: Path) -> Served:
     if not is_release(location):
         current = read_current(location)
         directory, names = location / current.release, current.generations
-    manifest = verify_release(directory)
-    items = read_table(directory / ITEMS_FILE, ITEMS)
+    release = open_catalogue(directory)
+    manifest, items = release.manifest, release.items
     generations = []
     for name in names:
         generation = open_generation(
@@ -94,7 +105,7 @@ def open_served(location: Path) -> Served:
         gone = pc.is_in(items["image_id"], pa.array([*generation.removed], pa.string()))
         items = pa.concat_tables([items.filter(pc.invert(gone)), generation.items])
         generations.append(generation)
-    return Served(directory, manifest, tuple(generations), items)
+    return Served(directory, manifest, release.index, release.items, tuple(generations), items)
 
 
 def keep_record(inputs: RunInputs, served: Served, report: Report, *, now: datetime.datetime) -> Record:
@@ -182,13 +193,13 @@ def _zero_results(files: Iterable[Path], since: datetime.datetime) -> dict[str, 
     return shares
 
 
-def look(inputs: RunInputs, served: Served, *, now: datetime.datetime) -> tuple[Report, Comparison | None]:
-    """Compare the window with the release's reference.
+def look(inputs: RunInputs, served: Served, *, now: datetime.datetime) -> Assessment:
+    """Assess what is served by the queries of the window.
 
     Raises:
         ContractError: or one of its kinds: samples or reference are damaged.
     """
-    manifest = served.manifest
+    manifest, generations = served.manifest, served.generations
     try:
         window = read_window(
             sample_files(inputs.samples),
@@ -196,27 +207,22 @@ def look(inputs: RunInputs, served: Served, *, now: datetime.datetime) -> tuple[
             arm=inputs.arm,
             since=now - datetime.timedelta(hours=inputs.hours),
         )
-    except DataError:
+    except DataError:  # nobody searched, which is told as what is not known
         window = None
-    comparison = None
-    if window is not None:
-        comparison = compare(read_reference(served.directory, manifest), window, DriftParameters())
-    concerns = () if comparison is None else tuple(_concern(t, comparison) for t in comparison.embeddings)
-    times = () if window is None else window.at or ()
-    report = Report(
-        at=now, release_id=manifest.release_id, space_id=manifest.space_id, arm=inputs.arm, concerns=concerns,
-        window=0 if window is None else len(window.ids), since=min(times, default=None), until=max(times, default=None),
-    )  # fmt: skip
-    return report, comparison
-
-
-def _concern(tested: Tested, comparison: Comparison) -> Concern:
-    outcome = tested.outcome
-    return Concern(
-        name=outcome.name, topic="drift", state=tested.state, value=outcome.value, p_value=tested.adjusted,
-        sentence=f"{outcome.effect_name} {outcome.effect:.3f}", effect=outcome.effect, effect_name=outcome.effect_name,
-        window=len(comparison.window.ids),
-    )  # fmt: skip
+    evidence = Evidence(
+        release=served.directory,
+        manifest=manifest,
+        index=served.index,
+        items=served.release_items,
+        window=window,
+        additions=np.concatenate([g.vectors for g in generations]) if generations else None,
+        added_items=pa.concat_tables([g.items for g in generations]) if generations else None,
+        removed=frozenset(image_id for g in generations for image_id in g.removed),
+        listing=inputs.listing,
+        search_url=inputs.url,
+        search_headers=inputs.url_headers,
+    )
+    return assess(evidence, arm=inputs.arm, at=now)
 
 
 def run(inputs: RunInputs) -> Record:
@@ -228,10 +234,12 @@ def run(inputs: RunInputs) -> Record:
     """
     now = datetime.datetime.now(datetime.UTC)
     served = open_served(inputs.location)
-    report, comparison = look(inputs, served, now=now)
-    if inputs.evidently is not None and comparison is not None:
-        from monitoring.drift import evidently_report
+    assessment = look(inputs, served, now=now)
+    record = keep_record(inputs, served, assessment.report, now=now)
+    if inputs.evidently is not None and assessment.comparison is not None:
+        from monitoring.drift import evidently_report  # Evidently takes seconds to import
 
-        snapshot = evidently_report.make_report(comparison, DriftParameters(), at=now, tags={"arm": inputs.arm})
+        tags = {"arm": inputs.arm, "release_id": served.manifest.release_id}
+        snapshot = evidently_report.make_report(assessment.comparison, DriftParameters(), at=now, tags=tags)
         evidently_report.add_to_workspace(snapshot, inputs.evidently, project=f"visual-search {inputs.arm}")
-    return keep_record(inputs, served, report, now=now)
+    return record

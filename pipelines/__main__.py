@@ -311,7 +311,9 @@ def _add_monitoring(commands: argparse._SubParsersAction[argparse.ArgumentParser
     acting = run.add_argument_group(
         "with --act", "what the pipeline learns and indexes; default: as the latest run here"
     )
-    acting.add_argument("--images", metavar="URI", help="folder or manifest of the catalogue as it is now")
+    acting.add_argument(
+        "--images", metavar="URI", help="the catalogue as it is now: folder or manifest; also shows whether the index lags"
+    )
     acting.add_argument("--judgements", metavar="URI", default="", help="human judgements")
     acting.add_argument(
         "--click-log", metavar="URI", default="", help="click log to learn from: Parquet file or folder"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 from pathlib import Path
+
+import pyarrow as pa
 
 from components.shared.errors import ParameterError
 from components.shared.release import is_release
@@ -47,8 +50,28 @@ def _inputs(options: argparse.Namespace, settings: Settings, folder: Path) -> Ru
         folder=folder,
         arm=options.arm,
         hours=options.hours,
+        listing=_listing(options.images, settings),
+        url=options.url or _running(home),
         evidently=Path(options.evidently) if options.evidently else None,
     )
+
+
+def _running(home: Path) -> str | None:
+    """Return the address of the service that `serve` runs from this home, if it does."""
+    try:
+        return str(json.loads((home / "serve" / "address.json").read_text())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _listing(images: str | None, settings: Settings) -> pa.Table | None:
+    """Return what should be found: all images that can be used."""
+    if not images:
+        return None
+    from components.catalogue.listing import list_images
+    from components.catalogue.parameters import CatalogueParameters
+
+    return list_images(_absolute(images), workspace=settings.workspace, parameters=CatalogueParameters()).items
 
 
 def _location(release: str | None, settings: Settings) -> Path:
