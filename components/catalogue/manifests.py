@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import io
 import os
 import posixpath
@@ -32,13 +33,16 @@ def offer_of_manifest(uri: str) -> Offer:
     """List the pictures of a manifest.
 
     The column uri is required; a relative one is meant relative to the manifest's folder. image_id, item_id, category,
-    is_public, is_appropriate, added_at and split may be given; other columns are passed over.
+    is_public, is_appropriate, added_at and split may be given; other columns are passed over, but not one that is one of these
+    misspelt: private pictures would be shown.
 
     Raises:
-        SourceError: the manifest is missing or unreadable, lacks uri, names an image twice, or a cell has no meaning.
+        SourceError: the manifest is missing or unreadable, lacks uri, misspells a column, names an image twice, or a cell
+            has no meaning.
     """
     table = _read(uri)
     require_columns(table, ("uri",), uri)
+    _refuse_misspelt(table.column_names, uri)
     if not table.num_rows:
         raise SourceError(f"{uri} lists no pictures; add a row for each", source=uri)
     rows = _Rows(uri, table)
@@ -60,6 +64,17 @@ def offer_of_manifest(uri: str) -> Offer:
         )
     offer.pictures.sort(key=lambda picture: picture.image_id)
     return offer
+
+
+def _refuse_misspelt(names: list[str], uri: str) -> None:
+    absent = [name for name in COLUMNS if name not in names]
+    for name in names:
+        meant = difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.85)
+        if name not in COLUMNS and meant:
+            raise SourceError(
+                f"{uri} has the column {name}; did you mean {meant[0]}? Rename it, or give it a name that is less alike",
+                source=uri,
+            )
 
 
 class _Rows:
@@ -168,7 +183,7 @@ def _read(uri: str) -> pa.Table:
         return _read_csv(data)
     except (pa.ArrowException, ValueError, OSError) as error:
         kind = "Parquet file" if uri.lower().endswith(".parquet") else "CSV file (UTF-8, commas, one header line)"
-        text = " ".join(str(error).split())[:200]
+        text = " ".join(str(error).split())[:200].rstrip(".")
         raise SourceError(f"the manifest {uri} is not a readable {kind}: {text}; write it again", source=uri) from error
 
 

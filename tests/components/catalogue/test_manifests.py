@@ -46,6 +46,21 @@ def test_all_columns(tmp_path):
     assert not offer.refused
 
 
+@pytest.mark.parametrize(("given", "meant"), [
+    ("is_publik", "is_public"), ("categroy", "category"), ("Item_ID", "item_id"), ("is_apropriate", "is_appropriate"),
+    (" split", "split"),
+])  # fmt: skip
+def test_a_misspelt_column_is_not_passed_over(tmp_path, given, meant):
+    with pytest.raises(SourceError, match=f"did you mean {meant}"):
+        offer_of_manifest(manifest(tmp_path, f"uri,{given}\na.jpg,1\n", "a.jpg"))
+
+
+def test_columns_of_other_meaning_are_passed_over(tmp_path):
+    text = "uri,category,categories,price,public_price,item,split_pack,brand_id\na.jpg,x,y,1,2,3,4,5\n"
+    (picture,) = offer_of_manifest(manifest(tmp_path, text, "a.jpg")).pictures
+    assert (picture.category, picture.item_id, picture.split) == ("x", None, None)
+
+
 def test_parquet_with_its_own_types(tmp_path):
     at = datetime.datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
     for name in ("a.jpg", "b.jpg"):
