@@ -258,7 +258,9 @@ def _add_rollout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     auto.add_argument(
         "--events", metavar="SOURCE", help="default: VISUAL_SEARCH_EVENTS_URL, or SQLite below the home folder"
     )
-    auto.add_argument("--service", metavar="FILE", help="counters of the servers, for the guardrails: Parquet or CSV")
+    auto.add_argument(
+        "--service", metavar="FILE", help="counters of the servers, file or folder (default: below the home folder)"
+    )
     auto.add_argument("--parameters", metavar="FILE", help="JSON with parameters of the experiment")
     auto.add_argument("--ladder", default="1,5,25,50", metavar="PERCENTS", help="shares (default 1,5,25,50; then all)")
     auto.add_argument("--hold", default="1h", metavar="TIME", help="least time at a share (default 1h)")
@@ -312,7 +314,9 @@ def _add_monitoring(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "with --act", "what the pipeline learns and indexes; default: as the latest run here"
     )
     acting.add_argument(
-        "--images", metavar="URI", help="the catalogue as it is now: folder or manifest; also shows whether the index lags"
+        "--images",
+        metavar="URI",
+        help="the catalogue as it is now: folder or manifest; also shows whether the index lags",
     )
     acting.add_argument("--judgements", metavar="URI", default="", help="human judgements")
     acting.add_argument(

@@ -99,11 +99,12 @@ def _auto(options: argparse.Namespace, settings: Settings) -> int:
     registry, ladder = _registry(settings), read_ladder(options.ladder)
     hold, settle = (datetime.timedelta(seconds=seconds_of(text)) for text in (options.hold, options.settle))
     events = options.events or settings.events_url or f"sqlite:///{settings.home.absolute() / 'events.db'}"
+    service = options.service or str(settings.home.absolute() / "service-counts")
     parameters = read_parameters(options.parameters, {})
     stopping = threading.Event() if options.every is None else _until_told()
     while True:
         rollout = running(registry)
-        verdict = judge(events, options.service, parameters, rollout, settle)
+        verdict = judge(events, service, parameters, rollout, settle)
         action = next_action(rollout, verdict, now=datetime.datetime.now(datetime.UTC), ladder=ladder, hold=hold)
         print(f"{rollout.share} %: {verdict.verdict}. {' '.join(verdict.reasons)}", flush=True)
         if action is not None:
@@ -138,7 +139,7 @@ def judge(
 
     Args:
         events: log of events, as `ab decide` takes it.
-        service: counters of the servers; None: there are none.
+        service: counters of the servers, a file or a folder; None, or nothing there: no guardrail is measured.
         parameters: of the experiment; start and share are the rollout's.
         rollout: as it runs.
         settle: time that the share took to reach users.
@@ -151,7 +152,8 @@ def judge(
     start = rollout.since + settle
     changed = {"start": start, "treatment_share": max(rollout.share, 1) / 100, "cuped": False}
     parameters = parameters.model_copy(update=changed)
-    guardrails = watch_guardrails(read_service(service), parameters) if service and Path(service).exists() else []
+    counted = service is not None and _has_files(Path(service))
+    guardrails = watch_guardrails(read_service(service), parameters) if service and counted else []
     # Before the metric: a challenger that answers nothing has no searches to be compared.
     alarms = tuple(
         f"{TITLES[g.name]} rose from {g.control or 0:.1%} to {g.treatment or 0:.1%}." for g in guardrails if g.alarmed
@@ -165,8 +167,11 @@ def judge(
             analysis, decision = verdict(newcomers, parameters, service if guardrails else None)
     except (DataError, SourceError) as error:
         return Verdict("continue", (f"Nothing to compare yet: {error}.",), False)
-    enough = bool(analysis.users[-1].min() > 0) and (measured or not service)
-    return Verdict(decision.verdict, tuple(decision.reasons), enough)
+    return Verdict(decision.verdict, tuple(decision.reasons), measured and bool(analysis.users[-1].min() > 0))
+
+
+def _has_files(place: Path) -> bool:
+    return place.is_file() or any(place.glob("*"))
 
 
 def write_newcomers(events: str, start: datetime.datetime, path: Path) -> str:

@@ -66,8 +66,7 @@ class Reconciler:
                 outcome.patches += plan.patches
                 outcome.waiting = plan.waiting
                 return outcome
-            self._apply(plan, outcome)
-        outcome.waiting = "somebody else keeps changing the objects"
+            outcome.waiting = self._apply(plan, outcome)
         return outcome
 
     def run(self, every_seconds: float, stopping: threading.Event, report: Callable[[Outcome | str], None]) -> None:
@@ -80,15 +79,17 @@ class Reconciler:
             if stopping.wait(every_seconds):
                 return
 
-    def _apply(self, plan: Plan, outcome: Outcome) -> None:
+    def _apply(self, plan: Plan, outcome: Outcome) -> str | None:
+        """Apply a plan; returns what stood in its way, if it was late: then the next pass looks again."""
         for release_id in dict.fromkeys(release for patch in plan.patches for release in patch.releases):
             self._provide(release_id)
         try:
             for patch in plan.patches:
                 self._target.apply(patch)
                 outcome.patches.append(patch)
-        except ChangedMeanwhileError:
-            return  # planned on what is no more: the next pass looks again
+        except ChangedMeanwhileError as error:
+            return str(error)
+        return None
 
     def _provide(self, release_id: str) -> None:
         """Make sure that every byte of a release lies in the store, before traffic is sent to it."""

@@ -87,7 +87,11 @@ class ReleaseStore:
                         return
                     target.rename(place / "damaged")
                     shutil.rmtree(place / "damaged")
-                place.rename(target)
+                try:
+                    place.rename(target)
+                except OSError:
+                    if not is_intact(target, release_id):  # else another process was faster
+                        raise
             finally:
                 shutil.rmtree(place, ignore_errors=True)
 

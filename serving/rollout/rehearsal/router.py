@@ -88,7 +88,7 @@ class Router:
             port=0,
             log_level="error",
             access_log=False,
-            lifespan="off",
+            lifespan="on",
             timeout_graceful_shutdown=5,
         )
         self._server = uvicorn.Server(config)
@@ -126,7 +126,8 @@ class Router:
         self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
     ) -> None:
         """Answer one request (ASGI)."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
             return
         body, more = b"", True
         while more:
@@ -146,12 +147,20 @@ class Router:
         await send({"type": "http.response.start", "status": status, "headers": sent})
         await send({"type": "http.response.body", "body": data})
 
+    async def _live(
+        self, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        """Keep the connections to the arms from startup to shutdown."""
+        await receive()
+        limits = httpx.Limits(max_keepalive_connections=32)
+        async with httpx.AsyncClient(timeout=self._timeout, limits=limits, trust_env=False) as self._http:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
     async def _forward(
         self, arm: str, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        if not hasattr(self, "_http"):  # made inside the loop that it belongs to
-            limits = httpx.Limits(max_keepalive_connections=32)
-            self._http = httpx.AsyncClient(timeout=self._timeout, limits=limits, trust_env=False)
         try:
             found = await self._http.request(method, self._addresses[arm] + path, headers=headers, content=body)
         except httpx.TimeoutException:

@@ -24,6 +24,7 @@ from serving.rollout.state import Rollout
 _PREDICT = "/v1/models/visual-search:predict"
 _KINDS = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png", b"RI": "image/webp"}
 _MOST_WRONG_KEPT = 20
+_PATIENCE_SECONDS = 0.2  # of somebody who got an error, before the next query
 
 
 @dataclass
@@ -38,7 +39,6 @@ class Tally:
         wrong: answers that mix releases: what is wrong with each (the first few).
         wrong_count: how many.
         checked: answers computed anew offline.
-        strayed: pinned users who were answered by the other arm while theirs was there.
     """
 
     queries: int = 0
@@ -48,7 +48,11 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     wrong_count: int = 0
     checked: int = 0
-    strayed: int = 0
+
+    @property
+    def answers(self) -> int:
+        """Number of answers."""
+        return sum(self.answered.values())
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class Traffic:
             pin = next((value for name, value in headers.items() if name.lower() == PIN_HEADER), None)
             with self._lock:
                 self.tally.failed[self._router.arm_of(shopper.user_id, pin)] += 1
+            time.sleep(_PATIENCE_SECONDS)
             return
         answer = found.json()["predictions"][0]
         self._look_at(answer, query, found.headers, checked=number % self._plan.check_every == 0)

@@ -32,10 +32,12 @@ class Victim:
     def __init__(self, model, log, environment):
         self.log = log.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, str(_HERE / "rollout_victim.py"), model], cwd=_HERE.parent, env={**os.environ, **environment},
+            [sys.executable, "-P", str(_HERE / "rollout_victim.py"), model], cwd=_HERE.parent, env={**os.environ, "PYTHONPATH": str(_HERE.parent), **environment},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
         )  # fmt: skip
-        assert self.process.stdout.readline() == "ready\n"
+        if self.process.stdout.readline() != "ready\n":
+            self.close()
+            raise AssertionError(log.read_text())
 
     def run(self, words, kill_after=None):
         """Run a command, perhaps killed after so many seconds; returns whether it was, and how long it took."""
