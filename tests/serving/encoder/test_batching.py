@@ -246,17 +246,21 @@ def test_a_deadline_ends_the_wait_even_while_the_encoder_hangs() -> None:
 
 
 def test_the_event_loop_runs_on_while_the_encoder_computes() -> None:
-    recorder = Recorder(seconds=0.3)
+    recorder = Recorder()
+    recorder.gate = threading.Event()
 
-    async def body(batcher: Batcher) -> int:
+    async def body(batcher: Batcher) -> None:
         task = asyncio.create_task(batcher.encode(pictures([1])))
-        turns = 0
-        while not task.done():
-            await asyncio.sleep(0.005)
-            turns += 1
-        return turns
+        while not recorder.batches:
+            await asyncio.sleep(0.001)
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        assert not task.done()
+        assert recorder.gate is not None
+        recorder.gate.set()
+        await task
 
-    assert run(recorder, body) > 5
+    run(recorder, body)
     assert threading.get_ident() not in recorder.threads
 
 

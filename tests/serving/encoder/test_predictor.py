@@ -219,7 +219,16 @@ def test_a_hanging_encoder_costs_the_deadline_then_overload_and_recovers(release
         kinds = [type(outcome) for outcome in outcomes]
         assert set(kinds) == {EncoderTimeoutError, OverloadedError}
         gate.set()
-        assert vectors_of(await model.predict(binary(pictures(1)))).shape == (1, 16)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                answer = await model.predict(binary(pictures(1)))
+            except (EncoderTimeoutError, OverloadedError):  # it may take a busy machine longer than the deadline
+                assert time.monotonic() < until
+                await asyncio.sleep(0.01)
+            else:
+                break
+        assert vectors_of(answer).shape == (1, 16)
 
     run(model, body)
 
