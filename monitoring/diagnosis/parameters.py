@@ -36,7 +36,7 @@ class DiagnosisParameters(BaseModel):
     score_tolerance: float = Field(default=0.005, gt=0, lt=1)
     moved_auc: float = Field(default=0.1, ge=0, lt=0.5)
     moved_share: float = Field(default=0.75, ge=0)
-    rare_quantile: float = Field(default=0.28, gt=0, lt=1)
+    rare_quantile: float = Field(default=0.25, gt=0, lt=1)
     judged_k: int = Field(default=10, ge=1, le=100)
     minimum_judged: int = Field(default=30, ge=2)
     minimum_loss: float = Field(default=0.03, ge=0, lt=1)

@@ -19,7 +19,7 @@ from monitoring.drift.samples import FIGURES
 
 _NEIGHBOURS = 5  # whose mean says where in the space a query is
 _ROWS_PER_STRATUM = 40
-_REST_ALPHA = 0.01  # of each of two tests of what is left without a crowd
+_REST_ALPHA = 0.025  # of each of two tests of what is left without a crowd
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def find_new_kind(
     of_window, of_reference = window @ centre, reference @ centre
     excess, limit = _excess(of_reference, of_window)
     rest, known = window[of_window < limit], reference[of_reference < limit]
-    if min(len(rest), len(known)) >= drift.minimum_window and (
+    if min(len(rest), len(known)) < drift.minimum_window or (
         occupancy(known, rest, None, drift, rng)[0].p_value <= _REST_ALPHA
         or mean_difference(known, rest, drift, rng).p_value <= _REST_ALPHA
     ):
