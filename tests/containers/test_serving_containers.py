@@ -11,7 +11,7 @@ from container_images import Hardened, build, docker, require_engine, size_of
 from release_factory import make_release
 
 pytestmark = pytest.mark.timeout(600)
-_BUILD_SECONDS = 400
+_BUILD_SECONDS = 240
 _START_SECONDS = 120
 _MOST_BYTES = 2_000_000_000
 _FORBIDDEN = ("torch", "torchvision", "mlflow", "kfp", "evidently", "pip")
