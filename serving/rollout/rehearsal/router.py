@@ -57,7 +57,7 @@ class Router:
         *,
         slow_seconds: float = 1.0,
         window_seconds: float = 0.5,
-        timeout_seconds: float = 5.0,
+        timeout_seconds: float = 15.0,
     ) -> None:
         self._addresses, self._slow, self._window = addresses, slow_seconds, window_seconds
         self._timeout = timeout_seconds

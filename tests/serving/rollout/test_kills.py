@@ -32,7 +32,8 @@ class Victim:
     def __init__(self, model, log, environment):
         self.log = log.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(_HERE / "rollout_victim.py"), model], cwd=_HERE.parent, env={**os.environ, "PYTHONPATH": str(_HERE.parent), **environment},
+            [sys.executable, "-P", str(_HERE / "rollout_victim.py"), model],
+            env={**os.environ, "PYTHONPATH": str(_HERE.parent), **environment}, cwd=_HERE.parent,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
         )  # fmt: skip
         if self.process.stdout.readline() != "ready\n":

@@ -72,7 +72,7 @@ def test_the_oracle_finds_mixed_answers(release, variant):
         assert oracle.check(picture, right) is None
         assert oracle.check(picture, answer_of(variant, picture)) is None
         good += oracle.check(picture, answer_of(release, picture, vectors_of=variant)) is None
-        assert oracle.check(picture, right | {"results": right["results"][1:]}) is not None
+        assert oracle.check(picture, right | {"results": right["results"][-1:]}) is not None
     assert good <= pictures // 4  # those whose results happen to be of the half that was not mixed up
     right = answer_of(release, picture)
     for wrong in ({"space_id": "s-0"}, {"release_id": names[1]}, {"release_id": "r-0"}):
