@@ -16,7 +16,7 @@ from monitoring.remedies.advice import ADVICE, CAUSE_TITLES, command_of
 from monitoring.remedies.ledger import Entry
 from monitoring.status.charts import sparkline, strip
 from monitoring.status.pictures import Tile
-from monitoring.status.record import Record, TrendPoint, known_state, overall_state
+from monitoring.status.record import Record, TrendPoint, known_state, overall_state, watched
 
 PAGE_FILE = "status.html"
 TEMPLATE = Path(__file__).parent / "page.html.j2"
@@ -42,6 +42,7 @@ _HEADLINES: dict[State, str] = {
     "alarm": "Search needs attention",
     "unknown": "Nothing can be told yet",
 }
+_TITLES = {"map": "mAP", "ndcg_at_10": "nDCG at 10", "ann_recall_at_10": "Index recall at 10"}
 _RANK: dict[State, int] = {"alarm": 0, "watch": 1, "unknown": 2, "ok": 3}
 _ROWS_SHOWN = 24
 
@@ -77,9 +78,7 @@ def write_page(
             headline=_HEADLINES[overall_state(report)],
             unknown=sum(c.state == "unknown" for c in report.concerns),
             topics=_by_topic(report.concerns),
-            sparks={
-                c.name: sparkline(trend, c.name, c.threshold if c.value is not None else None) for c in report.concerns
-            },
+            sparks={c.name: sparkline(trend, c.name, c.threshold) for c in report.concerns},
             strip=strip(trend),
             runs=len(trend),
             tiles=tiles,
@@ -103,8 +102,8 @@ def empty_page() -> str:
 
 
 def title_of(name: str) -> str:
-    """Write the name of a concern for people."""
-    return name.replace("_", " ").capitalize()
+    """Write the name of a concern or a metric for people."""
+    return _TITLES.get(name) or name.replace("_", " ").capitalize()
 
 
 def percent(number: float | None, digits: int = 1) -> str:
@@ -153,6 +152,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"percent": percent, "figure": figure, "p": p_value, "title_of": title_of}
     environment.globals |= {
+        "watched": watched,
         "advice": ADVICE,
         "command_of": command_of,
         "causes": CAUSE_TITLES,

@@ -171,7 +171,9 @@ class RecordStore:
 
 
 def watched(concern: Concern) -> float | None:
-    """Return the figure of a concern that a trend is drawn of: its value, else its effect."""
+    """Return the figure of a concern that its threshold is about: of a test for a change its effect, else its value."""
+    if concern.topic in {"drift", "inputs"} and concern.effect is not None:
+        return concern.effect
     return concern.effect if concern.value is None else concern.value
 
 
@@ -184,8 +186,10 @@ def known_state(concerns: Iterable[Concern]) -> State:
 
 
 def overall_state(report: Report) -> State:
-    """Return `known_state` of a report."""
-    return known_state(report.concerns)
+    """Return `known_state` of a report; all is well only if at least half of what is watched could be looked at."""
+    state = known_state(report.concerns)
+    unknown = sum(concern.state == "unknown" for concern in report.concerns)
+    return "unknown" if state == "ok" and 2 * unknown > len(report.concerns) else state
 
 
 def read_record(path: Path) -> Record:

@@ -16,7 +16,15 @@ from monitoring_factory import AT, make_concern, make_record, make_report
 from components.shared.errors import ContractError, UnfinishedArtifactError
 from monitoring.findings import STATES
 from monitoring.status.charts import sparkline, strip
-from monitoring.status.record import HISTORY_FOLDER, LATEST_FILE, Record, RecordStore, known_state, online_rows
+from monitoring.status.record import (
+    HISTORY_FOLDER,
+    LATEST_FILE,
+    Record,
+    RecordStore,
+    known_state,
+    online_rows,
+    overall_state,
+)
 
 HOUR = datetime.timedelta(hours=1)
 
@@ -76,6 +84,8 @@ def test_the_unknown_hides_nothing(states: list[str]) -> None:
     known = [state for state in states if state != "unknown"]
     expected = next((state for state in ("alarm", "watch", "ok") if state in known), "unknown")
     assert known_state(concerns) == expected
+    blind = expected == "ok" and len(known) < len(states) / 2
+    assert overall_state(make_report(concerns=tuple(concerns))) == ("unknown" if blind else expected)
 
 
 def test_rows_of_a_table_without_what_is_not_finite() -> None:
