@@ -24,6 +24,7 @@ from serving.settings import EncoderSettings
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_PAUSE_SECONDS = 60.0
+_UNKNOWN = ""  # the name of what is in force, where not even that can be read
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class EncoderHolder:
         self._poller: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._pause_seconds, self._not_before = settings.poll_seconds, 0.0
+        self._failed: str | None = None  # what could not be loaded
         self.current: Served | None = None
         self.previous: Served | None = None
         self.failures = 0
@@ -111,17 +113,22 @@ class EncoderHolder:
             await asyncio.sleep(self._settings.poll_seconds)
 
     def _attempt(self) -> Served | None:
-        """Load what is in force, if it is new; a failure is followed by a growing pause."""
-        if monotonic() < self._not_before:
+        """Load what is in force, if it is new; what failed is tried again after a growing pause, something else at once."""
+        name, rests = _UNKNOWN, monotonic() < self._not_before
+        if rests and self._failed == _UNKNOWN:
             return None
         try:
             name = self._source.name()
             if self.current is not None and name == self.current.name:
-                self._pause_seconds = self._settings.poll_seconds
+                self._failed = None
+                return None
+            if rests and name == self._failed:
                 return None
             served = self._load(name)
         except Exception as error:  # whatever is wrong with what is new, what serves goes on
             self.failures += 1
+            if name != self._failed:
+                self._failed, self._pause_seconds = name, self._settings.poll_seconds
             self.last_error = str(error) or type(error).__name__
             serving = "" if self.current is None else self.current.manifest.release_id
             self._metrics.loads.labels("failed", serving, self._metrics.arm).inc()
@@ -130,7 +137,7 @@ class EncoderHolder:
             _LOG.error("a release could not be loaded, %s: %s", "the one before serves on" if self.current else
                        "there is none to serve", self.last_error)  # fmt: skip
             return None
-        self.last_error, self._pause_seconds = "", self._settings.poll_seconds
+        self.last_error, self._failed = "", None
         self._metrics.loads.labels("loaded", served.manifest.release_id, self._metrics.arm).inc()
         return served
 

@@ -25,7 +25,7 @@ from components.shared.errors import NotReadyError, ParameterError, SpaceMismatc
 from components.shared.files import digest_of
 from components.shared.golden import write_golden
 from components.shared.release import MANIFEST_FILE, read_manifest
-from components.shared.served import publish_release
+from components.shared.served import Current, publish_release, write_current
 from serving.encoder.batching import Batcher
 from serving.encoder.loading import EncoderHolder, Served
 from serving.encoder.metrics import EncoderMetrics
@@ -393,3 +393,27 @@ def test_another_encoder_with_fitting_digests_is_found_out_by_the_golden_picture
     asyncio.run(model.holder.refresh())
     assert not model.ready
     assert "golden" in model.holder.last_error or "space" in model.holder.last_error
+
+
+def test_what_failed_rests_and_what_comes_instead_is_loaded_at_once(release: Path, other: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    good = publish_release(root, release)
+    holder = loaded(root, tmp_path, poll_seconds=3600).holder
+    better = publish_release(root, other)
+    (root / "broken").mkdir()
+    (root / "broken" / MANIFEST_FILE).write_text("{}")
+
+    def put(current: Current) -> None:
+        write_current(root, current)
+        asyncio.run(holder.refresh())
+
+    for _ in range(3):
+        put(Current(release="broken"))
+    assert holder.failures == 1, "it rests"
+    put(better)
+    assert holder.current is not None
+    assert holder.current.name == better.release
+    put(Current(release="broken"))
+    assert holder.failures == 2
+    put(good)
+    assert holder.current.name == good.release
