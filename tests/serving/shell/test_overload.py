@@ -15,7 +15,7 @@ CAPACITY = CONCURRENCY / WORK_SECONDS  # requests a second, by what the model ta
 REQUEST = (
     f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}".encode()
 )
-GUARD = {"queues": {"search": {"concurrency": CONCURRENCY, "length": LENGTH, "wait_seconds": 1.0}}}
+GUARD = {"queues": {"search": {"concurrency": CONCURRENCY, "length": LENGTH, "wait_seconds": 4.0}}}
 
 
 @dataclass
@@ -84,9 +84,9 @@ def test_overload_is_refused_and_the_rest_answered() -> None:
     seconds = 2.0
     tally, recovered = _run(5, seconds)
     assert tally.others == []
-    assert sorted(tally.refused)[len(tally.refused) // 2] < 0.5  # well before the wait in the queue would have ended
+    assert sorted(tally.refused)[len(tally.refused) // 2] < 2.0  # well before the wait in the queue would have ended
     assert len(tally.answered) >= 0.4 * CAPACITY * seconds  # a busy machine; the long form has the promise
-    assert recovered < 5
+    assert recovered < 20
 
 
 @pytest.mark.long
