@@ -12,6 +12,8 @@ _INSIDE = tuple(
     ipaddress.ip_network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
 )
 
+_STORE_PORTS = {80, 443, 8333, 9000}
+
 
 def check_network(documents: Sequence[Json]) -> Iterator[Finding]:
     """Find pods that no policy denies anything, and exceptions that let more through than they need."""
@@ -24,6 +26,16 @@ def check_network(documents: Sequence[Json]) -> Iterator[Finding]:
                     f"{pod.path} (labels)",
                     f"no NetworkPolicy denies every pod all {direction} before others allow some",
                 )
+    for pod in pods_of(documents):
+        uri = str((pod.spec.get("model") or {}).get("storageUri", ""))
+        if (
+            uri
+            and not uri.startswith(("pvc://", "file://"))
+            and not any(_leads_out(policy, pod) for policy in policies)
+        ):
+            yield Finding(
+                pod.thing, f"{pod.path}.model.storageUri", f"is {uri}, and no NetworkPolicy lets the pod out to a store"
+            )
     for policy in policies:
         for direction, side in (("ingress", "from"), ("egress", "to")):
             for number, rule in enumerate(policy["spec"].get(direction) or []):
@@ -56,6 +68,11 @@ def selects(selector: Json | None, pod: Pod) -> bool:
 def _denies_all(policy: Json, direction: str) -> bool:
     spec = policy["spec"]
     return not spec.get("podSelector") and direction in _types(policy) and not spec.get(direction.lower())
+
+
+def _leads_out(policy: Json, pod: Pod) -> bool:
+    ports = [port.get("port") for rule in policy["spec"].get("egress") or [] for port in rule.get("ports") or []]
+    return selects(policy["spec"].get("podSelector"), pod) and bool(set(ports) & _STORE_PORTS)
 
 
 def _types(policy: Json) -> list[str]:

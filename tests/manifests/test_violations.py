@@ -148,6 +148,8 @@ VIOLATIONS: list[tuple[str, Sow, str, str]] = [
     (PRODUCTION, lambda d: one(d, "NetworkPolicy", "to-public-store")["spec"]["egress"][0]["to"][0]["ipBlock"].pop("except"), "to-public-store", "ipBlock.except"),
     (KNATIVE, lambda d: one(d, "NetworkPolicy", "serving-from-gateway")["spec"]["ingress"][0]["from"].append({"namespaceSelector": {}}), "serving-from-gateway", "from[2]"),
     (STAGING, lambda d: one(d, "NetworkPolicy", "mlflow-from-clients")["spec"].update(policyTypes=["Egress"]), "mlflow-from-clients", "policyTypes"),
+    (KNATIVE, lambda d: drop(d, "NetworkPolicy", "to-public-store"), "InferenceService", "storageUri"),
+    (STAGING, lambda d: drop(d, "NetworkPolicy", "clients-to-object-store"), "InferenceService", "storageUri"),
     # operation
     (KNATIVE, lambda d: transformer(d)["resources"]["requests"].pop("memory"), "InferenceService", "resources.requests.memory"),
     (STAGING, lambda d: container(d, "Deployment", "rollout").pop("resources"), "Deployment/rollout", "resources.limits.memory"),
