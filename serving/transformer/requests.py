@@ -234,7 +234,7 @@ def _validated(model: type[M], values: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise ParameterError("; ".join(_sentence(each) for each in error.errors()[:3])) from error
+        raise ParameterError("; ".join(dict.fromkeys(map(_sentence, error.errors()[:3])))) from error
 
 
 def _sentence(error: Any) -> str:
@@ -243,4 +243,6 @@ def _sentence(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         names = Instance.model_fields if error["loc"][0] == "instances" else Parameters.model_fields
         return f"there is a field or parameter of an unknown name; known are {', '.join(names)}"
+    if "floor" in error["loc"]:
+        return "floor must be a number from -1 to 1, or 'calibrated'"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}"

@@ -61,6 +61,11 @@ def test_bad_parameters_are_refused_without_an_echo(query):
     assert len(str(refused.value)) < 400
 
 
+def test_a_wrong_floor_is_told_in_one_sentence():
+    with pytest.raises(ParameterError, match=r"^floor must be a number from -1 to 1, or 'calibrated'$"):
+        read(PICTURE, JPEG, "floor=nan")
+
+
 @pytest.mark.parametrize(
     "kind", ["", "text/plain", "application/pdf", "image/svg+xml", "image/gif", "multipart/form-data"]
 )

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import pytest
 from factories import encode_picture, make_picture
@@ -16,6 +16,7 @@ from page_browser import open_browser, open_page, until
 from page_shop import KEY, Asked, Shop, serving
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from script_payloads import PAYLOADS, PLAIN_PAYLOADS
 
 PICTURE = encode_picture(make_picture(77, size=(400, 300)))
 
@@ -438,45 +439,6 @@ def test_where_a_picture_is_missing_the_rest_stands(browser: Browser, shop: Shop
         expect(page.locator("#detail-unshown")).to_be_visible()
 
 
-_PAYLOADS = [
-    payload.replace("X", "window.pwned=1;alert(1)")
-    for payload in (
-        "<script>X</script>",
-        "</title><script>X</script>",
-        "<img src=x onerror='X'>",
-        "<svg onload='X'>",
-        "<svg><animate onbegin='X' attributeName=x dur=1s>",
-        "<iframe srcdoc='<script>parent.X</script>'></iframe>",
-        "<body onload='X'>",
-        "<details open ontoggle='X'>",
-        "<video src=x onerror='X'></video>",
-        "<math><mtext></mtext><mglyph><style><img src=x onerror='X'></style></mglyph></math>",
-        '"><script>X</script>',
-        "' onmouseover='X' x='",
-        '" onfocus="X" autofocus="',
-        "javascript:X",
-        "data:text/html,<script>X</script>",
-        "${X}",
-        "{{constructor.constructor('X')()}}",
-        "<!--><script>X</script>-->",
-        "<noscript><p title=\"</noscript><img src=x onerror='X'>\">",
-        "<a href='javascript:X'>click</a>",
-        "<style>*{background:url('javascript:X')}</style>",
-        "<link rel=stylesheet href='data:text/css,*{color:red}'>",
-        "<base href='//127.0.0.2/'>",
-        "<meta http-equiv=refresh content='0;url=javascript:X'>",
-        "<form action='javascript:X'><button>go</button></form>",
-        "<object data='data:text/html,<script>X</script>'></object>",
-        "<template shadowrootmode=open><script>X</script></template>",
-        "\u202e<script>X</script>",
-        "\x00<script>X</script>",
-        "../../v1/events",
-    )
-]
-
-
-# As they are, and percent-encoded, for where something is decoded once too often: 60 in all.
-PAYLOADS = [*_PAYLOADS, *map(quote, _PAYLOADS)]
 DETAIL = """(() => {
     const link = document.getElementById("detail-search");
     return [document.getElementById("detail-place").textContent, link.protocol + link.pathname];
@@ -508,7 +470,7 @@ def test_no_script_comes_from_data(browser: Browser, shop: Shop, url: str) -> No
         "arm": PAYLOADS[2],
         "query_id": PAYLOADS[3],
     }
-    shop.script.problems = [(422, "bad_image", " ".join(_PAYLOADS), {})]
+    shop.script.problems = [(422, "bad_image", " ".join(PLAIN_PAYLOADS), {})]
     with open_page(browser, expected_errors=True) as page:
         watched: list[str] = []
         page.on("request", lambda request: watched.append(request.url))
