@@ -10,6 +10,7 @@ from scipy.stats import binom, norm
 
 from components.shared.embeddings import Vectors
 from components.shared.metrics import hit_rate_at_k
+from components.shared.relevance import RELEVANT_GRADE
 from components.shared.search import CatalogueIndex
 from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.findings import Concern
@@ -59,7 +60,7 @@ def judged_hits(queries: JudgedQueries, index: CatalogueIndex, image_ids: list[s
     grades = np.zeros((len(queries.ids), k), np.uint8)
     for query, (own, found, relevant) in enumerate(zip(queries.ids, rows, queries.relevant, strict=True)):
         others = [image_ids[int(row)] for row in found if row >= 0 and image_ids[int(row)] != own][:k]
-        grades[query, : len(others)] = [image_id in relevant for image_id in others]
+        grades[query, : len(others)] = [RELEVANT_GRADE * (image_id in relevant) for image_id in others]
     counts = [len((relevant & indexed) - {own}) for own, relevant in zip(queries.ids, queries.relevant, strict=True)]
     return hit_rate_at_k(grades, np.array(counts, np.int64), k)
 
