@@ -77,7 +77,7 @@ def serve_once(settings: Settings, options: ServeOptions) -> int:
     """
     with _Service(settings, options) as service:
         print(service.greeting(), flush=True)
-        with SearchClient(service.url) as client:
+        with SearchClient(service.url, _key(settings)) as client:
             answer = client.search(service.picture, k=5)
         if not answer.results:
             raise ResourceError("the service answered its first query with no result; look into its logs")
@@ -107,7 +107,7 @@ def query(
         data = picture.read_bytes()
     except OSError as error:
         raise ParameterError(f"{picture} cannot be read: {error.strerror or error}") from error
-    with SearchClient(url or _known_url(settings)) as client:
+    with SearchClient(url or _known_url(settings), _key(settings)) as client:
         answer = client.search(data, k=k, crop=_crop_of(crop))
         if output is not None:
             thumbnails = [_thumbnail(client, result.image_id) for result in answer.results]
@@ -284,6 +284,10 @@ def _write_picture(release: Path, folder: Path) -> Path:
     path = folder / f"query{ending}"
     path.write_bytes(data)
     return path
+
+
+def _key(settings: Settings) -> str | None:
+    return settings.api_key.get_secret_value() or None
 
 
 def _known_url(settings: Settings) -> str:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.shared.errors import ParameterError
@@ -21,6 +22,7 @@ class Settings(BaseSettings):
         home: folder for everything that this machine keeps: workspace, runs, reports, MLflow's database and files.
         tracking_uri: MLflow server; empty: SQLite and a folder below `home`.
         events_url: event store, sqlite:///… or postgresql+psycopg://…; empty: SQLite below `home`.
+        api_key: what `query` and `demo` show a service that asks for a key.
         kfp_host: address of the Kubeflow Pipelines API; empty: what the kfp client finds by itself.
         kfp_namespace: namespace for runs in a multi-user installation.
         release_store: folder or URI that KServe takes releases from; empty: a folder below `home`.
@@ -33,6 +35,7 @@ class Settings(BaseSettings):
     home: Path = Path(".visual-search")
     tracking_uri: str = ""
     events_url: str = ""
+    api_key: SecretStr = SecretStr("")
     kfp_host: str = ""
     kfp_namespace: str = ""
     release_store: str = ""

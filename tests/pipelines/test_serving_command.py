@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -138,3 +139,31 @@ def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path, capsys):
     picture.write_bytes(b"x")
     assert main(["query", str(picture), "--url", "http://127.0.0.1:9", "--home", str(tmp_path)]) == 1
     assert "running" in capsys.readouterr().err
+
+
+def test_query_shows_its_key(tmp_path, monkeypatch, capsys):
+    """Against a service that asks for one; what it answers then is not of interest here."""
+    shown = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shown.append(self.headers["X-Api-Key"])
+            self.send_error(401)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8\xff")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        command = ["query", str(tmp_path / "picture.jpg"), "--url", f"http://127.0.0.1:{service.server_port}"]
+        assert main(command) == 1
+        monkeypatch.setenv("VISUAL_SEARCH_API_KEY", "of-sixteen-letters")
+        assert main(command) == 1
+        service.shutdown()
+    assert set(shown[: len(shown) // 2]) == {None}
+    assert set(shown[len(shown) // 2 :]) == {"of-sixteen-letters"}
+    assert "of-sixteen-letters" not in capsys.readouterr().err
