@@ -10,9 +10,9 @@ import pytest
 from container_images import Hardened, build, docker, require_engine, size_of
 from release_factory import make_release
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 _BUILD_SECONDS = 240
-_START_SECONDS = 120
+_START_SECONDS = 300
 _MOST_BYTES = 2_000_000_000
 _FORBIDDEN = ("torch", "torchvision", "mlflow", "kfp", "evidently", "pip")
 
