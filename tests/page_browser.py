@@ -26,7 +26,7 @@ def open_browser() -> Iterator[Browser]:
         pytest.skip("no Chromium on this machine; install Debian's package 'chromium', or name one in CHROMIUM")
     expect.set_options(timeout=_WAIT_MILLISECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=120_000)
         try:
             yield browser
         finally:
