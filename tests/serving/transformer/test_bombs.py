@@ -12,6 +12,7 @@ import psutil
 import pytest
 from factories import encode_picture, make_picture
 from hostile_pictures import bombs, png_bomb, scan_bomb, text_bomb
+from people import p99, times_of_people
 from serving_processes import make_local_release, pictures_of, serving
 
 from serving.client import RefusedError, SearchClient, SearchError
@@ -67,22 +68,6 @@ def test_people_are_answered_while_bombs_come(release, tmp_path):
     assert before == after, "no process had to die of them"
 
 
-def times_of_people(url: str, picture: bytes, seconds: float, rate: float = 5.0) -> list[float]:
-    """Search at a steady rate from one thread; return how long each answer took, counted from when it was due."""
-    taken: list[float] = []
-    with SearchClient(url, timeout_seconds=60) as client:
-        begin = time.monotonic()
-        while (due := begin + len(taken) / rate) < begin + seconds:
-            time.sleep(max(0.0, due - time.monotonic()))
-            assert client.search(picture, k=10).results
-            taken.append(time.monotonic() - due)
-    return taken
-
-
-def p99(taken: list[float]) -> float:
-    return float(np.quantile(taken, 0.99))
-
-
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_twenty_bombs_are_refused_at_once_and_people_notice_nothing(release, tmp_path):
@@ -103,24 +88,28 @@ def test_twenty_bombs_are_refused_at_once_and_people_notice_nothing(release, tmp
             return time.monotonic() - began
 
         def attack() -> None:
-            began = time.monotonic()
+            due = time.monotonic()
             while not over.is_set():
-                time.sleep(max(0.0, began + len(storm) / 10 - time.monotonic()))
+                time.sleep(max(0.0, due - time.monotonic()))
+                due += 0.1
                 storm.append(throw(list(thrown)[len(storm) % len(thrown)]))
 
         times_of_people(processes.url, person, 2)
         alone = {name: min(throw(name) for _ in range(3)) for name in thrown}
-        before = p99(times_of_people(processes.url, person, 20))
-        attacker = threading.Thread(target=attack)
-        attacker.start()
-        during = p99(times_of_people(processes.url, person, 20))
-        over.set()
-        attacker.join()
+        before, during = [], []
+        for _ in range(6):  # in turns, so that whatever else this machine does falls upon both
+            before += times_of_people(processes.url, person, 8)
+            over.clear()
+            attacker = threading.Thread(target=attack)
+            attacker.start()
+            during += times_of_people(processes.url, person, 8)
+            over.set()
+            attacker.join()
     slowest = max(alone, key=lambda name: alone[name])
     print(
         f"slowest refusal {alone[slowest]:.3f} s ({slowest}); {len(storm)} bombs, median {np.median(storm):.3f} s; "
-        f"p99 of people {before:.3f} s before, {during:.3f} s during"
+        f"p99 of people {p99(before):.3f} s before, {p99(during):.3f} s during"
     )
     assert alone[slowest] <= 0.1
     assert len(storm) >= 100
-    assert during <= 1.5 * before + 0.01
+    assert p99(during) <= 1.5 * p99(before)

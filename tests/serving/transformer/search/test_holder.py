@@ -19,11 +19,12 @@ import fsspec
 import numpy as np
 import pytest
 from generation_factory import make_items
+from manifests_of_releases import make_true
 from release_factory import make_release
 
 from components.shared.errors import ContractError
-from components.shared.generation import GENERATION_FILE, GenerationManifest, write_generation
-from components.shared.release import MANIFEST_FILE, Manifest, open_catalogue, read_manifest
+from components.shared.generation import GENERATION_FILE, write_generation
+from components.shared.release import open_catalogue, read_manifest
 from components.shared.search import INDEX_FILE
 from components.shared.served import Current, publish_generation, publish_release, read_current, write_current
 from serving.transformer.search.catalogue import Catalogue
@@ -316,23 +317,6 @@ def test_a_location_elsewhere_is_mirrored_whole(releases: list[Path], tmp_path: 
     store.rm(name, recursive=True)
 
 
-def rehash(directory: Path) -> None:
-    """Make a manifest true to the files that lie beside it."""
-    from components.shared.artifacts import list_files
-
-    path = directory / (MANIFEST_FILE if (directory / MANIFEST_FILE).exists() else GENERATION_FILE)
-    content = json.loads(path.read_text())
-    content["files"] = {
-        name: entry.model_dump() for name, entry in list_files(directory, leave_out=frozenset({path.name})).items()
-    }
-    if path.name == MANIFEST_FILE:
-        content["index"]["index_bytes"] = (directory / INDEX_FILE).stat().st_size
-        content["release_id"] = Manifest.model_validate(content).digest()
-    else:
-        content["generation_id"] = GenerationManifest.model_validate(content).digest()
-    path.write_text(json.dumps(content))
-
-
 def test_hostile_files_with_true_digests_neither_kill_nor_bloat(releases: list[Path], tmp_path: Path) -> None:
     _survive_hostile(releases, tmp_path, mutants=6)
 
@@ -365,7 +349,7 @@ def _survive_hostile(releases: list[Path], tmp_path: Path, mutants: int) -> None
         else:
             data[place : place + 8] = rng.bytes(8)
         (mutant / name).write_bytes(data)
-        rehash(mutant)
+        make_true(mutant)
         (root / "CURRENT").write_text(Current(release=mutant.name).model_dump_json())
         failures = holder.failures
         holder.refresh()
@@ -402,7 +386,7 @@ def test_a_lying_generation_dies_alone(releases: list[Path], tmp_path: Path) -> 
             writer.write_table(megabyte)
     del megabyte
     assert (tmp_path / "g" / "removed.parquet").stat().st_size < 100_000
-    rehash(tmp_path / "g")
+    make_true(tmp_path / "g")
     name = "g-bomb"
     shutil.copytree(tmp_path / "g", root / name)
     before = _resident_bytes()

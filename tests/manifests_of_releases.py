@@ -1,0 +1,26 @@
+"""Manifests that are true to files which are not what they should be: what an attacker would publish."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from components.shared.artifacts import list_files
+from components.shared.generation import GENERATION_FILE, GenerationManifest
+from components.shared.release import MANIFEST_FILE, Manifest
+from components.shared.search import INDEX_FILE
+
+
+def make_true(directory: Path) -> None:
+    """Make a manifest true to the files that lie beside it."""
+    path = directory / (MANIFEST_FILE if (directory / MANIFEST_FILE).exists() else GENERATION_FILE)
+    content = json.loads(path.read_text())
+    content["files"] = {
+        name: entry.model_dump() for name, entry in list_files(directory, leave_out=frozenset({path.name})).items()
+    }
+    if path.name == MANIFEST_FILE:
+        content["index"]["index_bytes"] = (directory / INDEX_FILE).stat().st_size
+        content["release_id"] = Manifest.model_validate(content).digest()
+    else:
+        content["generation_id"] = GenerationManifest.model_validate(content).digest()
+    path.write_text(json.dumps(content))
