@@ -203,7 +203,8 @@ def test_the_crowd_is_what_is_new(rng: np.random.Generator) -> None:
     new = normalise(np.random.default_rng(5).normal(size=32)[None])
     window[:50] = normalise(new + rng.normal(0, 0.1, (50, 32)))
     _, crowd = local_excess(reference, window, PARAMETERS, rng)
-    assert (crowd.window < 50).mean() > 0.9
+    assert (crowd.window < 50).sum() > 40
+    assert (crowd.window < 50).mean() > 0.7
 
 
 def test_spaces_are_never_mixed(rng: np.random.Generator) -> None:
@@ -229,9 +230,9 @@ def test_cost_is_bounded_by_a_sample(rng: np.random.Generator) -> None:
 
 
 def test_the_indexs_lists_are_the_clusters(rng: np.random.Generator) -> None:
-    reference, window = make_vectors(600, rng), make_vectors(400, rng)
+    reference, window = make_vectors(800, rng), make_vectors(700, rng)
     outcome, found = occupancy(reference, window, CENTRES, PARAMETERS, rng)
-    np.testing.assert_array_equal(found.window, occupy(reference, window, CENTRES[: len(found.window)]).window)
+    np.testing.assert_array_equal(found.window, occupy(reference, window, CENTRES).window)
     assert outcome.p_value > 0.001
 
 
