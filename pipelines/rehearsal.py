@@ -316,13 +316,7 @@ def _releases(options: argparse.Namespace, settings: Settings) -> tuple[Path | N
     from components.registration.registry import Registry
 
     registry, folder = Registry(settings.registry_uri), settings.home.absolute() / "releases"
-
-    def fetched(name: str | None) -> Path | None:
-        return None if name is None else registry.fetch(name, folder)
-
-    champion, challenger = options.champion, options.challenger
-    if champion is None and (challenger is None or options.scenario != "better"):
-        champion = "champion"
-    if options.scenario == "better" and challenger is None:
-        return None, fetched(champion)
-    return fetched(champion), fetched(challenger)
+    champion = registry.fetch(options.champion or "champion", folder)
+    if options.challenger is not None:
+        return champion, registry.fetch(options.challenger, folder)
+    return (None, champion) if options.scenario == "better" else (champion, None)

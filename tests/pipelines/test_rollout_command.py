@@ -13,12 +13,15 @@ from release_factory import make_release
 
 from components.registration.registry import Registry
 from components.shared.errors import ParameterError
+from components.shared.release import read_manifest
 from components.shared.tables import EVENTS, read_table, write_table
 from monitoring.experiments.parameters import ExperimentParameters
 from monitoring.online.service import SERVICE_SCHEMA
 from pipelines import rollout_command
-from pipelines.__main__ import main
+from pipelines.__main__ import build_parser, main
+from pipelines.rehearsal import _releases
 from pipelines.rollout_command import judge, seconds_of, write_newcomers
+from pipelines.settings import read_settings
 from serving.rollout import decisions
 from serving.rollout.ladder import Action, Verdict, next_action, read_ladder
 from serving.rollout.state import Rollout, read_rollout
@@ -150,6 +153,23 @@ def test_auto_goes_up_the_ladder_and_promotes(home, tmp_path, monkeypatch, capsy
     assert [move.alias for move in log] == ["rollout", "rollout", "champion", "rollout"]
     assert "no guardrail is broken at 5 %" in log[0].why
     assert "is better" in log[2].why
+
+
+@pytest.mark.parametrize(
+    ("words", "champion", "challenger"),
+    [
+        (["--scenario", "better"], None, "champion"),
+        (["--scenario", "slow"], "champion", None),
+        (["--challenger", "1"], "champion", "1"),
+        (["--champion", "1", "--challenger", "2"], "1", "2"),
+    ],
+)
+def test_a_rehearsal_takes_releases_of_the_registry(home, words, champion, challenger):
+    options = build_parser().parse_args(["rollout", "rehearse", *words, "--home", str(home)])
+    registry = Registry(f"sqlite:///{home / 'mlflow.db'}")
+    expected = [None if name is None else registry.get(name).release_id for name in (champion, challenger)]
+    found = _releases(options, read_settings(home=home))
+    assert [None if path is None else read_manifest(path).release_id for path in found] == expected
 
 
 def test_wrong_calls_say_what_to_do(home, capsys):

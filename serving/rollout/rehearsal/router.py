@@ -89,6 +89,7 @@ class Router:
             log_level="error",
             access_log=False,
             lifespan="on",
+            loop="asyncio",
             timeout_graceful_shutdown=5,
         )
         self._server = uvicorn.Server(config)
