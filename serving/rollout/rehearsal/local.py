@@ -85,7 +85,6 @@ class LocalCluster:
         self._objects = _objects()
         self._slowing = threading.Event()
         self._slow_thread: threading.Thread | None = None
-        self._strays: list[Any] = []
 
     def start(self) -> None:
         """Start the router; arms start when they are given a release."""
@@ -172,8 +171,9 @@ class LocalCluster:
         pair.children["encoder"].kill()
         pair.children["encoder"].wait()
         settings = {**self._settings, "arm": arm, "cache": str(self._folder / f"{arm}-stray")}
-        ports = (pair.encoder_http_port, pair.encoder_grpc_port)
-        stray = self._make_pair(release, self._folder / f"{arm}-stray-logs", settings, ports)
+        ports, logs = (pair.encoder_http_port, pair.encoder_grpc_port), self._folder / f"{arm}-stray-logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        stray = self._make_pair(release, logs, settings, ports)
         stray.start_one("encoder")
         pair.children["encoder"] = stray.children["encoder"]
 
