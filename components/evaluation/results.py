@@ -24,6 +24,7 @@ MAX_CATEGORIES = 50  # the largest; the rest are reported as one
 UNKNOWN_CATEGORY = "(none)"
 OTHER_CATEGORIES = "(others)"
 _TOP_STORED = 10
+_INTERVALS = {"bca": "BCa", "percentile": "Percentile"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def metrics_json(
             "relevant": "grade of at least 2; nDCG takes the grade 0–3 as gain",
             "left_out": "a query's own image is not in its answer; a query with nothing relevant is left out",
             "confidence": parameters.confidence,
-            "interval": f"{parameters.interval} bootstrap, {parameters.resamples} resamples of items",
+            "interval": f"{_INTERVALS[parameters.interval]} bootstrap, {parameters.resamples} resamples of items",
             "seed": parameters.seed,
         },
         "flat": flat_metrics(results),

@@ -27,8 +27,8 @@ from components.shared.labels import LabelsSpec
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
-_FOREST = ("hit_rate_at_1", "recall_at_10", "map", "ndcg_at_10")
 _HEADLINE = ("hit_rate_at_1", "recall_at_10", "map", "ndcg_at_10")
+_HEADLINE_OF_MANY = ("hit_rate_at_1", "precision_at_10", "map", "ndcg_at_10")
 _BRIEF = ("hit_rate_at_1", "recall_at_10", "precision_at_10", "map", "ndcg_at_10", "mrr")
 _HISTORY = {  # what of a training's history is drawn: key → (title, axis)
     "loss": ("Training loss", "loss"),
@@ -113,7 +113,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "score_floors": inputs.metrics["score_floors"],
         "unreadable": inputs.metrics["unreadable_pictures"],
         "champion": inputs.metrics["champion"],
-        "headline": _HEADLINE,
+        "headline": _headline(inputs.outcomes["trained"]),
         "metric_titles": METRIC_TITLES,
         "metric_names": list(METRICS),
         "brief": _BRIEF,
@@ -135,12 +135,25 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
+def _headline(outcome: Outcome) -> tuple[str, ...]:
+    """Name the metrics that a person reads first.
+
+    Where most queries have more than ten relevant images, ten answers cannot hold them and recall@10 is low at its best; there
+    the share of relevant answers says more.
+    """
+    found, recalled = outcome.metric("precision_at_10") * 10, outcome.metric("recall_at_10")
+    shown = recalled > 0  # relevant images = those found / the share that was found
+    many = shown.any() and float(np.median(found[shown] / recalled[shown])) > 10.5  # in floating point
+    return _HEADLINE_OF_MANY if many else _HEADLINE
+
+
 def _charts(inputs: ReportInputs, index: IndexSpec) -> dict[str, Any]:
     results, titles = inputs.results, inputs.titles
+    headline = _headline(inputs.outcomes["trained"])
     full = {name: figures for name, figures in results.rankers.items() if name != "index"}
     charts: dict[str, Any] = {
         "forest": [
-            plots.forest(METRIC_TITLES[metric], {n: f[metric] for n, f in full.items()}, titles) for metric in _FOREST
+            plots.forest(METRIC_TITLES[metric], {n: f[metric] for n, f in full.items()}, titles) for metric in headline
         ],
         "recall": plots.recall_curves(CURVE_CUTS, _recall_curves(inputs.outcomes, inputs.gallery.size), titles),
         "history": _history_charts(inputs.encoder_directory),
@@ -228,5 +241,6 @@ def _category_colours(categories: list[str | None]) -> tuple[list[str], list[tup
     legend = list(colour_of.items())
     colours = [colour_of.get(category or "", plots.OTHER_COLOUR) for category in categories]
     if plots.OTHER_COLOUR in colours and legend:
-        legend.append(("others", plots.OTHER_COLOUR))
+        rest = sorted(counts.keys() - colour_of.keys())
+        legend.append((rest[0] if len(rest) == 1 and None not in categories else "others", plots.OTHER_COLOUR))
     return colours, legend

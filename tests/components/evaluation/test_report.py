@@ -19,6 +19,7 @@ from components.evaluation.bootstrap import Interval
 from components.evaluation.parameters import EvaluationParameters
 from components.evaluation.report import facts, plots, wording
 from components.evaluation.report.embedding_map import lay_out, settle_on_grid
+from components.evaluation.report.page import _category_colours, _headline
 from components.evaluation.step import run
 from components.shared.artifacts import seal_artifact
 from components.shared.labels import LabelsSpec
@@ -115,6 +116,24 @@ def test_figures_on_the_page_are_those_of_the_metrics(shown):
             assert f"{figure['value']:.3f}" in text
     for check in json.loads((root / "out" / "gate.json").read_text())["checks"]:
         assert check["explanation"] in text
+
+
+@pytest.mark.parametrize(("relevant", "second"), [(5, "recall_at_10"), (10, "recall_at_10"), (40, "precision_at_10")])
+def test_recall_leads_only_where_ten_answers_can_hold_what_is_relevant(relevant, second):
+    class Stub:
+        def metric(self, name: str) -> np.ndarray:
+            found = np.array([0, 3, 4, np.nan])  # nothing found; some; some; nothing to find
+            return found / (10 if name == "precision_at_10" else relevant)
+
+    assert _headline(Stub())[1] == second
+
+
+def test_a_single_category_beyond_the_colours_keeps_its_name():
+    names = [f"kind {number:02d}" for number in range(len(plots.CATEGORY_COLOURS) + 2)]
+    one, two = names[:-1], names
+    assert [name for name, _ in _category_colours(one)[1]] == one
+    assert _category_colours(two)[1][-1] == ("others", plots.OTHER_COLOUR)
+    assert _category_colours([*one, None])[1][-1] == ("others", plots.OTHER_COLOUR)
 
 
 def test_every_picture_says_what_it_is(shown):
