@@ -270,8 +270,12 @@ def _run(
     from pipelines.runs import read_verdict, start_run
 
     settings = _settings(options)
+    sources = {name: _absolute(value) for name, value in sources.items()}
+    for name, path in sources.items():  # at once, rather than when the step that reads it begins
+        if path and "://" not in path and not Path(path).exists():
+            raise ParameterError(f"--{name}: {path} does not exist; check the path")
     arguments = {
-        **{name: _absolute(value) for name, value in sources.items()},
+        **sources,
         "tracking_uri": settings.registry_uri,
         "workspace": str(settings.workspace),
         "parameters": encode_parameters(_parameters(defaults, options)),

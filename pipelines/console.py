@@ -65,7 +65,10 @@ class Console:
         if not self._sentence:  # not an error of ours: show where it comes from
             yield from (f"  {line}" for line in self._traceback if line.strip())
             last = next((line for line in reversed(self._traceback) if line.strip()), "")
-            self._sentence = last or "the task's process was killed or ended without a word"
+            self._sentence = last or (
+                f"the process of {self._task} was killed or ended without a word, most often for want of memory; "
+                "the same command goes on where it was"
+            )
         if not self.failed:
             self.failed, self.error = self._task, self._sentence
         yield f"✘ {self._task} ({seconds:.1f} s)"

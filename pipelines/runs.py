@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import ParameterError, VisualSearchError
-from components.shared.files import write_json
+from components.shared.files import full_disk_named, write_json
 from pipelines.console import Console
 
 
@@ -70,6 +70,7 @@ def start_run(pipeline: str, arguments: dict[str, Any], home: Path, *, verbose: 
     command = [sys.executable, "-m", "pipelines.local_run", str(request)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
     with (
+        full_disk_named(log),
         log.open("w") as file,
         subprocess.Popen(  # noqa: S603 (our own module)
             command,

@@ -80,10 +80,26 @@ def test_an_environment_at_a_path_with_a_space_is_refused(tmp_path: Path, monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_folder_is_one_sentence_and_code_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["run", "--images", str(tmp_path / "nowhere"), "--home", str(tmp_path / "home")])
+@pytest.mark.parametrize("wrong", ["images", "judgements", "events"])
+def test_a_wrong_path_is_one_sentence_and_code_one_at_once(
+    wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = {"images": tmp_path, wrong: tmp_path / "nowhere"}
+    options = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    code = main(["run", *options, "--home", str(tmp_path / "home")])
     captured = capsys.readouterr()
     assert code == 1
+    assert f"--{wrong}" in captured.err
     assert "nowhere" in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert not (tmp_path / "home" / "runs").exists()
+
+
+def test_an_empty_folder_is_one_sentence_and_code_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pictures").mkdir()
+    code = main(["run", "--images", str(tmp_path / "pictures"), "--home", str(tmp_path / "home")])
+    captured = capsys.readouterr()
+    assert code == 1
+    assert "holds no pictures" in captured.err
     assert len(captured.err.strip().splitlines()) <= 2
     assert "Traceback" not in captured.out + captured.err
