@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _AUTO = "rollout auto"
+_LOOKS_WORSE = 0.05  # difference of the rates of a guardrail
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
@@ -158,7 +159,11 @@ def judge(
     alarms = tuple(
         f"{TITLES[g.name]} rose from {g.control or 0:.1%} to {g.treatment or 0:.1%}." for g in guardrails if g.alarmed
     )
-    measured = bool(guardrails) and all(g.control is not None for g in guardrails)
+    # What looks worse, though it is not shown to be, gets no larger share.
+    measured = bool(guardrails) and all(
+        g.control is not None and g.treatment is not None and g.treatment - g.control <= _LOOKS_WORSE
+        for g in guardrails
+    )
     if alarms:
         return Verdict("roll_back", alarms, measured)
     try:
