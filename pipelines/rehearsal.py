@@ -67,8 +67,9 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether the right release is champion, and nobody was answered wrongly."""
-        return self.champion == self.expected and self.tally.wrong_count == 0
+        """Whether it was decided, for the right release, and nobody was answered wrongly."""
+        decided = self.outcome in ("done", "rolled_back")
+        return decided and self.champion == self.expected and self.tally.wrong_count == 0
 
 
 def rehearse(options: argparse.Namespace, settings: Settings) -> int:
