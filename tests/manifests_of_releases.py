@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 from components.shared.artifacts import list_files
+from components.shared.encoder import ENCODER_FILE, space_id_of
 from components.shared.generation import GENERATION_FILE, GenerationManifest
+from components.shared.preprocessing import PreprocessingSpec
 from components.shared.release import MANIFEST_FILE, Manifest
 from components.shared.search import INDEX_FILE
 
@@ -20,6 +22,10 @@ def make_true(directory: Path) -> None:
     }
     if path.name == MANIFEST_FILE:
         content["index"]["index_bytes"] = (directory / INDEX_FILE).stat().st_size
+        encoder = content["encoder"]
+        encoder["onnx_sha256"] = content["files"][ENCODER_FILE]["sha256"]
+        preprocessing = PreprocessingSpec.model_validate(encoder["preprocessing"])
+        content["space_id"] = encoder["space_id"] = space_id_of(encoder["onnx_sha256"], preprocessing)
         content["release_id"] = Manifest.model_validate(content).digest()
     else:
         content["generation_id"] = GenerationManifest.model_validate(content).digest()
