@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--rendered", type=int, default=320, help="number of pictures, where none are given")
     parser.add_argument("--queries", type=int, default=192, help="searches of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precisions", nargs="*", default=precisions(), choices=precisions())
+    parser.add_argument("--batches", type=int, nargs="*", default=BATCHES, help="tried for the parts alone")
     parser.add_argument("--server-core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--client-core", type=int, default=min(os.sched_getaffinity(0)))
     options = parser.parse_args()
@@ -71,6 +73,11 @@ def main() -> None:
         benchmark = Benchmark(folder, pictures[: options.queries], options)
         benchmark.run(stack)
         benchmark.report()
+
+
+def precisions() -> list[str]:
+    """Return what this processor computes in."""
+    return ["onnxruntime-fp32", "onnxruntime-int8", *(["openvino-bf16"] if computes_bf16() else [])]
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> list[bytes]:
@@ -98,7 +105,7 @@ class Benchmark:
     def __init__(self, folder: Path, pictures: list[bytes], options: argparse.Namespace) -> None:
         self._folder, self._pictures, self._options = folder, pictures, options
         self._release = folder / "release"
-        self.precisions = ["onnxruntime-fp32", "onnxruntime-int8", *(["openvino-bf16"] if computes_bf16() else [])]
+        self.precisions = options.precisions
         self.milliseconds: dict[str, float] = {}  # processor time of a search
         self.shares: dict[str, dict[str, float]] = {}  # the same, process by process
         self.best: dict[tuple[str, str], Outcome] = {}
@@ -139,7 +146,7 @@ class Benchmark:
         contestants: dict[str, Callable[[Sequence[bytes]], np.ndarray]] = {}
         with on_core(self._options.server_core):
             for precision in self.precisions:
-                rivals = [Ideal(self._release, precision, batch) for batch in BATCHES]
+                rivals = [Ideal(self._release, precision, batch) for batch in self._options.batches]
                 times = {rival.batch: cpu_of(rival, self._pictures[:32]) for rival in rivals for _ in range(2)}
                 fastest = min(rivals, key=lambda rival: times[rival.batch])
                 contestants[f"parts, {precision}"] = fastest

@@ -107,4 +107,4 @@ def pillow_square(picture: bytes) -> np.ndarray:
     square = Image.new("RGB", (_SPEC.side, _SPEC.side), (_SPEC.pad_level,) * 3)
     resized = image.resize((width, height), Image.Resampling.BOX)
     square.paste(resized, ((_SPEC.side - width) // 2, (_SPEC.side - height) // 2))
-    return np.asarray(square)
+    return np.array(square)

@@ -260,7 +260,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
             with self._stage("encode", catalogue):
                 encoded = list(
                     await self._encoder.encode(
-                        np.stack(squares),
+                        np.stack(squares) if len(squares) > 1 else squares[0][None],
                         space_id=catalogue.space_id,
                         dimension=catalogue.dimension,
                         remaining_seconds=deadline - time.monotonic(),
