@@ -66,7 +66,7 @@ def settings_for(folder: Path, **more: str) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    location: Path, folder: Path, *, python_options: tuple[str, ...] = (), timeout_seconds: float = 120.0, **more: str
+    location: Path, folder: Path, *, python_options: tuple[str, ...] = (), timeout_seconds: float = 240.0, **more: str
 ) -> Iterator[ServingProcesses]:
     """Serve until the block ends: `.url`, `.port`, `.encoder_grpc_port`, `.children`, logs in folder/logs.
 
