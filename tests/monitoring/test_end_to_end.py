@@ -119,7 +119,7 @@ def test_alarm_and_submission(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsy
     assert "Search is healthy" in shop.page()
 
     shop.forget_samples()
-    shop.serve_and_ask(shop.served(), SHARE)
+    shop.serve_and_ask(shop.served(), 0.15)
     assert shop.monitor() == 4
     (diagnosis,) = shop.record().report.diagnoses
     assert (diagnosis.cause, diagnosis.remedy) == ("new_items", "retrain")
