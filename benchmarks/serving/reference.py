@@ -100,11 +100,5 @@ class Simple:
 
 
 def pillow_square(picture: bytes) -> np.ndarray:
-    """Decode by Pillow and fit into a white square of 224 pixels, averaging areas as the product does."""
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
-    scale = _SPEC.side / max(image.size)
-    width, height = (round(side * scale) for side in image.size)
-    square = Image.new("RGB", (_SPEC.side, _SPEC.side), (_SPEC.pad_level,) * 3)
-    resized = image.resize((width, height), Image.Resampling.BOX)
-    square.paste(resized, ((_SPEC.side - width) // 2, (_SPEC.side - height) // 2))
-    return np.array(square)
+    """Decode by Pillow, in full, and fit into a white square as the encoder's space prescribes."""
+    return preprocess(np.array(Image.open(io.BytesIO(picture)).convert("RGB")), _SPEC)
