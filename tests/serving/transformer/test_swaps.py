@@ -135,7 +135,7 @@ def releases(tmp_path_factory) -> list[Path]:
 
 
 def test_swaps_under_load_are_invisible(releases, tmp_path):
-    swap_and_count(tmp_path / "served", tmp_path, releases, swaps=5, at_least=200)
+    swap_and_count(tmp_path / "served", tmp_path, releases, swaps=3, at_least=200)
 
 
 @pytest.mark.long
