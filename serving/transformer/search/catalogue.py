@@ -103,7 +103,7 @@ class Catalogue:
         while True:
             chain = Chain(self._chain, self._rows, options)
             chosen: list[tuple[int, float]] = []
-            rows, scores = self._layers.find(vector, number, exact=options.exact)
+            rows, scores = self._layers.find(vector, number, exact=options.exact, shown=options.k)
             is_over = self._choose(chain, chosen, options.k, rows, scores) or len(rows) < number
             if is_over or number == self._layers.most:
                 break

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.embeddings import Vectors
-from components.shared.search import MAX_K, CatalogueIndex, RowFilter, exact_search
+from components.shared.index_spec import TUNING_K
+from components.shared.search import MAX_K, CatalogueIndex, RowFilter, SearchSettings, exact_search
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -35,13 +37,22 @@ class Layers:
         """Largest number of rows that one call finds."""
         return MAX_K
 
-    def find(self, vector: Vectors, number: int, *, exact: bool, without: NDArray[np.bool_] | None = None) -> Found:
+    def find(
+        self,
+        vector: Vectors,
+        number: int,
+        *,
+        exact: bool,
+        shown: int | None = None,
+        without: NDArray[np.bool_] | None = None,
+    ) -> Found:
         """Find the nearest visible rows.
 
         Args:
             vector: (d,) float32, unit norm.
             number: rows wanted, 1 to `most`.
             exact: compare with every row.
+            shown: results that the rules leave of them; the recall that the index was tuned to is meant for these.
             without: (n + a,) rows to leave out besides.
 
         Returns:
@@ -51,7 +62,9 @@ class Layers:
         base, added = self._filters if without is None else self._filters_of(self._visible & ~without)
         rows, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
         if base is None or base.count:
-            found = self.index.search(queries, number, allowed=base, exact=exact)
+            found = self.index.search(
+                queries, number, allowed=base, exact=exact, settings=self._settings(number, shown)
+            )
             rows.append(found.rows[0])
             scores.append(found.scores[0])
         if len(self._additions) and added.count:
@@ -64,6 +77,14 @@ class Layers:
             order = np.lexsort((all_rows, -all_scores))[:number]
             all_rows, all_scores = all_rows[order], all_scores[order]
         return all_rows, all_scores
+
+    def _settings(self, number: int, shown: int | None) -> SearchSettings:
+        """Rescore in proportion to what is shown, not to what the rules may fold: four times less for twenty results."""
+        settings = self.index.spec.search
+        if settings.rescored is None or shown is None or shown >= number:
+            return settings
+        share = max(shown, TUNING_K) / max(number, TUNING_K)
+        return settings.model_copy(update={"rescored": max(TUNING_K, math.ceil(settings.rescored * share))})
 
     def vector(self, row: int) -> Vectors:
         """Return the (d,) stored vector of a row."""
