@@ -81,6 +81,7 @@ class LocalCluster:
     def __init__(self, folder: Path, make_pair: PairFactory, settings: Mapping[str, str]) -> None:
         self._folder, self._make_pair, self._settings = folder, make_pair, dict(settings)
         self.pairs: dict[str, Pair] = {}
+        self._strays: list[Pair] = []
         self.router = Router(_Addresses(self.pairs))
         self._objects = _objects()
         self._slowing = threading.Event()
@@ -94,7 +95,7 @@ class LocalCluster:
         """Stop everything."""
         self.heal()
         self.router.stop()
-        for pair in self.pairs.values():
+        for pair in (*self.pairs.values(), *self._strays):
             pair.stop()
 
     # Target
@@ -174,6 +175,7 @@ class LocalCluster:
         ports, logs = (pair.encoder_http_port, pair.encoder_grpc_port), self._folder / f"{arm}-stray-logs"
         logs.mkdir(parents=True, exist_ok=True)
         stray = self._make_pair(release, logs, settings, ports)
+        self._strays.append(stray)
         stray.start_one("encoder")
         pair.children["encoder"] = stray.children["encoder"]
 
