@@ -7,6 +7,8 @@ the scan of all codes catches up: in batches it takes 1.2 × as long as inverted
 
 from __future__ import annotations
 
+import math
+
 from components.indexing.forecast import Plan, forecast
 from components.indexing.parameters import IndexingParameters
 from components.shared.errors import ParameterError
@@ -91,14 +93,13 @@ def _of_kind(kind: Kind, rows: int, dimension: int) -> list[Plan]:
 
 
 def lists_for(rows: int, *, graph: bool = False) -> int:
-    """Return the number of inverted lists, a power of two: 4,096 at a million rows.
+    """Return the number of inverted lists: 3.5 · √rows, 3,500 at a million.
 
-    Proportional to the square root of the rows, where the scan of the probed lists costs about as much as that of the
-    centroids; with a graph over the centroids, which makes them cheap, four times as many (at most 262,144).
+    There the scan of the probed lists costs about as much as that of the centroids, and an index of 128 dimensions with
+    its refinement stays below 300 bytes by vector; with a graph over the centroids, which makes them cheap, four times as
+    many (at most 262,144).
     """
-    lists = 1
-    while (2 * lists) ** 2 <= 20 * rows and 2 * lists * _MIN_ROWS_PER_LIST <= rows:
-        lists *= 2
+    lists = min(round(3.5 * math.sqrt(rows)), rows // _MIN_ROWS_PER_LIST) or 1
     return min(4 * lists, 262_144, rows // _MIN_ROWS_PER_LIST or 1) if graph else lists
 
 

@@ -16,7 +16,7 @@ CENTROID_LINKS = 32
 _HNSW_LINK_BYTES = 4 * 2 * HNSW_LINKS + 16  # links, and offsets and upper levels spread over all rows
 _CENTROID_LINK_BYTES = 4 * 2 * CENTROID_LINKS + 24
 _ROW_ID_BYTES = 8
-_RAGGED_LIST_ROWS = 16  # a fast-scan list is padded to blocks of 32 rows, half a block on average
+_BLOCK_ROWS = 32  # a fast-scan list is padded to whole blocks
 
 # CPU seconds by million rows of 128 dimensions.
 _COPY_SECONDS = 0.2
@@ -109,9 +109,8 @@ def _index_bytes(plan: Plan) -> int:
     centroids = 4 * d * plan.lists + (_CENTROID_LINK_BYTES * plan.lists if plan.kind == "ivf_hnsw_pq" else 0)
     if plan.kind == "ivf_flat":
         return (4 * d + _ROW_ID_BYTES) * rows + centroids
-    codes = (rows + _RAGGED_LIST_ROWS * plan.lists) * (
-        plan.code_parts + plan.code_parts % 2
-    ) // 2 + _ROW_ID_BYTES * rows
+    padding = plan.lists * max(_BLOCK_ROWS / 2, _BLOCK_ROWS - rows / plan.lists)  # half a block; more in very short lists
+    codes = int(rows + padding) * ((plan.code_parts + 1) // 2) + _ROW_ID_BYTES * rows
     return codes + centroids + 16 * 4 * d + (0 if plan.maps_vectors else 2 * d * rows)
 
 

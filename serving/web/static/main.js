@@ -181,7 +181,7 @@ async function loadFacts() {
     const facts = await api.fetchRelease();
     byId("facts").replaceChildren(count(facts.images, "picture"), element("span", { className: "items" }, ` of ${count(facts.items, "item")}`));
     options.offerGoodOnly(Number.isFinite(facts.floors?.calibrated));
-    showProvenance(null);
+    showProvenance(current?.prediction); // the answer may have come first
   } catch (problem) {
     if (!(problem instanceof api.Problem)) throw problem;
     options.offerGoodOnly(false);

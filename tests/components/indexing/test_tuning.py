@@ -69,7 +69,7 @@ def test_a_target_out_of_reach_is_said_and_the_most_is_chosen(tmp_path, capsys):
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(6000, 64)).astype(np.float32)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    parameters = IndexingParameters(kind="ivf_pq", recall_target=0.99, memory_budget_bytes=200_000)
+    parameters = IndexingParameters(kind="ivf_pq", recall_target=0.99, memory_budget_bytes=210_000)
     summary = build_index(tmp_path, noise, 200, parameters)
     spec = CatalogueIndex.open(tmp_path).spec
     assert not summary["recall_target_reached"]
