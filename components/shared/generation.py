@@ -6,13 +6,12 @@ generations below it; an image that changed is removed and added in one.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from components.shared.artifacts import FileEntry, check_files, list_files
 from components.shared.embeddings import Vectors, read_embeddings, write_embeddings
@@ -21,11 +20,11 @@ from components.shared.errors import (
     DamagedArtifactError,
     ResourceError,
     SpaceMismatchError,
-    UnfinishedArtifactError,
     VisualSearchError,
 )
-from components.shared.files import digest_of, write_json
+from components.shared.files import write_json
 from components.shared.release import read_items
+from components.shared.sealed import SealedManifest
 from components.shared.tables import ITEMS, TableFormat, read_table, write_table
 
 GENERATION_FILE = "generation.json"
@@ -36,10 +35,9 @@ REMOVED_FILE = "removed.parquet"
 REMOVED = TableFormat("removed", 1, pa.schema([pa.field("image_id", pa.string(), nullable=False)]), key=("image_id",))
 
 _FILES = (ITEMS_FILE, EMBEDDINGS_FILE, REMOVED_FILE)
-_MAX_MANIFEST_BYTES = 1 << 20
 
 
-class GenerationManifest(BaseModel):
+class GenerationManifest(SealedManifest):
     """What a generation is: `generation.json`. `generation_id` is the digest of everything else in it.
 
     Attributes:
@@ -52,7 +50,11 @@ class GenerationManifest(BaseModel):
         files: size and digest of each file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind = "generation"
+    name_field = "generation_id"
+    prefix = "g-"
+    most_bytes = 1 << 20
+    remedy = "extend the served release again"
 
     schema_version: Literal[1] = 1
     generation_id: str
@@ -63,10 +65,6 @@ class GenerationManifest(BaseModel):
     added: int = Field(ge=0)
     removed: int = Field(ge=0)
     files: dict[str, FileEntry]
-
-    def digest(self) -> str:
-        """Return the generation_id that the contents give."""
-        return "g-" + digest_of(self.model_dump(exclude={"generation_id"}))[:16]
 
 
 @dataclass(frozen=True)
@@ -146,21 +144,7 @@ def read_generation_manifest(directory: Path) -> GenerationManifest:
         UnfinishedArtifactError: there is none.
         ContractError: unreadable, of a newer version, or altered.
     """
-    path = directory / GENERATION_FILE
-    if not path.is_file():
-        raise UnfinishedArtifactError(f"{directory} holds no {GENERATION_FILE}; extend the served release again")
-    if path.stat().st_size > _MAX_MANIFEST_BYTES:
-        raise ContractError(f"{path} has more than {_MAX_MANIFEST_BYTES} bytes; a generation's manifest never has")
-    try:
-        manifest = GenerationManifest.model_validate(json.loads(path.read_bytes()))
-        digest = manifest.digest()
-    except (ValueError, ValidationError, RecursionError) as error:
-        raise ContractError(f"{path} is not a generation's manifest of version 1: {error}") from error
-    if digest != manifest.generation_id:
-        raise ContractError(
-            f"{path} was altered: its contents do not give {manifest.generation_id}; extend the served release again"
-        )
-    return manifest
+    return GenerationManifest.read(directory / GENERATION_FILE)
 
 
 def verify_generation(directory: Path) -> GenerationManifest:

@@ -30,10 +30,17 @@ _reading = threading.Lock()  # Faiss keeps its limits in process-wide variables
 
 
 class _Reconstructed:
-    """Vectors that only the inverted lists hold, by row."""
+    """Vectors that only the inverted lists hold, by row.
+
+    Raises:
+        ContractError: a row stands in no list (Faiss would raise at the search that wants it).
+    """
 
     def __init__(self, index: Any) -> None:
         index.make_direct_map()
+        missing = np.flatnonzero(faiss.vector_to_array(index.direct_map.array) < 0)
+        if len(missing):
+            raise ContractError(f"no list of the index holds row {missing[0]}; fetch or build the index again")
         self._index = index
         self.shape: tuple[int, ...] = (index.ntotal, index.d)
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from components.shared.artifacts import ARTIFACT_FILE, FileEntry, check_files, list_files
 from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE, EncoderSpec, OnnxEncoder, space_id_of
@@ -27,11 +27,11 @@ from components.shared.errors import (
     DamagedArtifactError,
     ResourceError,
     SpaceMismatchError,
-    UnfinishedArtifactError,
     VisualSearchError,
 )
-from components.shared.files import canonical_json, digest_of, write_json
+from components.shared.files import canonical_json, write_json
 from components.shared.golden import check_golden_embeddings, check_golden_neighbours
+from components.shared.sealed import SealedManifest
 from components.shared.search import INDEX_FILE, VECTORS_FILE, CatalogueIndex, IndexSpec
 from components.shared.tables import ITEMS, read_table
 
@@ -42,7 +42,6 @@ GOLDEN_FILE = "golden.parquet"
 
 _OUTSIDE_DIGEST = frozenset({MANIFEST_FILE, ARTIFACT_FILE, "registered_model_meta"})  # MLflow adds the last on loading
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_MAX_MANIFEST_BYTES = 16 << 20
 
 
 class CatalogueFacts(BaseModel):
@@ -63,10 +62,14 @@ class CatalogueFacts(BaseModel):
     parent: str | None = None
 
 
-class Manifest(BaseModel):
+class Manifest(SealedManifest):
     """The manifest of a release. `release_id` is the digest of everything else in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind = "release"
+    name_field = "release_id"
+    prefix = "r-"
+    most_bytes = 16 << 20
+    remedy = "fetch or register the release again"
 
     schema_version: Literal[1] = 1
     release_id: str
@@ -91,11 +94,6 @@ class Manifest(BaseModel):
         """Return the names that a release must have."""
         vectors = () if self.index.vectors_file is None else (VECTORS_FILE,)
         return (ENCODER_FILE, INDEX_FILE, *vectors, ITEMS_FILE, REFERENCE_FILE, GOLDEN_FILE)
-
-    def digest(self) -> str:
-        """Return the release_id that the contents give."""
-        # Not mode="json": that would write NaN as null, and a NaN must be refused, not lost.
-        return "r-" + digest_of(self.model_dump(exclude={"release_id"}))[:16]
 
 
 @dataclass(frozen=True)
@@ -181,19 +179,7 @@ def read_manifest(directory: Path) -> Manifest:
         SpaceMismatchError: its space is not that of its encoder.
     """
     path = directory / MANIFEST_FILE
-    if not path.is_file():
-        raise UnfinishedArtifactError(f"{directory} holds no {MANIFEST_FILE}, so it is no release; register it again")
-    if path.stat().st_size > _MAX_MANIFEST_BYTES:
-        raise ContractError(f"{path} has more than {_MAX_MANIFEST_BYTES} bytes; a release manifest never has")
-    try:
-        manifest = Manifest.model_validate(json.loads(path.read_bytes()))
-        digest = manifest.digest()
-    except (ValueError, ValidationError, RecursionError) as error:
-        raise ContractError(f"{path} is not a release manifest of version 1: {error}") from error
-    if digest != manifest.release_id:
-        raise ContractError(
-            f"{path} was altered: its contents do not give {manifest.release_id}; fetch the release again"
-        )
+    manifest = Manifest.read(path)
     encoder = manifest.encoder
     if not manifest.space_id == encoder.space_id == space_id_of(encoder.onnx_sha256, encoder.preprocessing):
         raise SpaceMismatchError(

@@ -402,3 +402,14 @@ def test_answers_cannot_be_rebound(indexes):
     with pytest.raises(dataclasses.FrozenInstanceError):
         indexes["exact"].search(QUERIES, 1).rows = None
     assert issubclass(ContractError, VisualSearchError)
+
+
+def test_a_row_that_stands_twice_and_another_nowhere_is_found_on_loading(tmp_path, directories):
+    index = faiss.read_index(str(directories / "ivf_flat" / "index.faiss"))
+    held = next(number for number in range(index.nlist) if index.invlists.list_size(number) > 1)
+    ids = faiss.rev_swig_ptr(index.invlists.get_ids(held), 2)
+    lost, ids[0] = int(ids[0]), ids[1]
+    work = shutil.copytree(directories / "ivf_flat", tmp_path / "work")
+    faiss.write_index(index, str(work / "index.faiss"))
+    with pytest.raises(ContractError, match=f"no list of the index holds row {lost}"):
+        CatalogueIndex.open(work)
