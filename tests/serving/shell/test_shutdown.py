@@ -116,6 +116,7 @@ def _roll(restarts: int, at_least: int) -> None:
             each.join()
         for each in balancer.replicas:
             each.__exit__()
+    print(f"{restarts} restarts, {balancer.answered} answered, {len(balancer.failures)} failed")
     assert balancer.failures == []
 
 

@@ -3,67 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import selectors
 import socket
 import threading
 import time
 
 import pytest
 from echo_process import JSON, PREDICT, EchoProcess, eventually
-
-from serving.shell.server import allow_files
-
-HEAD = f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 1000\r\n\r\n".encode()
-
-
-def _all_closed(port: int, slow_headers: int, slow_bodies: int, blank_lines: int, seconds: float) -> float:
-    """Open slow clients, drip a byte each half second, and return when the server had closed the last of them."""
-    selector = selectors.DefaultSelector()
-    drips: dict[socket.socket, bytes] = {}
-    for begin, drip, count in (
-        (b"GET / HTTP/1.1\r\nx: ", b"a", slow_headers),
-        (HEAD, b"a", slow_bodies),
-        (b"\r\n", b"\r\n", blank_lines),
-    ):
-        for _ in range(count):
-            client = socket.create_connection(("127.0.0.1", port), timeout=30)
-            client.sendall(begin)
-            client.setblocking(False)
-            selector.register(client, selectors.EVENT_READ)
-            drips[client] = drip
-    started = time.monotonic()
-    last_drip = started
-    while drips and time.monotonic() - started < seconds:
-        for key, _ in selector.select(0.1):
-            client = key.fileobj
-            assert isinstance(client, socket.socket)
-            data = b"x"
-            with contextlib.suppress(BlockingIOError):
-                try:
-                    data = client.recv(4096)
-                except ConnectionError:
-                    data = b""
-            if not data:
-                selector.unregister(client)
-                client.close()
-                del drips[client]
-        if time.monotonic() - last_drip > 0.5:
-            last_drip = time.monotonic()
-            for client, drip in drips.items():
-                with contextlib.suppress(OSError):
-                    client.send(drip)
-    took = time.monotonic() - started
-    still_open = len(drips)
-    for client in drips:
-        client.close()
-    assert still_open == 0
-    return took
+from slow_clients import run_slow_clients
 
 
 def test_slow_clients_are_closed_and_good_ones_answered() -> None:
     with EchoProcess(guard={"header_seconds": 1.0, "body_seconds": 1.0}) as echo:
         before = echo.files()
-        _all_closed(echo.http, 20, 20, 5, seconds=60)  # at the latest; the long form has the promise
+        slow = run_slow_clients(echo.http, PREDICT, headers=20, bodies=20, blanks=5, seconds=60)
+        assert slow.still_open == 0  # at the latest; the long form has the promise
         assert eventually(lambda: echo.files() <= before + 1)
         assert echo.ask("POST", PREDICT, b"{}", JSON)[0] == 200
 
@@ -115,15 +68,17 @@ class Good:
 
 @pytest.mark.long
 def test_slow_clients_long() -> None:
-    allow_files()
     with EchoProcess(work_seconds=0.02) as echo:
         with Good(echo) as before:
             time.sleep(12)
         files = echo.files()
         with Good(echo) as during:
-            took = _all_closed(echo.http, 1000, 200, 20, seconds=30)
-        print(f"all closed after {took:.1f} s; p99 {before.p99():.3f} s before, {during.p99():.3f} s during")
-        assert took <= 12
-        # The slow clients share this process, and its one interpreter, with the one who measures.
-        assert during.p99() <= 1.5 * before.p99() + 0.05
+            slow = run_slow_clients(echo.http, PREDICT, headers=1000, bodies=200, blanks=20, seconds=30)
+        print(
+            f"all closed after {slow.seconds:.1f} s; p99 of {len(during.seconds)} requests {during.p99():.4f} s, "
+            f"{before.p99():.4f} s before"
+        )
+        assert slow.still_open == 0
+        assert slow.seconds <= 12
+        assert during.p99() <= 1.5 * before.p99()
         assert eventually(lambda: echo.files() <= files + 1)

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fsspec
@@ -324,10 +324,11 @@ def test_hostile_files_with_true_digests_neither_kill_nor_bloat(releases: list[P
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_hostile_files_with_true_digests_neither_kill_nor_bloat_long(releases: list[Path], tmp_path: Path) -> None:
-    _survive_hostile(releases, tmp_path, mutants=500)
+    assert _survive_hostile(releases, tmp_path, mutants=500) <= 2
 
 
-def _survive_hostile(releases: list[Path], tmp_path: Path, mutants: int) -> None:
+def _survive_hostile(releases: list[Path], tmp_path: Path, mutants: int) -> float:
+    """Return how long one took at most, seconds."""
     root, rng = tmp_path / "root", np.random.default_rng(1)
     good = publish_release(root, releases[0])
     holder = Holder(Settings(str(root), tmp_path))
@@ -336,7 +337,7 @@ def _survive_hostile(releases: list[Path], tmp_path: Path, mutants: int) -> None
     assert serving is not None, holder.last_error
     queries = np.eye(16, dtype=np.float32)
     before, answers = _resident_bytes(), oracle(serving, queries)
-    refused = 0
+    refused, slowest = 0, 0.0
     for number in range(mutants):
         mutant = root / f"mutant-{number}"
         shutil.copytree(root / good.release, mutant)
@@ -351,8 +352,9 @@ def _survive_hostile(releases: list[Path], tmp_path: Path, mutants: int) -> None
         (mutant / name).write_bytes(data)
         make_true(mutant)
         (root / "CURRENT").write_text(Current(release=mutant.name).model_dump_json())
-        failures = holder.failures
+        failures, started = holder.failures, time.monotonic()
         holder.refresh()
+        slowest = max(slowest, time.monotonic() - started)
         refused += holder.failures - failures
         if holder.failures > failures:
             assert holder.current is not None
@@ -363,7 +365,10 @@ def _survive_hostile(releases: list[Path], tmp_path: Path, mutants: int) -> None
     assert holder.current is not None
     assert oracle(holder.current, queries) == answers
     assert refused > 0
-    assert _resident_bytes() - before < 64 << 20
+    growth = _resident_bytes() - before
+    assert growth < 64 << 20
+    print(f"{mutants} mutants, {refused} refused, {slowest:.1f} s at most, {growth / 1e6:.0f} MB more")
+    return slowest
 
 
 def test_a_lying_generation_dies_alone(releases: list[Path], tmp_path: Path) -> None:
@@ -399,50 +404,88 @@ def test_a_lying_generation_dies_alone(releases: list[Path], tmp_path: Path) -> 
 
 
 _SERVER = """
-import sys
+import json, sys, time
 from dataclasses import dataclass
 from pathlib import Path
+import numpy as np
 from serving.transformer.search.holder import Holder
+from serving.transformer.search.results import SearchOptions
 @dataclass
 class Settings:
     location: str
     cache: Path
     poll_seconds: float = 0.001
 holder = Holder(Settings(sys.argv[1], Path(sys.argv[1]) / "cache"), trial=lambda trial: None)
-holder.listen(lambda catalogue: print(catalogue.release_id, catalogue.generation, flush=True))
 holder.start()
-sys.stdin.read()
+queries, turn = np.load(sys.argv[2]), 0
+while True:
+    catalogue, place = holder.current, turn % len(queries)
+    if catalogue is None:
+        time.sleep(0.001)
+        continue
+    found = catalogue.search(queries[place], SearchOptions(k=5)).results
+    print(json.dumps([catalogue.release_id, place, [result.image_id for result in found]]), flush=True)
+    turn += 1
 """
 
 
 def test_killed_while_swapping(releases: list[Path], tmp_path: Path) -> None:
-    _kill_servers(releases, tmp_path, kills=4)
+    _kill_servers(releases, tmp_path, kills=4, answers=20)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_killed_while_swapping_long(releases: list[Path], tmp_path: Path) -> None:
-    _kill_servers(releases, tmp_path, kills=200)
+    assert _kill_servers(releases, tmp_path, kills=200, answers=60) <= 5
 
 
-def _kill_servers(releases: list[Path], tmp_path: Path, kills: int) -> None:
+def _kill_servers(releases: list[Path], tmp_path: Path, kills: int, answers: int) -> float:
+    """Kill a server that swaps; a fresh one serves what is in force, and every answer is exactly that of its release.
+
+    Args:
+        releases: to swap between.
+        tmp_path: for what is served.
+        kills: of as many servers.
+        answers: before each swap; some more come while it is under way.
+
+    Returns:
+        How long a server took at most from its start to its first answer, seconds.
+    """
     root, rng = tmp_path / "root", random.Random(0)
     states = [publish_release(root, release) for release in releases]
+    queries = np.random.default_rng(0).normal(size=(6, 16)).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    np.save(tmp_path / "queries.npy", queries)
+    exact = replace(OPTIONS, exact=True)
+    truth = {
+        (catalogue.release_id, place): [result.image_id for result in catalogue.search(query, exact).results]
+        for catalogue in (Catalogue(open_catalogue(release)) for release in releases)
+        for place, query in enumerate(queries)
+    }
+    longest, checked, during = 0.0, 0, 0
     for _ in range(kills):
-        command = [sys.executable, "-c", _SERVER, str(root)]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-        ) as process:
+        command = [sys.executable, "-c", _SERVER, str(root), str(tmp_path / "queries.npy")]
+        started = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
             assert process.stdout is not None
-            wanted = read_current(root).release
-            assert process.stdout.readline().split()[0] == wanted  # a fresh one serves what is in force
+            lines, wanted = [process.stdout.readline()], read_current(root).release
+            longest = max(longest, time.monotonic() - started)
+            lines += [process.stdout.readline() for _ in range(answers - 1)]
+            assert all(json.loads(line)[0] == wanted for line in lines)
             write_current(root, rng.choice([state for state in states if state.release != wanted]))
-            time.sleep(rng.uniform(0, 0.05))
+            until = time.monotonic() + rng.uniform(0, 0.1)
+            while time.monotonic() < until:
+                lines.append(process.stdout.readline())
             process.send_signal(signal.SIGKILL)
-    holder = holder_of(root)
-    holder.refresh()
-    assert holder.current is not None
-    assert holder.current.release_id == read_current(root).release
+            lines += [line for line in process.stdout if line.endswith("\n")]
+        for release_id, place, ids in map(json.loads, lines):
+            assert truth[release_id, place] == ids
+            during += release_id != wanted
+        checked += len(lines)
+    print(
+        f"{kills} kills, {checked} answers, {during} of a release just swapped in; {longest:.1f} s to the first answer"
+    )
+    return longest
 
 
 def test_memory_returns(releases: list[Path], tmp_path: Path) -> None:
