@@ -24,37 +24,27 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cv2
+import grpc
 import numpy as np
 import onnxruntime
 import psutil
 import torch
+from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest, ModelReadyRequest
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent / "serving"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from encoder_process import EncoderProcess
-from release_factory import GATE, METRICS, make_release
+from inputs import make_release
 
-from components.shared.encoder import (
-    ENCODER_FILE,
-    ENCODER_INT8_FILE,
-    ENCODER_SPEC_FILE,
-    OnnxEncoder,
-    RuntimeChoice,
-    RuntimeFigures,
-    write_encoder_spec,
-)
-from components.shared.files import sha256_of
-from components.shared.golden import embed_pictures, write_golden
+from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE, INPUT_NAME, OnnxEncoder
 from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.release import GOLDEN_FILE, MANIFEST_FILE, read_manifest, seal_release
 from components.training.encoder import build_encoder
-from components.training.export import export_encoder
 from components.training.parameters import TrainingParameters
-from components.training.quantisation import quantise_encoder
+from pipelines.serving_processes import MODEL_NAME, ServingProcesses
 
-DIMENSION = 16  # that of the small release whose other files are used
+ROWS = 1000  # of the release that the server needs besides its encoder
 BATCH = 16
+START_SECONDS = 120.0
 Work = Callable[[], object]
 
 
@@ -71,18 +61,18 @@ def main() -> None:
         TrainingParameters(
             architecture=arguments.architecture,
             training_side=arguments.side,
-            dimension=DIMENSION,
             width=arguments.width,
         )
     ).eval()
     images = smooth_pictures(arguments.images)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        release = make_release_of(network, Path(name), images)
+        release = Path(name) / "release"
+        pictures = [cv2.imencode(".png", each[..., ::-1])[1].tobytes() for each in images]
+        make_release(release, network, arguments.architecture, pictures, ROWS)
         contestants = bare(release, network, images) | ours(release, images)
         clocks: dict[tuple[str, str], Callable[[], float]] = dict.fromkeys(contestants, time.process_time)
         for runtime in runtimes():
-            server = EncoderProcess(release, Path(name) / runtime, encoder_runtime=runtime)
-            stack.callback(server.stop)
+            server = stack.enter_context(EncoderServer(release, Path(name) / runtime, runtime))
             pool = stack.enter_context(ThreadPoolExecutor(BATCH))
             for label, work in through_grpc(server, pool, runtime, images).items():
                 contestants[label], clocks[label] = work, clock_of(server.pid)
@@ -103,31 +93,56 @@ def smooth_pictures(count: int) -> np.ndarray:
     return np.stack([cv2.resize(each, (224, 224), interpolation=cv2.INTER_LINEAR) for each in coarse])
 
 
-def make_release_of(network: torch.nn.Module, folder: Path, images: np.ndarray) -> Path:
-    """Put an encoder into a small release and record that all runtimes are admitted."""
-    release = make_release(folder, items=2, views=2)
-    manifest = read_manifest(release)
-    (release / MANIFEST_FILE).unlink()
-    export_encoder(network, release / ENCODER_FILE)
-    quantise_encoder(release / ENCODER_FILE, release / ENCODER_INT8_FILE, images)
-    admitted = tuple(
-        RuntimeFigures(engine=engine, precision=precision, minimum_cosine=0.5, passed=True, reason="for a benchmark.")
-        for engine, precision in (("onnxruntime", "int8"), ("openvino", "bf16"))
-    )
-    spec = write_encoder_spec(
-        release, architecture="benchmark", dimension=DIMENSION, preprocessing=PreprocessingSpec(), training={},
-        runtime=RuntimeChoice(
-            engine="onnxruntime", precision="fp32", figures=admitted, int8_sha256=sha256_of(release / ENCODER_INT8_FILE)
-        ),
-    )  # fmt: skip
-    (release / ENCODER_SPEC_FILE).unlink()
-    pictures = [cv2.imencode(".png", each[..., ::-1])[1].tobytes() for each in images[:2]]
-    write_golden(
-        release / GOLDEN_FILE, image_ids=["a", "b"], pictures=pictures, expected=[["a"], ["b"]], space_id=spec.space_id,
-        embeddings=embed_pictures(pictures, OnnxEncoder(release / ENCODER_FILE, threads=1), spec.preprocessing),
-    )  # fmt: skip
-    seal_release(release, encoder=spec, index=manifest.index, catalogue=manifest.catalogue, metrics=METRICS, gate=GATE)
-    return release
+class EncoderServer:
+    """Our encoder process, started as `visual-search serve` starts it, on one thread.
+
+    Args:
+        release: what it serves.
+        folder: for its log and cache.
+        runtime: "engine-precision".
+    """
+
+    def __init__(self, release: Path, folder: Path, runtime: str) -> None:
+        settings = {"encoder_threads": "1", "encoder_runtime": runtime, "cache": str(folder / "cache")}
+        self._processes = ServingProcesses(release, folder, settings)
+        self._channel = grpc.insecure_channel(
+            f"127.0.0.1:{self._processes.encoder_grpc_port}", [("grpc.max_send_message_length", -1)]
+        )
+        self._stub = GRPCInferenceServiceStub(self._channel)
+
+    def __enter__(self) -> EncoderServer:
+        folder = self._processes.logs
+        folder.mkdir(parents=True)
+        self._processes.start_one("encoder")
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_ready():
+            if time.monotonic() > deadline or self._processes.children["encoder"].poll() is not None:
+                self._processes.stop()
+                raise RuntimeError((folder / "encoder.log").read_text()[-1000:])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+        self._processes.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._processes.children["encoder"].pid
+
+    def infer(self, images: np.ndarray) -> object:
+        """Embed pictures, (b, 224, 224, 3) uint8."""
+        request = ModelInferRequest(model_name=MODEL_NAME, raw_input_contents=[images.tobytes()])
+        request.inputs.add(name=INPUT_NAME, datatype="UINT8", shape=images.shape)
+        return self._stub.ModelInfer(request, timeout=START_SECONDS)
+
+    def _is_ready(self) -> bool:
+        try:
+            answer = self._stub.ModelReady(ModelReadyRequest(name=MODEL_NAME), timeout=2, wait_for_ready=True)
+        except grpc.RpcError:
+            return False
+        time.sleep(0.1)
+        return bool(answer.ready)
 
 
 def bare(release: Path, network: torch.nn.Module, images: np.ndarray) -> dict[tuple[str, str], Work]:
@@ -178,7 +193,7 @@ def in_batches(calls: dict[str, Callable[[np.ndarray], object]], images: np.ndar
 
 
 def through_grpc(
-    server: EncoderProcess, pool: ThreadPoolExecutor, runtime: str, images: np.ndarray
+    server: EncoderServer, pool: ThreadPoolExecutor, runtime: str, images: np.ndarray
 ) -> dict[tuple[str, str], Work]:
     label = f"ours, gRPC, {runtime}"
     singles = [images[row : row + 1] for row in range(len(images))]

@@ -11,7 +11,7 @@ it hardly depends on what else the machine does. All take turns, round by round,
 - "simple": Pillow, torch eager in fp32, exhaustive search; one picture at a time, in one process.
 - "FastAPI": the same behind an endpoint. "KServe": transformer and predictor as in KServe's examples.
 
-The network has the form of a ResNet-50 and random weights, so that rounding shows more than in a trained one.
+The network is a ResNet-50 that learns for some minutes to tell the pictures' products apart (`network.py`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from inputs import DIMENSION, load_network, make_network, make_release, render_pictures, save_network
+from inputs import VIEWS, make_release, render_pictures
 from load import Outcome, closed_loop, open_loop
 from machine import on_core, processor
+from network import ARCHITECTURE, DIMENSION, load_network, make_network, save_network
 from reference import Ideal, Simple, decoded
 from services import Service, ours, plain, stock
 
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="JPEG files, at least 64")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rendered", type=int, default=320, help="number of pictures, where none are given")
+    parser.add_argument("--steps", type=int, default=120, help="that the network learns for; 0: random weights")
     parser.add_argument("--queries", type=int, default=192, help="searches of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precisions", nargs="*", default=precisions(), choices=precisions())
@@ -87,9 +89,12 @@ def prepare(folder: Path, options: argparse.Namespace) -> list[bytes]:
     pictures = [path.read_bytes() for path in paths]
     queries, known = pictures[::2], pictures[1::2]
     if not (folder / "release" / MANIFEST_FILE).is_file():
-        network = make_network(np.stack([decoded(picture) for picture in known]))
+        say(f"a network learns, {options.steps} steps")
+        # Of a rendered product half of the views are known; what other pictures show, nobody says.
+        products = np.arange(len(known)) // (1 if options.pictures else VIEWS // 2)
+        network = make_network(np.stack([decoded(picture) for picture in known]), products, options.steps)
         save_network(network, folder)
-        make_release(folder / "release", network, known, options.rows)
+        make_release(folder / "release", network, ARCHITECTURE, known, options.rows)
     return queries
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark of serving works on: rendered photographs, a ResNet-50, and a release of real size with both."""
+"""What the benchmark of serving works on: rendered photographs, and a release of real size out of them and a network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
-import torch
 from reference import decoded
-from safetensors.torch import save_file
-from torch import nn
-from torchvision.models.resnet import Bottleneck
 
 from components.catalogue.rendering.designs import design_items
 from components.catalogue.rendering.photographs import build_mesh, take_photograph
@@ -36,16 +32,13 @@ from components.shared.preprocessing import PreprocessingSpec
 from components.shared.release import GOLDEN_FILE, ITEMS_FILE, REFERENCE_FILE, CatalogueFacts, seal_release
 from components.shared.search import CatalogueIndex, read_index_spec
 from components.shared.tables import ITEMS, write_table
-from components.training.encoder import Encoder, build_encoder
+from components.training.encoder import Encoder
 from components.training.export import export_encoder
-from components.training.parameters import TrainingParameters
 from components.training.quantisation import quantise_encoder
 
-DIMENSION = 256
 _SIDE, _QUALITY = 640, 90
-_VIEWS = 8  # photographs of a product
+VIEWS = 8  # photographs of a product
 _HIDDEN = 0.05  # share of images that may not be shown
-_BRANCH_GAIN = 0.2
 _RECALL = 0.99
 _NOISE = 0.05  # of the catalogue's vectors, as a share of their length
 _GATE = {"passed": True, "checks": []}
@@ -58,9 +51,9 @@ def render_pictures(folder: Path, count: int) -> list[Path]:
     paths = [folder / f"{number:05d}.jpg" for number in range(count)]
     if all(path.is_file() for path in paths):
         return paths
-    for item_number, item in enumerate(design_items(-(-count // _VIEWS), 0)):
+    for item_number, item in enumerate(design_items(-(-count // VIEWS), 0)):
         mesh = build_mesh(item)
-        for view, path in enumerate(paths[item_number * _VIEWS : (item_number + 1) * _VIEWS]):
+        for view, path in enumerate(paths[item_number * VIEWS : (item_number + 1) * VIEWS]):
             plan = replace(plan_view(item, view + 1, seed=0, side=_SIDE), aspect=4 / 3)
             picture = take_photograph(item, mesh, plan)
             path.write_bytes(
@@ -69,51 +62,11 @@ def render_pictures(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def make_network(squares: np.ndarray) -> Encoder:
-    """Return a ResNet-50 of random weights that behaves like a trained one, as far as arithmetic noise is concerned.
-
-    Residual branches add a little to what they lie beside, as in trained networks, instead of as much again, which doubles
-    every rounding error from block to block; and batch normalisation knows the statistics of real pictures.
-    """
-    network = build_encoder(
-        TrainingParameters(architecture="resnet50", training_side=224, dimension=DIMENSION, head="normed")
-    )
-    for module in network.modules():
-        if isinstance(module, Bottleneck):
-            nn.init.constant_(module.bn3.weight, _BRANCH_GAIN)
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.momentum = None  # the plain mean of all batches
-            module.reset_running_stats()
-    network.train()
-    with torch.no_grad():
-        for start in range(0, len(squares) - len(squares) % 32, 32):
-            network(torch.from_numpy(squares[start : start + 32]))
-    return network.eval()
-
-
-def save_network(network: Encoder, folder: Path) -> None:
-    """Write the weights."""
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, folder / "weights.safetensors")
-
-
-def load_network(folder: Path) -> Encoder:
-    """Return the network that was saved."""
-    return build_encoder(
-        TrainingParameters(
-            architecture="resnet50",
-            training_side=224,
-            dimension=DIMENSION,
-            head="normed",
-            weights=str(folder / "weights.safetensors"),
-        )
-    ).eval()
-
-
-def make_release(directory: Path, network: Encoder, pictures: list[bytes], rows: int) -> None:
+def make_release(directory: Path, network: Encoder, architecture: str, pictures: list[bytes], rows: int) -> None:
     """Write a release of `rows` vectors in `directory`, by the project's own export, quantisation and indexing.
 
-    The vectors are mixtures of the pictures' own, with some noise: they lie where the encoder puts pictures.
+    The vectors are mixtures of the pictures' own, with some noise: they lie where the encoder puts pictures. Beside the release
+    lie `vectors.npy`.
     """
     directory.mkdir(parents=True)
     squares = np.stack([decoded(picture) for picture in pictures])
@@ -126,14 +79,14 @@ def make_release(directory: Path, network: Encoder, pictures: list[bytes], rows:
     )
     int8_sha256 = sha256_of(directory / ENCODER_INT8_FILE)
     spec = write_encoder_spec(
-        directory, architecture="resnet50", dimension=DIMENSION, preprocessing=PreprocessingSpec(), training={},
+        directory, architecture=architecture, dimension=network.dimension, preprocessing=PreprocessingSpec(), training={},
         runtime=RuntimeChoice(engine="onnxruntime", precision="fp32", figures=figures, int8_sha256=int8_sha256),
     )  # fmt: skip
     (directory / ENCODER_SPEC_FILE).unlink()
     encoder = OnnxEncoder(directory / ENCODER_FILE)
     own = np.concatenate([encoder.encode(squares[start : start + 16]) for start in range(0, len(squares), 16)])
     vectors = mixtures(own, rows)
-    build_index(directory, vectors, 1_000, IndexingParameters(recall_target=_RECALL))
+    build_index(directory, vectors, min(1_000, rows // 10), IndexingParameters(recall_target=_RECALL))
     np.save(directory.parent / "vectors.npy", vectors)
     index = read_index_spec(directory)
     (directory / "index.json").unlink()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import uvicorn
 from fastapi import FastAPI, Request
-from inputs import load_network
+from network import load_network
 from reference import Simple
 
 
