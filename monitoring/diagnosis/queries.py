@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from components.shared.embeddings import Vectors, normalise
 from monitoring.diagnosis.parameters import DiagnosisParameters
@@ -56,6 +57,11 @@ class Change:
 
 def explain(comparison: Comparison, drift: DriftParameters, parameters: DiagnosisParameters) -> Change:
     """Tell what kind of change the tests saw; call it only where one alarmed, or was worth watching."""
+    with threadpool_limits(1):  # threads of such small products mostly wait for one another
+        return _explain(comparison, drift, parameters)
+
+
+def _explain(comparison: Comparison, drift: DriftParameters, parameters: DiagnosisParameters) -> Change:
     rng = np.random.default_rng(drift.seed)
     new_kind = find_new_kind(comparison, drift, parameters, rng)
     figures = changed_figures(comparison, parameters, leave_out=None if new_kind is None else new_kind.queries)

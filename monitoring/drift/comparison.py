@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from components.shared.embeddings import Vectors
 from monitoring.drift.domain_classifier import domain_classifier
@@ -88,6 +89,11 @@ def compare(
     window = window.at_most(parameters.maximum_rows, parameters.seed + 1)
     if min(len(window.ids), len(reference.ids)) < parameters.minimum_window:
         return None
+    with threadpool_limits(1):  # threads of such small products mostly wait for one another
+        return _compare(reference, window, parameters, lists)
+
+
+def _compare(reference: Sample, window: Sample, parameters: DriftParameters, lists: Vectors | None) -> Comparison:
     streams = np.random.default_rng(parameters.seed).spawn(6)
     near = nearness(reference.vectors, window.vectors, streams[0])
     occupied, counts = occupancy(reference.vectors, window.vectors, lists, parameters, streams[1])

@@ -12,10 +12,11 @@ from components.shared.embeddings import Vectors
 from components.shared.search import CatalogueIndex
 from monitoring.drift.outcome import Outcome
 from monitoring.drift.parameters import DriftParameters
-from monitoring.drift.permutations import Floats
+from monitoring.drift.permutations import Floats, sequential_p_value
 
 _ROUNDS = 10  # of k-means
-_SIMULATIONS = 9_999
+_SIMULATIONS = 9_999  # at most
+_EXPECTED_OF = 200  # divisions
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def occupancy(
         reference: (m, d) unit vectors.
         window: (n, d) unit vectors.
         lists: (l, d) centroids of the index's lists; None: it has none.
-        parameters: number of clusters.
+        parameters: number of clusters, and when to stop.
         rng: decides the divisions.
     """
     pooled = np.concatenate([reference, window])
@@ -93,12 +94,20 @@ def occupancy(
         centroids = clusters_of(pooled, number, parameters.seed)
     found = occupy(reference, window, centroids)
     both = found.reference + found.window
-    draws = rng.multivariate_hypergeometric(both, len(window), size=_SIMULATIONS)
     observed = float(chi_square(found.window[None], both)[0])
-    p_value = float((1 + np.count_nonzero(chi_square(draws, both) >= observed * (1 - 1e-12))) / (_SIMULATIONS + 1))
+
+    def divide(count: int) -> NDArray[np.int64]:
+        return rng.multivariate_hypergeometric(both, len(window), size=count)
+
+    p_value = sequential_p_value(
+        observed * (1 - 1e-12),  # equal counts are equal, however they are summed
+        lambda count: chi_square(divide(count), both),
+        permutations=_SIMULATIONS,
+        exceedances=parameters.exceedances,
+    )
     # Sampling alone moves some: what the divisions move on average is taken off.
     moved = _moved(found.window[None], both, len(window))[0]
-    expected = _moved(draws[:200], both, len(window)).mean()
+    expected = _moved(divide(_EXPECTED_OF), both, len(window)).mean()
     effect = max(0.0, float(moved - expected))
     return (
         Outcome("occupancy", observed, p_value, effect, "share that changed cluster", parameters.minimum_occupancy),
