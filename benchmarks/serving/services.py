@@ -59,6 +59,7 @@ def ours(folder: Path, core: int, runtime: str) -> Iterator[Service]:
         **_OVERLOADED,
         "events_url": f"sqlite:///{folder / 'events.db'}",
         "cache": str(folder / "cache"),
+        "samples": str(folder / "samples"),
         "encoder_runtime": runtime,
     }
     processes = ServingProcesses(folder / "release", folder / "logs", settings)

@@ -21,6 +21,7 @@ from serving.events.errors import StoreUnavailableError
 SCHEMA_VERSION = 1
 _WAL_IS_SOUND = (3, 51, 3)  # before, two connections in WAL mode may corrupt the file or lose a commit (WAL-reset bug)
 _BUSY_SECONDS = 2
+_ROWS_AT_ONCE = 100  # of one statement: it is prepared once, and serves batches of any size
 _WRITING = 0x76736576  # keys of our advisory locks in PostgreSQL
 _CREATING = 0x76736577
 
@@ -188,7 +189,13 @@ class Database:
             arguments = {"connect_timeout": 3, "tcp_user_timeout": 10_000, "options": options}
             arguments["application_name"] = "visual-search-events"
         engine = sa.create_engine(
-            self.url, poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args=arguments, hide_parameters=True
+            self.url,
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            connect_args=arguments,
+            hide_parameters=True,
+            insertmanyvalues_page_size=_ROWS_AT_ONCE,
         )
         if self.is_sqlite:
             sa.event.listen(engine, "connect", self._configure_sqlite)

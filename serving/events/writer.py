@@ -18,7 +18,7 @@ from serving.events.tokens import Impression
 _LOG = logging.getLogger(__name__)
 _COMMIT_EVENTS = 2_000  # of clients, in one transaction
 _COMMIT_IMPRESSIONS = 2_000
-_LINGER_SECONDS = 0.2  # impressions wait for company: nobody waits for them
+_LINGER_SECONDS = 0.5  # impressions wait for company: nobody waits for them
 _RETRY_SECONDS = 1.0
 
 

@@ -159,7 +159,15 @@ class ProblemTable:
         else:
             kind = next((self._kinds[each] for each in type(error).__mro__ if each in self._kinds), INTERNAL)
         reason = getattr(error, "reason", None) if isinstance(error, InputError) else None
-        return Problem(kind, kind.message or str(error), reason, _headers(error, kind))
+        return Problem(kind, _of_parameters(error) or kind.message or str(error), reason, _headers(error, kind))
+
+
+def _of_parameters(error: BaseException) -> str | None:
+    """Name the parameters of the address that are wrong, and what they must be; never repeat what came."""
+    if not isinstance(error, RequestValidationError):
+        return None
+    wrong = [each for each in error.errors() if each["loc"][0] == "query"]
+    return "; ".join(f"{each['loc'][-1]}: {each['msg'].replace('Input should', 'it should')}" for each in wrong) or None
 
 
 def _headers(error: BaseException, kind: ProblemKind) -> tuple[tuple[bytes, bytes], ...]:

@@ -54,7 +54,8 @@ def _answer(head: dict[str, Any], data: bytes, limits: DecodingLimits) -> tuple[
     try:
         if head["job"] == "thumbnail":
             return {}, make_thumbnail(read_bytes(head["uri"], limit_bytes=limits.max_bytes), head["side"], limits)
-        return prepare_query(data, PreprocessingSpec.model_validate(head["preprocessing"]), head["crop"], limits)
+        spec = PreprocessingSpec.model_validate(head["preprocessing"])
+        return prepare_query(data, spec, head["crop"], limits, statistics=head["statistics"])
     except BadImageError as error:
         return {"reason": error.reason, "message": str(error), "too_large": isinstance(error, ImageTooLargeError)}, b""
     except SourceError as error:
@@ -65,7 +66,7 @@ def _answer(head: dict[str, Any], data: bytes, limits: DecodingLimits) -> tuple[
 
 
 def prepare_query(
-    data: bytes, preprocessing: PreprocessingSpec, crop: list[float] | None, limits: DecodingLimits
+    data: bytes, preprocessing: PreprocessingSpec, crop: list[float] | None, limits: DecodingLimits, *, statistics: bool
 ) -> tuple[dict[str, Any], bytes]:
     """Decode, crop and preprocess a query's picture and say what it looks like.
 
@@ -74,6 +75,7 @@ def prepare_query(
         preprocessing: of the release.
         crop: x, y, width and height as fractions of the upright picture; None: all of it.
         limits: what the picture may ask for.
+        statistics: measure the picture, too.
 
     Returns:
         Facts of the picture, and the pixels of the (side, side, 3) uint8 square.
@@ -89,7 +91,7 @@ def prepare_query(
         "height": picture.height,
         "format": picture.format,
         "bytes": len(data),
-        **asdict(picture_statistics(picture.pixels)),
+        **(asdict(picture_statistics(picture.pixels)) if statistics else {}),
     }
     return facts, preprocess(part, preprocessing).tobytes()
 

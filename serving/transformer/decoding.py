@@ -39,7 +39,7 @@ class QueryPicture:
     Attributes:
         square: (side, side, 3) uint8 RGB.
         sha256: hexadecimal digest of the encoded bytes.
-        facts: width, height, format, bytes, and the figures of `PictureStatistics`.
+        facts: width, height, format, bytes, and, if they were asked for, the figures of `PictureStatistics`.
     """
 
     square: Pixels
@@ -115,7 +115,12 @@ class DecodingPool:
         self._alive.clear()
 
     async def prepare(
-        self, data: bytes, preprocessing: PreprocessingSpec, crop: tuple[float, ...] | None = None
+        self,
+        data: bytes,
+        preprocessing: PreprocessingSpec,
+        crop: tuple[float, ...] | None = None,
+        *,
+        statistics: bool = True,
     ) -> QueryPicture:
         """Decode a picture, cut the part out that is searched for, and preprocess it.
 
@@ -123,12 +128,18 @@ class DecodingPool:
             data: the encoded picture.
             preprocessing: of the release that is searched.
             crop: x, y, width, height as fractions of the upright picture.
+            statistics: measure the picture, too.
 
         Raises:
             BadImageError: it cannot be decoded, crashes the decoder or takes too long.
             OverloadedError: too many jobs are waiting, or this one was ended for no fault of the picture.
         """
-        head = {"job": "query", "preprocessing": preprocessing.model_dump(), "crop": crop}
+        head = {
+            "job": "query",
+            "preprocessing": preprocessing.model_dump(),
+            "crop": crop,
+            "statistics": statistics,
+        }
         facts, body = await self._run(head, data)
         side = preprocessing.side
         return QueryPicture(np.frombuffer(body, np.uint8).reshape(side, side, 3), facts.pop("sha256"), facts)

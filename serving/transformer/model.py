@@ -80,6 +80,7 @@ class Searched:
     query: Query
     vector: Vectors
     picture: QueryPicture | None
+    mark: float | None  # of the monitoring's sample; None: it cannot come into it
 
 
 class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no types
@@ -205,7 +206,8 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
 
     async def _search_all(self, request: SearchRequest, catalogue: Catalogue) -> list[Searched]:
         deadline = time.monotonic() + self._rules.request_seconds
-        pictures = await self._pictures(request.queries, catalogue)
+        marks = [self._mark(query) for query in request.queries]
+        pictures = await self._pictures(request.queries, marks, catalogue)
         vectors = await self._vectors(request.queries, pictures, catalogue, deadline)
         loop = asyncio.get_running_loop()
         with self._stage("search", catalogue):
@@ -221,11 +223,20 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
                 )
             )
         return [
-            Searched(answer, new_query_id(), query, vector, picture)
-            for answer, query, vector, picture in zip(answers, request.queries, vectors, pictures, strict=True)
+            Searched(answer, new_query_id(), query, vector, picture, mark)
+            for answer, query, vector, picture, mark in zip(
+                answers, request.queries, vectors, pictures, marks, strict=True
+            )
         ]
 
-    async def _pictures(self, queries: Sequence[Query], catalogue: Catalogue) -> list[QueryPicture | None]:
+    def _mark(self, query: Query) -> float | None:
+        if self._samples is None or query.picture is None:
+            return None
+        return self._samples.draw(datetime.datetime.now(datetime.UTC))
+
+    async def _pictures(
+        self, queries: Sequence[Query], marks: Sequence[float | None], catalogue: Catalogue
+    ) -> list[QueryPicture | None]:
         """Decode all pictures of a request at once; None for the queries that have none."""
         places = [place for place, query in enumerate(queries) if query.picture is not None]
         if not places:
@@ -234,7 +245,12 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         with self._stage("decode", catalogue):
             tasks = [
                 asyncio.ensure_future(
-                    self._decoding.prepare(queries[place].picture or b"", catalogue.preprocessing, queries[place].crop)
+                    self._decoding.prepare(
+                        queries[place].picture or b"",
+                        catalogue.preprocessing,
+                        queries[place].crop,
+                        statistics=marks[place] is not None,
+                    )
                 )
                 for place in places
             ]
@@ -312,7 +328,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         kind = "image" if each.picture is None else "picture"
         self._metrics.answered(kind, catalogue.release_id, is_empty=_is_empty(each.answer))
         self._recall.offer(catalogue, each.vector)
-        if self._samples is not None and each.picture is not None:
+        if self._samples is not None and each.picture is not None and each.mark is not None:
             row = {
                 "query_id": each.query_id,
                 "release_id": catalogue.release_id,
@@ -322,7 +338,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
                 "results": len(results),
                 **each.picture.facts,
             }
-            self._samples.offer(row, each.vector, at)
+            self._samples.offer(each.mark, row, each.vector, at)
 
 
 def _is_empty(answer: Answer) -> bool:

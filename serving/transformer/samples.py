@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import heapq
 import logging
 import random
 import secrets
@@ -23,14 +24,14 @@ _log = logging.getLogger(__name__)
 @dataclass
 class _Hour:
     start: datetime.datetime
-    seen: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)  # a heap, the lowest mark on top
 
 
 class QuerySamples:
-    """A reservoir for each hour, written when the hour is over and when the process stops.
+    """Of each hour the queries with the highest marks, drawn at random; written when the hour is over and when the process stops.
 
-    A file is `query-samples-<arm>-<hour>-<process>.parquet`, table QUERY_SAMPLES; several of one hour add up.
+    A mark is drawn before the query is worked on, so that what only the sample wants is not computed for a query that cannot
+    come into it. A file is `query-samples-<arm>-<hour>-<process>.parquet`, table QUERY_SAMPLES; several of one hour add up.
 
     Args:
         directory: where the files go.
@@ -46,25 +47,32 @@ class QuerySamples:
         self._lock = threading.Lock()
         self._hour: _Hour | None = None
 
-    def offer(self, row: dict[str, Any], embedding: Vectors, at: datetime.datetime) -> None:
-        """Consider a query: the first `per_hour` are kept, later ones take a random one's place, ever more rarely.
+    def draw(self, at: datetime.datetime) -> float | None:
+        """Draw the mark of a query; None if the hour's sample is full of higher ones."""
+        mark = self._random.random()
+        with self._lock:
+            hour = self._hour
+            is_full = hour is not None and hour.start == _start_of(at) and len(hour.kept) == self._per_hour
+            return None if is_full and hour is not None and mark <= hour.kept[0][0] else mark
+
+    def offer(self, mark: float, row: dict[str, Any], embedding: Vectors, at: datetime.datetime) -> None:
+        """Keep a query, unless as many of higher marks have come in between.
 
         Args:
+            mark: that was drawn for it.
             row: the table's columns without `arm`, `at` and `embedding`.
             embedding: (d,) float32.
             at: UTC.
-
-        Source: Vitter, Random sampling with a reservoir, 1985, algorithm R.
         """
+        kept = (mark, secrets.token_hex(4), {**row, "arm": self._arm, "at": at, "embedding": embedding.tolist()})
+        over = None
         with self._lock:
-            start = at.replace(minute=0, second=0, microsecond=0)
-            over = None
-            if self._hour is None or self._hour.start < start:
-                over, self._hour = self._hour, _Hour(start)
-            place = self._place(self._hour)
-            if place is not None:
-                kept = {**row, "arm": self._arm, "at": at, "embedding": embedding.tolist()}
-                self._hour.rows[place : place + 1] = [kept]
+            if self._hour is None or self._hour.start < _start_of(at):
+                over, self._hour = self._hour, _Hour(_start_of(at))
+            if len(self._hour.kept) < self._per_hour:
+                heapq.heappush(self._hour.kept, kept)
+            else:
+                heapq.heappushpop(self._hour.kept, kept)
         if over is not None:  # seldom: `write_finished` comes first, unless it was late
             self._write(over)
 
@@ -83,18 +91,16 @@ class QuerySamples:
         if over is not None:
             self._write(over)
 
-    def _place(self, hour: _Hour) -> int | None:
-        hour.seen += 1
-        if len(hour.rows) < self._per_hour:
-            return len(hour.rows)
-        place = self._random.randrange(hour.seen)
-        return place if place < self._per_hour else None
-
     def _write(self, hour: _Hour) -> None:
-        if not hour.rows:
+        if not hour.kept:
             return
+        rows = sorted((row for _, _, row in hour.kept), key=lambda row: row["at"])
         name = f"query-samples-{self._arm}-{hour.start:%Y%m%dT%H}-{self._process}-{secrets.token_hex(2)}.parquet"
         try:
-            write_table(self._directory / name, pa.Table.from_pylist(hour.rows, QUERY_SAMPLES.schema), QUERY_SAMPLES)
+            write_table(self._directory / name, pa.Table.from_pylist(rows, QUERY_SAMPLES.schema), QUERY_SAMPLES)
         except (OSError, ResourceError) as error:
-            _log.error("the sample of %s queries of %s is lost: %s", len(hour.rows), hour.start, error)
+            _log.error("the sample of %s queries of %s is lost: %s", len(rows), hour.start, error)
+
+
+def _start_of(at: datetime.datetime) -> datetime.datetime:
+    return at.replace(minute=0, second=0, microsecond=0)

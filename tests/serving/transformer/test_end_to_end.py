@@ -220,6 +220,9 @@ def test_nothing_private_anywhere(release, service, http, pictures):
     shown = {sample["image_id"] for sample in http.get("/v1/samples", params={"n": 60}).json()["samples"]}
     assert shown
     assert not shown & hidden
+    too_few = http.get("/v1/samples", params={"n": 0})
+    assert (too_few.status_code, too_few.json()["error"]["code"]) == (400, "bad_request")
+    assert too_few.json()["error"]["message"] == "n: it should be greater than or equal to 1"
     facts = http.get("/v1/release").json()
     assert facts["images"] == len(visible)
     assert facts["items"] == len({name.split("-")[0] for name in visible})
