@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import datetime
 import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import orjson
 
 from components.shared.errors import ParameterError
 from serving.events.errors import TokenError
@@ -18,6 +21,7 @@ _VERSION = "1"
 _MAC_BYTES = 16  # truncated to half of the hash, the least that RFC 2104 §5 allows: 128 bits
 _CLOCK_SKEW_SECONDS = 300.0  # of the machine that signed, ahead of ours
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")  # RFC 4648 §5, and without padding
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
@@ -84,8 +88,7 @@ class TokenSigner:
             microseconds(impression.at),
             impression.country,
         ]
-        payload = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
-        signed = f"{_VERSION}.{_encode(payload)}"
+        signed = f"{_VERSION}.{_encode(orjson.dumps(fields))}"
         return f"{signed}.{_mac(self._keys[0], signed)}"
 
     def verify(self, token: str, now: datetime.datetime) -> Impression:
@@ -127,7 +130,7 @@ def _mac(key: bytes, signed: str) -> str:
 
 
 def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
 
 
 def _read(payload: str) -> Impression:
