@@ -35,7 +35,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from inputs import VIEWS, make_release, render_pictures
+from inputs import IMAGES, VIEWS, make_release, render_pictures
 from load import Outcome, closed_loop, open_loop
 from machine import on_core, processor
 from network import ARCHITECTURE, DIMENSION, load_network, make_network, save_network
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="JPEG files, at least 64")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rendered", type=int, default=320, help="number of pictures, where none are given")
-    parser.add_argument("--steps", type=int, default=120, help="that the network learns for; 0: random weights")
+    parser.add_argument("--steps", type=int, default=110, help="that the network learns for; 0: random weights")
     parser.add_argument("--queries", type=int, default=192, help="searches of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precisions", nargs="*", default=precisions(), choices=precisions())
@@ -200,11 +200,13 @@ class Benchmark:
         for exact, rows in zip(self.found["simple"], self.found[name], strict=True):
             wanted, items = [], set()
             for row in exact:
-                if row not in hidden and row // 4 not in items:
-                    items.add(row // 4)
+                if row not in hidden and row // IMAGES not in items:
+                    items.add(row // IMAGES)
                     wanted.append(row)
             wanted = wanted[:_AGREEMENT_AT]
-            shares.append(len({row // 4 for row in wanted} & {row // 4 for row in rows[: len(wanted)]}) / len(wanted))
+            shares.append(
+                len({row // IMAGES for row in wanted} & {row // IMAGES for row in rows[: len(wanted)]}) / len(wanted)
+            )
         return float(np.mean(shares))
 
     def report(self) -> None:

@@ -40,7 +40,8 @@ _SIDE, _QUALITY = 640, 90
 VIEWS = 8  # photographs of a product
 _HIDDEN = 0.05  # share of images that may not be shown
 _RECALL = 0.99
-_NOISE = 0.05  # of the catalogue's vectors, as a share of their length
+IMAGES = 4  # of an item of the catalogue
+_WITHIN = 0.2  # share of the variance that lies between the images of one item
 _GATE = {"passed": True, "checks": []}
 _METRICS = {"hit_rate_at_1": 0.0, "queries": 0}
 
@@ -65,8 +66,7 @@ def render_pictures(folder: Path, count: int) -> list[Path]:
 def make_release(directory: Path, network: Encoder, architecture: str, pictures: list[bytes], rows: int) -> None:
     """Write a release of `rows` vectors in `directory`, by the project's own export, quantisation and indexing.
 
-    The vectors are mixtures of the pictures' own, with some noise: they lie where the encoder puts pictures. Beside the release
-    lie `vectors.npy`.
+    Its vectors lie where the encoder puts pictures (`spread`), and are beside it, in `vectors.npy`, too.
     """
     directory.mkdir(parents=True)
     squares = np.stack([decoded(picture) for picture in pictures])
@@ -85,7 +85,7 @@ def make_release(directory: Path, network: Encoder, architecture: str, pictures:
     (directory / ENCODER_SPEC_FILE).unlink()
     encoder = OnnxEncoder(directory / ENCODER_FILE)
     own = np.concatenate([encoder.encode(squares[start : start + 16]) for start in range(0, len(squares), 16)])
-    vectors = mixtures(own, rows)
+    vectors = spread(own, rows)
     build_index(directory, vectors, min(1_000, rows // 10), IndexingParameters(recall_target=_RECALL))
     np.save(directory.parent / "vectors.npy", vectors)
     index = read_index_spec(directory)
@@ -99,31 +99,34 @@ def make_release(directory: Path, network: Encoder, architecture: str, pictures:
         directory / GOLDEN_FILE, image_ids=ids[:4], pictures=pictures[:4], embeddings=own[:4], space_id=spec.space_id,
         expected=[[ids[row] for row in neighbours] for neighbours in found],
     )  # fmt: skip
-    facts = CatalogueFacts(images=rows, items=rows // 4)
+    facts = CatalogueFacts(images=rows, items=rows // IMAGES)
     seal_release(directory, encoder=spec, index=index, catalogue=facts, metrics=_METRICS, gate=_GATE)
 
 
-def mixtures(own: np.ndarray, rows: int) -> np.ndarray:
-    """Return (rows, d) float32 unit vectors between those of the pictures."""
+def spread(own: np.ndarray, rows: int) -> np.ndarray:
+    """Return (rows, d) float32 unit vectors of items with four images each, spread as the pictures' own vectors are.
+
+    Drawn from the normal distribution that has their mean and covariance; an image is near to the others of its item.
+    """
     rng = np.random.default_rng(0)
+    deviations = ((own - own.mean(axis=0)) / np.sqrt(len(own) - 1)).astype(np.float32)
     vectors = np.empty((rows, own.shape[1]), np.float32)
     for start in range(0, rows, 10_000):
         size = min(10_000, rows - start)
-        weights = rng.dirichlet(np.ones(3), size).astype(np.float32)
-        picked = own[rng.integers(0, len(own), (size, 3))]
-        mixed = np.einsum("rm,rmd->rd", weights, picked)
-        noise = rng.normal(size=mixed.shape).astype(np.float32) * (_NOISE / np.sqrt(own.shape[1]))
-        vectors[start : start + size] = normalise(mixed + noise)
+        items = rng.normal(size=(-(-size // IMAGES), len(own))).repeat(IMAGES, axis=0)[:size]
+        images = rng.normal(size=(size, len(own)))
+        weights = np.sqrt(1 - _WITHIN) * items + np.sqrt(_WITHIN) * images
+        vectors[start : start + size] = normalise(own.mean(axis=0) + weights.astype(np.float32) @ deviations)
     return vectors
 
 
 def make_items(rows: int) -> pa.Table:
-    """Return a table of items with four images each, one image in twenty hidden."""
+    """Return a table of items with some images each, one image in twenty hidden."""
     ids = [f"image-{row:08d}" for row in range(rows)]
     columns = {
         "row": range(rows),
         "image_id": ids,
-        "item_id": [f"item-{row // 4:08d}" for row in range(rows)],
+        "item_id": [f"item-{row // IMAGES:08d}" for row in range(rows)],
         "uri": [f"s3://bucket/catalogue/{image_id}.jpg" for image_id in ids],
         "sha256": [f"{row:064x}" for row in range(rows)],
         "category": ["shoes"] * rows,

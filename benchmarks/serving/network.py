@@ -19,43 +19,56 @@ from components.training.augment import Augmentation, augment, draw
 from components.training.encoder import Encoder, build_encoder
 from components.training.optimiser import build_optimiser, learning_rate
 from components.training.parameters import TrainingParameters
-from components.training.precision import choose_device, choose_type, mixed
+from components.training.precision import choose_type, mixed
 
 ARCHITECTURE, DIMENSION = "resnet50", 256
 _FILE = "weights.safetensors"
 _PARAMETERS = TrainingParameters(
-    architecture=ARCHITECTURE, training_side=224, dimension=DIMENSION, head="normed", device="cpu", learning_rate=0.05
+    architecture=ARCHITECTURE,
+    training_side=224,
+    dimension=DIMENSION,
+    head="normed",
+    device="cpu",
+    optimiser="adamw",
+    learning_rate=0.001,
 )
-_PAIRS = 16  # of a step
+_VIEWS = 32  # of a step
 _SMALL, _SMALL_SHARE = 112, 0.8  # most steps see smaller pictures, which cost a quarter
-_TEMPERATURE = 0.1
+_SCALE = 10.0  # of cosines, before the softmax
 _BRANCH_GAIN = 0.2  # residual branches begin with little, and so learn sooner
 
 
 def make_network(squares: np.ndarray, products: np.ndarray, steps: int) -> Encoder:
-    """Return an encoder that brings two views of one product together and keeps those of others apart (NT-Xent).
+    """Return an encoder that has learnt to bring pictures of one product together and to keep those of others apart.
 
     Args:
         squares: (n, 224, 224, 3) uint8, preprocessed pictures.
-        products: (n,) what each shows.
+        products: (n,) what each shows, from 0.
         steps: of the optimiser; 0: random weights.
+
+    Source: Wang et al., NormFace, 2017: softmax over the cosines with one learnt vector of each product.
     """
     network = build_encoder(_PARAMETERS)
     for module in network.modules():
         if isinstance(module, Bottleneck):
             nn.init.constant_(module.bn3.weight, _BRANCH_GAIN)
-    optimiser, kind = build_optimiser(network, _PARAMETERS), choose_type(_PARAMETERS, torch.device("cpu"))
+    torch.manual_seed(0)
+    centres = nn.Linear(DIMENSION, int(products.max()) + 1, bias=False)
+    optimiser = build_optimiser(nn.ModuleList([network, centres]), _PARAMETERS)
+    kind, cpu = choose_type(_PARAMETERS, torch.device("cpu")), torch.device("cpu")
     network.train()
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, steps, _PARAMETERS)
-        views = torch.from_numpy(_views(squares, products, step, _SMALL if step < _SMALL_SHARE * steps else 224))
+        rows = np.random.default_rng(step).permutation(len(squares))[:_VIEWS]
+        changes = Augmentation(side=_SMALL if step < _SMALL_SHARE * steps else 224, crop_area=0.5)
+        numbers = draw(0, 0, step, len(rows))
+        views = np.stack([augment(squares[row], each, changes) for row, each in zip(rows, numbers, strict=True)])
         optimiser.zero_grad(set_to_none=True)
-        with mixed(choose_device(_PARAMETERS, 0), kind):
-            embeddings = network(views)
-        scores = embeddings @ embeddings.T / _TEMPERATURE
-        scores = scores.masked_fill(torch.eye(len(scores), dtype=torch.bool), -torch.inf)
-        functional.cross_entropy(scores, torch.arange(len(scores)) ^ 1).backward()
+        with mixed(cpu, kind):
+            embeddings = network(torch.from_numpy(views))
+        cosines = embeddings @ functional.normalize(centres.weight, dim=1).T
+        functional.cross_entropy(_SCALE * cosines, torch.from_numpy(products[rows])).backward()
         optimiser.step()
     return _with_statistics_of(network, squares)
 
@@ -71,21 +84,6 @@ def load_network(folder: Path) -> Encoder:
     return build_encoder(_PARAMETERS.model_copy(update={"weights": str(folder / _FILE)})).eval()
 
 
-def _views(squares: np.ndarray, products: np.ndarray, step: int, side: int) -> np.ndarray:
-    """Return (2 pairs, side, side, 3) uint8: two pictures of each of some products, one after the other, changed at random."""
-    chance = np.random.default_rng(step)
-    known = np.unique(products)
-    rows = [
-        row
-        for product in chance.choice(known, min(_PAIRS, len(known)), replace=False)
-        for row in chance.permutation(np.resize(np.flatnonzero(products == product), max(2, (products == product).sum())))[:2]
-    ]  # fmt: skip
-    changes = Augmentation(side=side)
-    return np.stack(
-        [augment(squares[row], each, changes) for row, each in zip(rows, draw(0, 0, step, len(rows)), strict=True)]
-    )
-
-
 def _with_statistics_of(network: Encoder, squares: np.ndarray) -> Encoder:
     """Let batch normalisation know the statistics of whole pictures: the plain mean of all batches."""
     for module in network.modules():
@@ -93,6 +91,7 @@ def _with_statistics_of(network: Encoder, squares: np.ndarray) -> Encoder:
             module.momentum = None
             module.reset_running_stats()
     with torch.no_grad():
-        for start in range(0, len(squares) - len(squares) % 32, 32):
-            network(torch.from_numpy(squares[start : start + 32]))
+        mixed_up = np.random.default_rng(0).permutation(len(squares))
+        for start in range(0, len(squares) - len(squares) % _VIEWS, _VIEWS):
+            network(torch.from_numpy(squares[mixed_up[start : start + _VIEWS]]))
     return network.eval()
