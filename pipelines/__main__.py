@@ -197,9 +197,12 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
         ("decide", "promote, continue or roll back, with the reasons"),
         ("report", "write the figures and the verdict as one HTML page"),
     ):
-        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action = _command(actions, name, text)
         action.add_argument(
-            "--events", metavar="SOURCE", required=True, help="Parquet file or folder, sqlite:///FILE or postgresql://…"
+            "--events",
+            metavar="SOURCE",
+            help="Parquet file or folder, sqlite:///FILE or postgresql://… "
+            "(default: VISUAL_SEARCH_EVENTS_URL, or SQLite below the home folder)",
         )
         action.add_argument("--parameters", metavar="FILE", help="JSON with parameters of the experiment")
         action.add_argument(
@@ -213,7 +216,10 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
         action.add_argument("--start", metavar="TIME", help="beginning, for example 2026-01-08T00:00:00Z")
         action.add_argument("--until", metavar="TIME", help="end (default: all there is)")
         action.add_argument(
-            "--service", metavar="FILE", help="counters of the servers, for the guardrails: Parquet or CSV"
+            "--service",
+            metavar="FILE",
+            help="counters of the servers, for the guardrails: Parquet or CSV, file or folder "
+            "(default: those below the home folder, unless --events is given)",
         )
         if name == "decide":
             action.add_argument("--json", action="store_true", help="as JSON")
@@ -274,6 +280,10 @@ def _add_rollout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     rehearse.add_argument(
         "--scenario", default="better", choices=("better", "worse", "broken-space", "broken-crash", "slow"),
         help="what the challenger is like, unless one is given, and what happens to it (default better)",
+    )  # fmt: skip
+    rehearse.add_argument(
+        "--interleave", type=int, default=0, metavar="N",
+        help="first answer up to N queries by both releases in one list, and see whose results are clicked (default 0)",
     )  # fmt: skip
     rehearse.add_argument("--output", metavar="FILE", help="report (default: below the home folder)")
     for action in (start, step, promote, rollback):

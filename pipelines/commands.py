@@ -210,7 +210,7 @@ def ab(options: argparse.Namespace) -> int:
     """Plan, decide or report an A/B test."""
     from pipelines import experiments
 
-    return experiments.run(options)
+    return experiments.run(options, _settings(options))
 
 
 def rollout(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from pipelines.settings import Settings
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Do `options.action`."""
-    url = options.store or settings.events_url or f"sqlite:///{settings.home.absolute() / 'events.db'}"
+    url = options.store or settings.event_store
     return _export(url, options) if options.action == "export" else _stats(url, as_json=options.json)
 
 

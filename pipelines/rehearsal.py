@@ -7,7 +7,6 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +18,17 @@ from components.shared.errors import BadImageError, DataError, ParameterError, S
 from components.shared.files import whole_file
 from components.shared.release import ITEMS_FILE, read_manifest
 from components.shared.storage import read_bytes
+from pipelines.rehearsal_report import Report, as_text, preference_in_words
 from pipelines.rollout_command import act, judge, write_newcomers
 from pipelines.serving_processes import Ports, ServingProcesses
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
+    from monitoring.experiments.interleaving import Preference
     from monitoring.experiments.parameters import ExperimentParameters
+    from serving.rollout.ladder import Verdict
     from serving.rollout.rehearsal.local import LocalCluster, Pair
-    from serving.rollout.rehearsal.run import Decision, Plan, Tally
+    from serving.rollout.rehearsal.run import Decision, Plan, Tally, Traffic
 
 _MIXED_UP = 0.5  # share of a worse release's vectors that belong to other images
 _MOST_QUERY_PICTURES = 400
@@ -43,35 +45,6 @@ _PARAMETERS = {
 }
 
 
-@dataclass
-class Report:
-    """What a rehearsal came to.
-
-    Attributes:
-        scenario: which.
-        outcome: state of the rollout at the end.
-        champion: release that is champion at the end.
-        expected: release that should be.
-        tally: what users met.
-        decisions: in order.
-        page: the report, if there was enough for one.
-    """
-
-    scenario: str
-    outcome: str
-    champion: str
-    expected: str
-    tally: Tally
-    decisions: list[Decision] = field(default_factory=list)
-    page: Path | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether it was decided, for the right release, and nobody was answered wrongly."""
-        decided = self.outcome in ("done", "rolled_back")
-        return decided and self.champion == self.expected and self.tally.wrong_count == 0
-
-
 def rehearse(options: argparse.Namespace, settings: Settings) -> int:
     """Rehearse and print what came of it; 1 if the wrong release won or an answer was wrong."""
     from serving.rollout.rehearsal.run import Plan
@@ -80,7 +53,7 @@ def rehearse(options: argparse.Namespace, settings: Settings) -> int:
     folder = settings.home.absolute() / "rehearsals" / f"{options.scenario}-{uuid.uuid4().hex[:8]}"
     output = Path(options.output) if options.output else folder / "report.html"
     rehearsal = Rehearsal(folder, settings.registry_uri, options.scenario, champion, challenger)
-    report = rehearsal.run(Plan(queries=options.queries), page=output)
+    report = rehearsal.run(Plan(queries=options.queries, interleaved=options.interleave), page=output)
     print("\n" + as_text(report))
     return 0 if report.passed else 1
 
@@ -122,6 +95,7 @@ class Rehearsal:
         self._parameters = parameters or read_parameters(None, dict(_PARAMETERS))
         self.events = f"sqlite:///{folder / 'events.db'}"
         self._service = folder / "service.parquet"
+        self._preference: Preference | None = None
         from serving.events.keys import read_keys
 
         read_keys(folder / "event-keys", create=True)
@@ -171,22 +145,27 @@ class Rehearsal:
             decisions.start(
                 self.registry,
                 versions[1].version,
-                share=plan.ladder[0],
+                share=0 if plan.interleaved else plan.ladder[0],
                 who="rehearsal",
                 why=f"scenario {self._scenario}",
             )
             follow_until_done(reconciler.reconcile)
             say(f"{versions[1].release_id} against {versions[0].release_id}, scenario {self._scenario}")
-            made = rehearse(
-                traffic,
-                plan,
-                state=lambda: decisions.running(self.registry),
-                judge=lambda rollout: judge(self.events, self._count(cluster), self._parameters, rollout),
-                act=lambda action: act(self.registry, action, "rehearsal"),
-                follow=lambda: follow_until_done(reconciler.reconcile),
-                disturb=self._disturbance(cluster),
-                say=say,
-            )
+            made = []
+            if plan.interleaved:
+                made.append(self._interleave(traffic, plan, cluster, say))
+                follow_until_done(reconciler.reconcile)
+            if not made or made[0].action.kind == "step":
+                made += rehearse(
+                    traffic,
+                    plan,
+                    state=lambda: decisions.running(self.registry),
+                    judge=lambda rollout: judge(self.events, self._count(cluster), self._parameters, rollout),
+                    act=lambda action: act(self.registry, action, "rehearsal"),
+                    follow=lambda: follow_until_done(reconciler.reconcile),
+                    disturb=None if made else self._disturbance(cluster),
+                    say=say,
+                )
         finally:
             traffic.close()
             cluster.stop()
@@ -214,6 +193,51 @@ class Rehearsal:
             "slow": lambda: cluster.slow_down("challenger"),
         }.get(self._scenario)
 
+    def _interleave(self, traffic: Traffic, plan: Plan, cluster: LocalCluster, say: Callable[[str], None]) -> Decision:
+        """Show lists of both arms before any user is split: what loses there, or breaks, goes back unseen."""
+        from serving.rollout import decisions
+        from serving.rollout.ladder import Action
+        from serving.rollout.rehearsal.run import Decision, compare_in_one_list
+
+        verdict = compare_in_one_list(
+            traffic,
+            plan,
+            router=cluster.router,
+            judge=lambda: self._judge_lists(cluster),
+            disturb=self._disturbance(cluster),
+            say=say,
+        )
+        if verdict.verdict == "roll_back":
+            action = Action("roll_back", 0, " ".join(verdict.reasons))
+        else:
+            action = Action("step", plan.ladder[0], " ".join(verdict.reasons))
+        rollout = decisions.running(self.registry)
+        act(self.registry, action, "rehearsal")
+        return Decision(traffic.tally.queries, rollout.share, action)
+
+    def _judge_lists(self, cluster: LocalCluster) -> Verdict:
+        """Ask the guardrails, then whose results were clicked in the lists of both."""
+        from monitoring.events import open_events
+        from monitoring.experiments.interleaving import analyse_interleaving
+        from monitoring.online.searches import clean_results
+        from serving.rollout import decisions
+        from serving.rollout.ladder import Verdict
+
+        found = judge(self.events, self._count(cluster), self._parameters, decisions.running(self.registry))
+        if found.verdict == "roll_back":
+            return found
+        together = [(ids["champion"], ids["challenger"]) for ids in list(cluster.router.interleaved)]
+        try:
+            with open_events(self.events) as connection:
+                clean_results(connection, self._parameters.online)
+                self._preference = analyse_interleaving(connection, together, self._parameters)
+        except (DataError, SourceError) as error:
+            return Verdict("continue", (f"Too early to look: {error}.",), found.is_measured)
+        reasons = (preference_in_words(self._preference),)
+        if self._preference.high < 0:
+            return Verdict("roll_back", reasons, found.is_measured)
+        return Verdict("promote" if self._preference.low > 0 else "continue", reasons, found.is_measured)
+
     def _count(self, cluster: LocalCluster) -> str:
         """Write what the router has counted; returns the file."""
         from monitoring.online.service import SERVICE_SCHEMA
@@ -236,6 +260,7 @@ class Rehearsal:
             tally=tally,
             decisions=made,
             page=None if page is None else self._write_page(page, made),
+            preference=self._preference,
         )
 
     def _write_page(self, page: Path, made: list[Decision]) -> Path | None:
@@ -263,43 +288,11 @@ class Rehearsal:
                     page,
                     releases=(self.champion, self.challenger),
                     queries=pictures,
+                    preference=self._preference,
                 )
         except (DataError, SourceError, BadImageError):
             return None
         return page
-
-
-def as_text(report: Report) -> str:
-    """Lay the outcome out for people."""
-    tally = report.tally
-    lines = [
-        f"scenario {report.scenario}: {report.outcome.replace('_', ' ')}",
-        "",
-        "arm         release             answers  with a click",
-    ]
-    for arm, release in sorted(tally.answered):
-        count, clicked = tally.answered[arm, release], tally.clicked[arm, release]
-        lines.append(f"{arm:<11} {release:<19} {count:>7}  {clicked / count:>11.1%}")
-    lines += ["", "decided after  share  what"]
-    for decision in report.decisions:
-        what = decision.action.kind.replace("_", " ") + (
-            f" to {decision.action.share} %" if decision.action.kind == "step" else ""
-        )
-        lines.append(f"{decision.queries:>13}  {decision.share:>3} %  {what}: {decision.action.why}")
-    failed = ", ".join(f"{count} of the {arm}" for arm, count in sorted(tally.failed.items())) or "none"
-    lines += [
-        "",
-        f"queries               {tally.queries}",
-        f"without an answer     {failed}",
-        f"mixed answers         {tally.wrong_count} (every answer's ids; {tally.checked} computed anew offline)",
-        f"champion at the end   {report.champion}"
-        + ("" if report.champion == report.expected else f", not {report.expected}"),
-    ]
-    lines += [f"  wrong: {text}" for text in tally.wrong]
-    if report.page is not None:
-        lines.append(f"report                {report.page}")
-    lines.append("passed" if report.passed else "FAILED")
-    return "\n".join(lines)
 
 
 def _make_pair(

@@ -99,8 +99,8 @@ def _auto(options: argparse.Namespace, settings: Settings) -> int:
 
     registry, ladder = _registry(settings), read_ladder(options.ladder)
     hold, settle = (datetime.timedelta(seconds=seconds_of(text)) for text in (options.hold, options.settle))
-    events = options.events or settings.events_url or f"sqlite:///{settings.home.absolute() / 'events.db'}"
-    service = options.service or str(settings.home.absolute() / "service-counts")
+    events = options.events or settings.event_store
+    service = options.service or str(settings.service_counts)
     parameters = read_parameters(options.parameters, {})
     stopping = threading.Event() if options.every is None else _until_told()
     while True:

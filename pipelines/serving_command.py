@@ -165,10 +165,10 @@ class _Service:
         home = self._settings.home.absolute()
         environment = {
             "arm": self._options.arm,
-            "events_url": self._settings.events_url or f"sqlite:///{home / 'events.db'}",
+            "events_url": self._settings.event_store,
             "events_key_file": str(self._key_file()),
             "samples": str(home / "query-samples"),
-            "service_counts": str(home / "service-counts"),
+            "service_counts": str(self._settings.service_counts),
             "cache": str(self._folder / "cache"),
         }
         self._processes = ServingProcesses(

@@ -48,6 +48,16 @@ class Settings(BaseSettings):
         return self.tracking_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
 
     @property
+    def event_store(self) -> str:
+        """The event store's URL, the embedded default included."""
+        return self.events_url or f"sqlite:///{self.home.absolute() / 'events.db'}"
+
+    @property
+    def service_counts(self) -> Path:
+        """Where the servers of this machine keep their counters, which guardrails are measured by."""
+        return self.home.absolute() / "service-counts"
+
+    @property
     def workspace(self) -> Path:
         """Where steps keep finished and unfinished work."""
         return self.home.absolute() / "workspace"

@@ -11,11 +11,11 @@ from typing import Any
 import duckdb
 from pydantic import ValidationError
 
-from components.shared.errors import DataError, ParameterError
+from components.shared.errors import ParameterError
 from monitoring.events import open_events
 from monitoring.experiments.analysis import Analysis, analyse
 from monitoring.experiments.decision import Decision, decide
-from monitoring.experiments.interleaving import analyse_interleaving
+from monitoring.experiments.interleaving import Preference
 from monitoring.experiments.parameters import ExperimentParameters
 from monitoring.experiments.power import plan
 from monitoring.online.searches import clean_results, fold_searches
@@ -76,6 +76,7 @@ def report(
     *,
     releases: tuple[Path, Path] | None = None,
     queries: list[str] | None = None,
+    preference: Preference | None = None,
 ) -> Decision:
     """Analyse, decide and write the page.
 
@@ -86,16 +87,13 @@ def report(
         output: the page.
         releases: directories of the control's and the treatment's release, for the pictures.
         queries: pictures to search both for.
+        preference: what came of interleaved searches, if there were any.
     """
     from monitoring.experiments.report.page import write_report
     from monitoring.experiments.side_by_side import compare_releases
 
     with open_events(events) as connection:
         analysis, decision = _decide(connection, parameters, service)
-        try:
-            preference = analyse_interleaving(connection, parameters)
-        except DataError:  # no interleaved traffic: the usual case
-            preference = None
     sheets = compare_releases(*releases, queries or []) if releases else []
     write_report(output, analysis, decision, sheets=sheets, preference=preference)
     return decision

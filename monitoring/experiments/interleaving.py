@@ -1,22 +1,20 @@
-"""Interleaving: both releases answer one search in one list, and users choose without knowing it.
+"""Interleaving: both releases answered one search in one list, and users chose without knowing it; whose results did they click?
 
 More sensitive than an A/B test, for every user compares for himself; it says which ranking is preferred, not by how much
-clicks would rise. In the events, an interleaved result carries the arm of the team that drafted it.
+clicks would rise.
 
-Source: Radlinski, Kurup, Joachims (2008), How does clickthrough data reflect retrieval quality?, CIKM, section 4.2 (team
-draft); Chapelle, Joachims, Radlinski, Yue (2012), Large-scale validation and analysis of interleaved search evaluation, TOIS
+Source: Chapelle, Joachims, Radlinski, Yue (2012), Large-scale validation and analysis of interleaved search evaluation, TOIS
 30(1), section 3.
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 from scipy.stats import binomtest, norm
 
 from components.shared.errors import DataError
@@ -26,42 +24,6 @@ from monitoring.experiments.ratios import ratio, ratio_variance
 from monitoring.experiments.sequences import critical_value, log_evidence, needed_information, tuning
 
 _LOOKED_FOR = 0.05  # preference at which the interval is tightest
-
-
-def team_draft(first: Sequence[str], second: Sequence[str], *, k: int, seed: str) -> tuple[list[str], list[int]]:
-    """Merge two rankings as two captains draft players.
-
-    In each round a coin says who picks first; each then picks its highest result that is not yet taken. A click at
-    random is equally likely for both teams.
-
-    Args:
-        first: image ids, best first, of team 0.
-        second: likewise, of team 1.
-        k: length wanted; shorter if the rankings are.
-        seed: for example the query_id: the same search gives the same list.
-
-    Returns:
-        The list, and the team (0 or 1) of each result.
-    """
-    coins = random.Random(hashlib.sha256(seed.encode()).digest())
-    rankings, cursors = (first, second), [0, 0]
-    drafted: list[str] = []
-    teams: list[int] = []
-    taken: set[str] = set()
-    while len(drafted) < k:
-        before = len(drafted)
-        leader = coins.getrandbits(1)
-        for team in (leader, 1 - leader):
-            ranking = rankings[team]
-            while cursors[team] < len(ranking) and ranking[cursors[team]] in taken:
-                cursors[team] += 1
-            if cursors[team] < len(ranking) and len(drafted) < k:
-                drafted.append(ranking[cursors[team]])
-                teams.append(team)
-                taken.add(ranking[cursors[team]])
-        if len(drafted) == before:
-            break
-    return drafted, teams
 
 
 @dataclass(frozen=True)
@@ -94,11 +56,13 @@ class Preference:
 
 
 _SCORES = """
-WITH mixed AS (
-    SELECT query_id, min(user_id) AS user_id,
-        count(clicked_at) FILTER (arm = $treatment) - count(clicked_at) FILTER (arm = $control) AS lead
-    FROM results GROUP BY query_id
-    HAVING count(*) FILTER (arm = $treatment) > 0 AND count(*) FILTER (arm = $control) > 0
+WITH sides AS (
+    SELECT number, unnest([control, treatment]) AS query_id, unnest([-1, 1]) AS side
+    FROM (SELECT row_number() OVER () AS number, control, treatment FROM searched_together)
+), mixed AS (
+    SELECT number, min(user_id) AS user_id, sum(side) FILTER (clicked_at IS NOT NULL) AS lead
+    FROM sides JOIN results USING (query_id)
+    GROUP BY number HAVING count(DISTINCT side) = 2
 )
 SELECT count(*) FILTER (lead > 0)::DOUBLE AS wins, count(*) FILTER (lead < 0)::DOUBLE AS losses,
     count(*)::DOUBLE AS searches
@@ -106,19 +70,27 @@ FROM mixed GROUP BY user_id
 """
 
 
-def analyse_interleaving(connection: duckdb.DuckDBPyConnection, parameters: ExperimentParameters) -> Preference:
-    """Compare the teams in the table `results`: searches that show results of both arms.
+def analyse_interleaving(
+    connection: duckdb.DuckDBPyConnection, together: Sequence[tuple[str, str]], parameters: ExperimentParameters
+) -> Preference:
+    """Compare the clicks on what each team drafted.
+
+    Args:
+        connection: holds the table `results`.
+        together: query_ids of the control's and the treatment's search, of each list that both answered.
+        parameters: of the experiment.
 
     Raises:
         DataError: fewer than `minimum_users` users have such a search.
     """
-    rows = connection.sql(
-        _SCORES, params={"control": parameters.control, "treatment": parameters.treatment}
-    ).to_arrow_table()
+    control, treatment = (pa.array([pair[side] for pair in together], pa.string()) for side in (0, 1))
+    connection.register("searched_together", pa.table({"control": control, "treatment": treatment}))
+    rows = connection.sql(_SCORES).to_arrow_table()
+    connection.unregister("searched_together")
     if rows.num_rows < parameters.minimum_users:
         raise DataError(
-            f"{rows.num_rows} users have searches with results of both {parameters.control} and {parameters.treatment}, "
-            f"{parameters.minimum_users} are needed; collect more, or compare the arms instead"
+            f"{rows.num_rows} users have had lists of both {parameters.control} and {parameters.treatment} so far, "
+            f"{parameters.minimum_users} are needed"
         )
     wins, losses, searches = (rows[name].to_numpy() for name in ("wins", "losses", "searches"))
     return preference(wins, losses, searches, alpha=parameters.alpha)

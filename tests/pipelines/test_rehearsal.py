@@ -14,7 +14,8 @@ import pytest
 from serving_processes import make_local_release
 
 from components.shared.release import ITEMS_FILE, read_manifest
-from pipelines.rehearsal import Rehearsal, _make_pair, _read, as_text
+from pipelines.rehearsal import Rehearsal, _make_pair, _read
+from pipelines.rehearsal_report import as_text
 from serving.rollout.plan import ArmRelease, Desired
 from serving.rollout.rehearsal.local import LocalCluster
 from serving.rollout.rehearsal.oracle import Oracle
@@ -32,12 +33,14 @@ def release(tmp_path_factory):
     return make_local_release(tmp_path_factory.mktemp("release"), items=24, views=3, seed=1)
 
 
-def rehearse(tmp_path, scenario, release, queries, ladder=(10, 50)):
+def rehearse(tmp_path, scenario, release, queries, ladder=(10, 50), interleaved=0):
     champion, challenger = (None, release) if scenario == "better" else (release, None)
     rehearsal = Rehearsal(tmp_path / "reh", f"sqlite:///{tmp_path / 'mlflow.db'}", scenario, champion, challenger)
     said = []
     report = rehearsal.run(
-        Plan(queries=queries, ladder=ladder, check_every=10), page=tmp_path / "r.html", say=said.append
+        Plan(queries=queries, ladder=ladder, check_every=10, interleaved=interleaved),
+        page=tmp_path / "r.html",
+        say=said.append,
     )
     print("\n".join(said), as_text(report), sep="\n")
     assert report.tally.wrong_count == 0, report.tally.wrong
@@ -61,8 +64,8 @@ def test_a_better_release_wins_and_is_promoted(tmp_path, release):
     assert "<html" in report.page.read_text()
 
 
-def rolls_back(tmp_path, scenario, release, queries, ladder):
-    _, report = rehearse(tmp_path, scenario, release, queries, ladder)
+def rolls_back(tmp_path, scenario, release, queries, ladder, interleaved=0):
+    _, report = rehearse(tmp_path, scenario, release, queries, ladder, interleaved)
     assert report.passed
     assert report.outcome == "rolled_back"
     assert report.decisions[-1].action.kind == "roll_back"
@@ -74,6 +77,29 @@ def test_a_release_with_another_ones_encoder_never_answers_wrongly_and_goes(tmp_
     report = rolls_back(tmp_path, "broken-space", release, 1_500, (50,))
     assert "Failed requests" in report.decisions[-1].action.why
     assert report.tally.failed["challenger"] > 0
+
+
+def test_lists_of_both_find_a_worse_release_before_any_user_is_split(tmp_path, release):
+    report = rolls_back(tmp_path, "worse", release, 1_500, (10, 50), interleaved=1_500)
+    assert [(decision.share, decision.action.kind) for decision in report.decisions] == [(0, "roll_back")]
+    assert "preference -" in report.decisions[-1].action.why
+    assert report.preference.losses > report.preference.wins
+    assert "challenger" not in {arm for arm, _ in report.tally.answered}
+
+
+@pytest.mark.long
+def test_what_breaks_in_lists_of_both_is_seen_by_nobody(tmp_path, release):
+    report = rolls_back(tmp_path, "broken-crash", release, 1_500, (10, 50), interleaved=1_500)
+    assert "Failed requests" in report.decisions[-1].action.why
+    assert report.tally.failed.total() == 0
+
+
+@pytest.mark.long
+def test_a_better_release_wins_in_lists_of_both_and_then_with_users(tmp_path, release):
+    _, report = rehearse(tmp_path, "better", release, QUERIES_WITHIN_WHICH, interleaved=1_000)
+    assert report.outcome == "done"
+    assert report.preference.low > 0
+    assert "Interleaved searches" in report.page.read_text()
 
 
 @pytest.mark.long

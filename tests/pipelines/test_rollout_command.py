@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -153,6 +154,27 @@ def test_auto_goes_up_the_ladder_and_promotes(home, tmp_path, monkeypatch, capsy
     assert [move.alias for move in log] == ["rollout", "rollout", "champion", "rollout"]
     assert "no guardrail is broken at 5 %" in log[0].why
     assert "is better" in log[2].why
+
+
+def test_ab_looks_below_the_home_folder(tmp_path, monkeypatch, capsys):
+    """Events and counters of this machine by default; never its counters beside the events of another."""
+    source = events(tmp_path / "e.parquet", users=600, lift=0.5)
+    monkeypatch.setenv("VISUAL_SEARCH_EVENTS_URL", source)
+    (tmp_path / "ab.json").write_text('{"minimum_users": 50, "minimum_clicks": 20}')
+    words = ["ab", "decide", "--json", "--home", str(tmp_path), "--parameters", str(tmp_path / "ab.json")]
+    measured = []
+    for options in ([], ["--events", source]):
+        for errors in (None, 0.0, 0.5):
+            folder = tmp_path / "service-counts"
+            if errors is not None:
+                folder.mkdir(exist_ok=True)
+                counters(folder / "a.parquet", errors=errors)
+            assert main([*words, *options]) == 0
+            found = json.loads(capsys.readouterr().out)
+            measured.append((found["verdict"], found["guardrails"].get("errors", {}).get("measured", False)))
+        (folder / "a.parquet").unlink()
+        folder.rmdir()
+    assert measured == [("promote", False), ("promote", True), ("roll_back", True), *[("promote", False)] * 3]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,14 @@ class Oracle:
         strangers = [r["image_id"] for r in answer["results"] if r["image_id"] not in self._rows[answer["release_id"]]]
         return f"{strangers[0]} is not in {answer['release_id']}" if strangers else None
 
-    def check(self, picture: bytes, answer: Mapping[str, Any]) -> str | None:
-        """Compute an answer's scores offline and say what is wrong with it, or None."""
+    def check(self, picture: bytes, answer: Mapping[str, Any], beside: Collection[str] = ()) -> str | None:
+        """Compute an answer's scores offline and say what is wrong with it, or None.
+
+        Args:
+            picture: searched by.
+            answer: one prediction; of an interleaved one, what one arm drafted.
+            beside: image ids that the other arm drafted, among which this one's best may be.
+        """
         name = answer["release_id"]
         release, rows = self._releases[name], self._rows[name]
         with self._lock:
@@ -71,8 +77,10 @@ class Oracle:
         )
         own = hashlib.sha256(picture).hexdigest()
         allowed &= np.array([digest != own for digest in items["sha256"].to_pylist()])
-        if allowed.any() and answer["results"] and answer["results"][0]["score"] < scores[allowed].max() - TOLERANCE:
-            return (
-                f"the first scores {answer['results'][0]['score']:.3f}, the best of {name} {scores[allowed].max():.3f}"
-            )
+        first = max(
+            [r["score"] for r in answer["results"][:1]] + [float(scores[rows[i]]) for i in beside if i in rows],
+            default=None,
+        )
+        if allowed.any() and first is not None and first < scores[allowed].max() - TOLERANCE:
+            return f"the first scores {first:.3f}, the best of {name} {scores[allowed].max():.3f}"
         return None

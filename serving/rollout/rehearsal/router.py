@@ -6,6 +6,7 @@ secret.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -19,6 +20,7 @@ import httpx
 import uvicorn
 
 from components.shared.errors import ResourceError
+from serving.rollout.rehearsal.interleaving import interleave
 
 PIN_HEADER = "x-visual-search-arm"
 USER_HEADER = "x-visual-search-user"
@@ -27,6 +29,7 @@ _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgra
 _START_SECONDS = 30.0
 
 Message = dict[str, Any]
+Response = tuple[int, list[tuple[str, str]], bytes]
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Router:
         self._timeout = timeout_seconds
         self.weights: dict[str, int] = {"champion": 100, "challenger": 0}
         self.pins: dict[str, str] = {}  # pinned arm → the arm that its users go to
+        self.is_interleaving = False  # both arms answer every search, in one list
+        self.interleaved: list[dict[str, str]] = []  # arm → query_id, for each search that both answered
         self._windows: dict[str, Window] = {}
         self._finished: list[Window] = []
         self._lock = threading.Lock()
@@ -137,12 +142,14 @@ class Router:
             more = message.get("more_body", False)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         arm = self.arm_of(headers.get(USER_HEADER, ""), headers.get(PIN_HEADER))
+        is_search = scope["path"].endswith(":predict")
         path = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
         kept = {name: value for name, value in headers.items() if name not in _HOP_BY_HOP}
-        began = time.monotonic()
-        status, answered, data = await self._forward(arm, scope["method"], path, kept, body)
-        if scope["path"].endswith(":predict"):
-            self._count(arm, status, time.monotonic() - began, data)
+        request = (scope["method"], path, kept, body)
+        if is_search and self.is_interleaving:
+            status, answered, data = await self._search_both(*request)
+        else:
+            status, answered, data = await (self._search if is_search else self._forward)(arm, *request)
         sent = [(name.encode(), value.encode("latin-1")) for name, value in answered if name.lower() not in _HOP_BY_HOP]
         sent.append((b"content-length", str(len(data)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": sent})
@@ -159,9 +166,27 @@ class Router:
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _forward(
-        self, arm: str, method: str, path: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, list[tuple[str, str]], bytes]:
+    async def _search(self, arm: str, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        began = time.monotonic()
+        found = await self._forward(arm, method, path, headers, body)
+        self._count(arm, found[0], time.monotonic() - began, found[2])
+        return found
+
+    async def _search_both(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        """Ask both arms and answer in one list; the champion's answer alone where the other has none."""
+        arms = ("champion", "challenger")
+        found = await asyncio.gather(*(self._search(arm, method, path, headers, body) for arm in arms))
+        if any(status != 200 for status, _, _ in found):
+            return found[0]
+        answers = [json.loads(data)["predictions"] for _, _, data in found]
+        merged = [interleave(dict(zip(arms, pair, strict=True))) for pair in zip(*answers, strict=True)]
+        if None in merged:
+            return found[0]
+        with self._lock:
+            self.interleaved += [{arm: ids["query_id"] for arm, ids in m["interleaved"].items()} for m in merged if m]
+        return 200, [("content-type", "application/json")], json.dumps({"predictions": merged}).encode()
+
+    async def _forward(self, arm: str, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
         try:
             found = await self._http.request(method, self._addresses[arm] + path, headers=headers, content=body)
         except httpx.TimeoutException:

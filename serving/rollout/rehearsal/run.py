@@ -24,6 +24,7 @@ from serving.rollout.state import Rollout
 _PREDICT = "/v1/models/visual-search:predict"
 _KINDS = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png", b"RI": "image/webp"}
 _MOST_WRONG_KEPT = 20
+BOTH = "both"  # in place of the arm, of answers that both arms drafted
 _PATIENCE_SECONDS = 0.2  # of somebody who got an error, before the next query
 
 
@@ -34,7 +35,7 @@ class Tally:
     Attributes:
         queries: asked.
         failed: without an answer, by arm: errors, which are no wrong answers.
-        answered: by arm and release.
+        answered: by arm and release; interleaved ones under `BOTH`.
         clicked: answers with a click, likewise.
         wrong: answers that mix releases: what is wrong with each (the first few).
         wrong_count: how many.
@@ -68,6 +69,7 @@ class Plan:
         ladder: shares.
         hold_seconds: least time at a share.
         seed: of users.
+        interleaved: queries, at most, that both arms answer in one list before any user is split.
     """
 
     queries: int = 4_000
@@ -78,6 +80,7 @@ class Plan:
     ladder: Sequence[int] = (1, 5, 25, 50)
     hold_seconds: float = 0.0
     seed: int = 0
+    interleaved: int = 0
 
 
 class Traffic:
@@ -142,27 +145,50 @@ class Traffic:
             time.sleep(_PATIENCE_SECONDS)
             return
         answer = found.json()["predictions"][0]
-        self._look_at(answer, query, found.headers, checked=number % self._plan.check_every == 0)
+        checked = number % self._plan.check_every == 0
+        if is_interleaved := "interleaved" in answer:
+            for arm, part, beside in _parts(answer):
+                self._look_at(part, query, part["release_id"], arm, checked=checked, beside=beside)
+        else:
+            released, arm = (found.headers.get(f"X-Visual-Search-{name}") for name in ("Release", "Arm"))
+            self._look_at(answer, query, released, arm, checked=checked)
         chosen = clicks(query, answer["results"], np.random.default_rng([self._plan.seed, number]))
         events = [{"token": answer["results"][place]["token"], "type": "click"} for place in chosen]
         if events:
             self._http.post("/v1/events", json={"events": events}, headers=headers)
         with self._lock:
-            key = (answer["arm"], answer["release_id"])
+            key = (BOTH, "in one list") if is_interleaved else (answer["arm"], answer["release_id"])
             self.tally.answered[key] += 1
             self.tally.clicked[key] += bool(chosen)
 
-    def _look_at(self, answer: dict[str, Any], query: Query, headers: httpx.Headers, *, checked: bool) -> None:
-        wrong = self._oracle.belongs_together(
-            answer, headers.get("X-Visual-Search-Release"), headers.get("X-Visual-Search-Arm")
-        )
+    def _look_at(
+        self,
+        answer: dict[str, Any],
+        query: Query,
+        released: str | None,
+        arm: str | None,
+        *,
+        checked: bool,
+        beside: Sequence[str] = (),
+    ) -> None:
+        wrong = self._oracle.belongs_together(answer, released, arm)
         if wrong is None and checked:
-            wrong = self._oracle.check(query.picture, answer)
+            wrong = self._oracle.check(query.picture, answer, beside)
         with self._lock:
             self.tally.checked += checked
             if wrong is not None:
                 self.tally.wrong_count += 1
                 self.tally.wrong = [*self.tally.wrong, wrong][:_MOST_WRONG_KEPT]
+
+
+def _parts(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any], list[str]]]:
+    """Take an interleaved answer apart: arm, what it drafted as an answer of its own, and the image ids of the other."""
+    parts = []
+    for arm, ids in answer["interleaved"].items():
+        own = [result for result in answer["results"] if result["arm"] == arm]
+        others = [result["image_id"] for result in answer["results"] if result["arm"] != arm]
+        parts.append((arm, {**ids, "results": own}, others))
+    return parts
 
 
 @dataclass(frozen=True)
@@ -178,6 +204,43 @@ class Decision:
     queries: int
     share: int
     action: Action
+
+
+def compare_in_one_list(
+    traffic: Traffic,
+    plan: Plan,
+    *,
+    router: Router,
+    judge: Callable[[], Verdict],
+    disturb: Callable[[], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> Verdict:
+    """Let both arms answer every search in one list until users prefer one, or `plan.interleaved` queries are used up.
+
+    Args:
+        traffic: users.
+        plan: how much.
+        router: that interleaves meanwhile.
+        judge: asks the statistics: promote, continue or roll back.
+        disturb: what happens to the challenger once it has its first traffic.
+        say: prints progress.
+
+    Returns:
+        The last verdict.
+    """
+    router.is_interleaving = True
+    try:
+        while True:
+            traffic.send(min(plan.batch, plan.interleaved - traffic.tally.queries))
+            verdict = judge()
+            say(f"{traffic.tally.queries:>6} queries   both  {verdict.verdict:<10} {verdict.reasons[0]}")
+            if verdict.verdict != "continue" or traffic.tally.queries >= plan.interleaved:
+                return verdict
+            if disturb is not None:
+                disturb()
+                disturb = None
+    finally:
+        router.is_interleaving = False
 
 
 def rehearse(

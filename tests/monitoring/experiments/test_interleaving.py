@@ -2,49 +2,21 @@ from __future__ import annotations
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from event_factory import make_events
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
 from components.shared.errors import DataError
+from components.shared.tables import EVENTS
 from monitoring.events import add_events
-from monitoring.experiments.interleaving import analyse_interleaving, preference, team_draft
+from monitoring.experiments.interleaving import analyse_interleaving, preference
 from monitoring.experiments.parameters import ExperimentParameters
 from monitoring.online.parameters import OnlineParameters
 from monitoring.online.searches import clean_results
+from serving.rollout.rehearsal.interleaving import coins_of, team_draft
 
 _LOOKED_AT = 1 / np.arange(1, 7)
-
-
-@given(st.permutations(range(8)), st.permutations(range(4, 12)), st.integers(1, 10), st.text(max_size=5))
-def test_a_draft_is_fair_and_complete(a: list[int], b: list[int], k: int, seed: str) -> None:
-    first, second = [f"i{n}" for n in a], [f"i{n}" for n in b]
-    drafted, teams = team_draft(first, second, k=k, seed=seed)
-    assert (drafted, teams) == team_draft(first, second, k=k, seed=seed)
-    assert len(set(drafted)) == len(drafted) == k == len(teams)
-    for end in range(2, min(k, len(a)) + 1, 2):  # the teams are even after each round for which both have results
-        assert teams[:end].count(0) == end // 2
-    for place, (image, team) in enumerate(zip(drafted, teams, strict=True)):
-        ranking = (first, second)[team]
-        assert all(better in drafted[:place] for better in ranking[: ranking.index(image)])
-
-
-def test_short_rankings_end_the_list() -> None:
-    assert team_draft(["a"], [], k=5, seed="s") == (["a"], [0])
-    assert sorted(team_draft(["a", "b"], ["b"], k=5, seed="s")[0]) == ["a", "b"]
-    assert team_draft([], [], k=5, seed="s") == ([], [])
-
-
-@given(st.permutations(range(6)), st.permutations(range(6)))
-def test_who_clicks_by_position_only_prefers_nobody(a: list[int], b: list[int]) -> None:
-    first, second = [str(n) for n in a], [str(n) for n in b]
-    lead = 0.0
-    for seed in range(1_500):
-        _, teams = team_draft(first, second, k=6, seed=f"{seed}")
-        lead += float(_LOOKED_AT @ (2 * np.array(teams) - 1))
-    assert abs(lead) / 1_500 < 5 * np.sqrt((_LOOKED_AT**2).sum() / 1_500)
 
 
 def _experiment(rng: np.random.Generator, users: int, better: float) -> tuple[float, float]:
@@ -58,7 +30,7 @@ def _experiment(rng: np.random.Generator, users: int, better: float) -> tuple[fl
             first = [str(i) for i in np.argsort(-(attraction + rng.normal(0, 0.5, 12)))]
             second = [str(i) for i in np.argsort(-(attraction + rng.normal(0, 0.5 - better, 12)))]
             luck = rng.random(6)
-            mixed, teams = team_draft(first, second, k=6, seed=str(rng.integers(1 << 40)))
+            mixed, teams = zip(*team_draft(first, second, k=6, coin=coins_of(str(rng.integers(1 << 40)))), strict=True)
             hits = luck < _LOOKED_AT * own * attraction[[int(i) for i in mixed]] * 1.5
             lead = int(hits @ (2 * np.array(teams) - 1))
             wins[user] += lead > 0
@@ -98,23 +70,24 @@ def test_preference_by_loops() -> None:
 
 
 def test_interleaved_searches_are_found_in_the_log() -> None:
-    events = make_events(users=40, seed=2).to_pydict()
-    events["arm"] = ["challenger" if position % 2 else "champion" for position in events["position"]]
-    import pyarrow as pa
-
-    from components.shared.tables import EVENTS
-
+    """Each list is two searches of the log, one of either arm; what was not clicked in either is a tie."""
+    rows = [row | {"arm": "champion"} for row in make_events(users=40, seed=2).to_pylist()]
+    rows += [
+        row | {"arm": "challenger", "query_id": f"{row['query_id']}-twin", "event_id": f"{row['event_id']}-twin"}
+        for row in rows
+        if row["type"] == "impression"
+    ]
+    queries = list(dict.fromkeys(row["query_id"] for row in rows if row["arm"] == "champion"))
+    clicked = {row["query_id"] for row in rows if row["type"] == "click"}
+    together = [(query, f"{query}-twin") for query in queries[1:]]
     with duckdb.connect(":memory:") as connection:
-        add_events(connection, pa.table(events, EVENTS.schema))
+        add_events(connection, pa.Table.from_pylist(rows, EVENTS.schema))
         clean_results(connection, OnlineParameters())
-        found = analyse_interleaving(connection, ExperimentParameters(minimum_users=30))
-        wins = losses = 0
-        by_query: dict[str, int] = {}
-        for query, kind, arm in zip(events["query_id"], events["type"], events["arm"], strict=True):
-            by_query.setdefault(query, 0)
-            if kind == "click":
-                by_query[query] += 1 if arm == "challenger" else -1
-        wins, losses = sum(v > 0 for v in by_query.values()), sum(v < 0 for v in by_query.values())
-        assert (found.wins, found.losses, found.searches, found.users) == (wins, losses, len(by_query), 40)
-        with pytest.raises(DataError, match="40 users"):
-            analyse_interleaving(connection, ExperimentParameters(minimum_users=50))
+        parameters = ExperimentParameters(minimum_users=30)
+        found = analyse_interleaving(connection, together, parameters)
+        expected = len(clicked - {queries[0]})
+        assert (found.wins, found.losses, found.searches) == (0, expected, len(queries) - 1)
+        turned = analyse_interleaving(connection, [(b, a) for a, b in together], parameters)
+        assert (turned.wins, turned.losses, turned.value) == (expected, 0, -found.value)
+        with pytest.raises(DataError, match="users have had lists"):
+            analyse_interleaving(connection, together, ExperimentParameters(minimum_users=50))

@@ -152,6 +152,18 @@ def test_it_counts_what_it_sees_of_each_arm(router):
     assert (sums["gone", "requests"], sums["gone", "errors"]) == (1, 1)
 
 
+def test_in_lists_of_both_a_broken_challenger_is_counted_and_not_seen(router):
+    router._addresses["challenger"] = router._addresses["gone"]
+    router.is_interleaving = True
+    found = ask(router, "u")
+    assert (found.status_code, found.json()["arm"]) == (200, "champion")
+    assert {(w.arm, w.requests, w.errors) for w in router.finished_windows()} == {
+        ("champion", 1, 0),
+        ("challenger", 1, 1),
+    }
+    assert router.interleaved == []
+
+
 def test_shoppers_are_the_same_for_the_same_seed_and_click_what_they_want(release):
     queries = read_queries(release / "items.parquet", lambda uri: uri.encode(), 10)
     assert len({query.image_id for query in queries}) == 10
