@@ -54,14 +54,20 @@ golden: install  ## write the golden files of pipelines and manifests anew (look
 	REGENERATE=1 $(BIN)/python -m pytest tests/pipelines/test_golden.py tests/manifests/test_golden.py
 
 # The base may be any image with Python 3.11; CERTIFICATES: a company's own certificate authority, if there is one.
+# DOCKER: the first client on the PATH that has BuildKit: its own (before version 23) or by the plugin buildx.
 COMMA := ,
 BASE ?= python:3.11-slim-bookworm
 CERTIFICATES ?=
-images:  ## build the four container images (BASE=… chooses another base) and print their sizes
+DOCKER ?= $(shell IFS=:; for each in $$PATH; do test -x "$$each/docker" || continue; \
+  version=$$("$$each/docker" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'); \
+  if "$$each/docker" buildx version > /dev/null 2>&1 || test "$$version" -lt 23; then echo "$$each/docker"; break; fi; done)
+images:  ## build the four container images (BASE=… chooses another base, DOCKER=… a client) and print their sizes
+	@test -n "$(DOCKER)" || { echo "make images: no docker client with BuildKit is on the PATH; install docker.io and docker-buildx (Debian) or docker-buildx-plugin, or name a client: make images DOCKER=/usr/bin/docker" >&2; exit 1; }
+	@$(DOCKER) version > /dev/null 2>&1 || { echo "make images: $(DOCKER) reaches no Docker Engine; start it, or set DOCKER_HOST" >&2; exit 1; }
 	@set -e; for each in encoder:serving/encoder transformer:serving/transformer pipeline-python:pipelines monitoring-python:monitoring; do \
-	  DOCKER_BUILDKIT=1 docker build --network host --build-arg BASE=$(BASE) $(if $(CERTIFICATES),--secret id=certificates$(COMMA)src=$(CERTIFICATES)) \
+	  DOCKER_BUILDKIT=1 $(DOCKER) build --network host --build-arg BASE=$(BASE) $(if $(CERTIFICATES),--secret id=certificates$(COMMA)src=$(CERTIFICATES)) \
 	    --file $${each#*:}/Dockerfile --tag visual-search-$${each%%:*} . ; done
-	@docker images --format '{{.Repository}}: {{.Size}}' | grep '^visual-search-'
+	@$(DOCKER) images --format '{{.Repository}}: {{.Size}}' | grep '^visual-search-'
 
 # Only for maintainers, with uv: no download addresses stand in the lock.
 UV_COMPILE := uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --quiet
