@@ -15,7 +15,7 @@ _OLD, _NEW = "r-" + "0" * 16, "r-" + "1" * 16
 
 
 def example_commands(mode: Mode, objects: dict[str, Json], namespace: str = "visual-search") -> dict[str, list[str]]:
-    """Return the commands that take a cluster from its champion to 5 %, to 50 %, to a promotion; and back from 5 %.
+    """Return the commands that take a cluster from its champion to 5 %, to 50 %, to a promotion; or back from 50 %.
 
     Args:
         mode: how KServe is deployed.
@@ -29,7 +29,7 @@ def example_commands(mode: Mode, objects: dict[str, Json], namespace: str = "vis
     canary, tried = _follow(mode, Desired(old, new, 5), begun, namespace)
     step, half = _follow(mode, Desired(old, new, 50), tried, namespace)
     promote, _ = _follow(mode, Desired(new), half, namespace)
-    back, _ = _follow(mode, Desired(old, rolled_back=True), tried, namespace)
+    back, _ = _follow(mode, Desired(old, rolled_back=True), half, namespace)
     return dict(zip(EXAMPLES, (canary, step, promote, back), strict=True))
 
 

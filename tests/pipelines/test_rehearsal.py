@@ -162,7 +162,7 @@ def test_no_answer_mixes_releases_under_swaps_and_kills(tmp_path, release):
         pair.start_one(name)
 
     def trouble():
-        while not stopping.wait(rng.uniform(2, 8)):
+        while not stopping.wait(rng.uniform(4, 12)):
             if rng.random() < 0.5:
                 champion, challenger = rng.sample(arms, 2)
                 reach(Desired(champion, challenger, rng.choice([10, 50, 90])))
