@@ -22,6 +22,7 @@ import platform
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ from components.shared.search import (
 
 TARGETS = (0.95, 0.98)
 K = 10
-EF_LADDER = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 1000)
+MOST_EF = 1_000
 
 
 def make_vectors(n: int, d: int, seed: int) -> np.ndarray:
@@ -183,14 +184,18 @@ def recall_of(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def find_settings(rival: Rival, queries: np.ndarray, truth: np.ndarray) -> None:
-    """Give a rival without settings the least ef of the ladder that reaches each target on these very queries."""
-    for ef in () if rival.settings else EF_LADDER:
-        recall = recall_of(rival.answer(ef)(queries), truth)
+    """Give a graph the least ef that reaches each target on these very queries."""
+    if not rival.settings:
+        recalls: dict[int, float] = {}
+
+        def recall(ef: int) -> float:
+            if ef not in recalls:
+                recalls[ef] = recall_of(rival.answer(ef)(queries), truth)
+            return recalls[ef]
+
         for target in TARGETS:
-            if recall >= target and target not in rival.settings:
-                rival.settings[target] = ef
-        if len(rival.settings) == len(TARGETS):
-            break
+            if recall(MOST_EF) >= target:
+                rival.settings[target] = bisect_left(range(MOST_EF), target, lo=K, key=recall)
     for target, setting in rival.settings.items():
         rival.recall[target] = recall_of(rival.answer(setting)(queries), truth)
 

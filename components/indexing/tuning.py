@@ -21,7 +21,7 @@ from components.shared.search import (
 )
 
 _NEARLY_EXACT = 0.9995  # the curve ends here
-RESCORED = (10, 20, 40, 60, 100, 160, 250, 400)
+RESCORED = (10, 20, 40, 60, 80, 120, 160, 250, 400)
 _STANDSTILL = 0.001  # a ladder ends where two steps have gained less recall than this
 # Modelled cost by which points are compared: nanoseconds on one core at 128 dimensions, measured once. Counted, not timed,
 # so that the same inputs choose the same settings on any machine.
