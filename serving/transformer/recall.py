@@ -14,7 +14,7 @@ from serving.transformer.metrics import TransformerMetrics
 
 _log = logging.getLogger(__name__)
 _REMEMBERED = 500  # queries that the mean is of
-_MAX_LOAD = 0.05  # of one core: exact searches are paused until they took no more than this
+_MAX_LOAD = 0.01  # of one core: exact searches are paused until they took no more than this
 
 
 class Measurable(Protocol):
