@@ -277,6 +277,7 @@ def _add_rollout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     rehearse.add_argument("--champion", metavar="VERSION", help="default: the champion")
     rehearse.add_argument("--challenger", metavar="VERSION", help="default: a release made for the scenario")
     rehearse.add_argument("--queries", type=int, default=4000, metavar="N", help="queries at most (default 4000)")
+    rehearse.add_argument("--ladder", default="10,50", metavar="PERCENTS", help="shares (default 10,50; then all)")
     rehearse.add_argument(
         "--scenario", default="better", choices=("better", "worse", "broken-space", "broken-crash", "slow"),
         help="what the challenger is like, unless one is given, and what happens to it (default better)",

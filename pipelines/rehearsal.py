@@ -47,13 +47,15 @@ _PARAMETERS = {
 
 def rehearse(options: argparse.Namespace, settings: Settings) -> int:
     """Rehearse and print what came of it; 1 if the wrong release won or an answer was wrong."""
+    from serving.rollout.ladder import read_ladder
     from serving.rollout.rehearsal.run import Plan
 
     champion, challenger = _releases(options, settings)
     folder = settings.home.absolute() / "rehearsals" / f"{options.scenario}-{uuid.uuid4().hex[:8]}"
     output = Path(options.output) if options.output else folder / "report.html"
     rehearsal = Rehearsal(folder, settings.registry_uri, options.scenario, champion, challenger)
-    report = rehearsal.run(Plan(queries=options.queries, interleaved=options.interleave), page=output)
+    plan = Plan(queries=options.queries, ladder=read_ladder(options.ladder), interleaved=options.interleave)
+    report = rehearsal.run(plan, page=output)
     print("\n" + as_text(report))
     return 0 if report.passed else 1
 

@@ -25,10 +25,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     A reader therefore sees the old file, the new file or none, never a part, also after a crash or a full disk.
 
     Raises:
-        ResourceError: the disk is full or the quota is reached.
+        ResourceError: the disk is full, the quota is reached, or nothing may be written there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
+    with full_disk_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -102,10 +103,10 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn "no room left" while `path` is written into a ResourceError that says what to do.
+    """Turn "no room left" and "not allowed" while `path` is written into a ResourceError that says what to do.
 
     Raises:
-        ResourceError: the disk is full or the quota is reached.
+        ResourceError: the disk is full, the quota is reached, or nothing may be written there.
     """
     try:
         yield
@@ -114,5 +115,10 @@ def full_disk_named(path: Path) -> Iterator[None]:
             raise ResourceError(
                 f"no room left to write {path} ({os.strerror(error.errno)}): free some space or choose another "
                 "--home, then run the same command again; finished work is kept"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise ResourceError(
+                f"{path} cannot be written ({os.strerror(error.errno)}): choose a folder that user {os.getuid()} may "
+                "write to, then run the same command again"
             ) from error
         raise

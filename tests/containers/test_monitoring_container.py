@@ -91,6 +91,7 @@ def test_it_writes_nowhere_else(image: str, mounts: list[str]) -> None:
         "run", "--release=/release", "--samples=/alike", "--folder=/app/monitoring", seconds=300,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
+    assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
 
 

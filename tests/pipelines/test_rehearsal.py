@@ -33,7 +33,7 @@ def release(tmp_path_factory):
     return make_local_release(tmp_path_factory.mktemp("release"), items=24, views=3, seed=1)
 
 
-def rehearse(tmp_path, scenario, release, queries, ladder=(10, 50), interleaved=0):
+def rehearse(tmp_path, scenario, release, queries, ladder=Plan.ladder, interleaved=0):
     champion, challenger = (None, release) if scenario == "better" else (release, None)
     rehearsal = Rehearsal(tmp_path / "reh", f"sqlite:///{tmp_path / 'mlflow.db'}", scenario, champion, challenger)
     said = []
@@ -162,7 +162,7 @@ def test_no_answer_mixes_releases_under_swaps_and_kills(tmp_path, release):
         pair.start_one(name)
 
     def trouble():
-        while not stopping.wait(rng.uniform(4, 12)):
+        while not stopping.wait(rng.uniform(2, 8)):
             if rng.random() < 0.5:
                 champion, challenger = rng.sample(arms, 2)
                 reach(Desired(champion, challenger, rng.choice([10, 50, 90])))
@@ -176,7 +176,7 @@ def test_no_answer_mixes_releases_under_swaps_and_kills(tmp_path, release):
         thread = threading.Thread(target=trouble)
         thread.start()
         began = time.monotonic()
-        while traffic.tally.answers < answers:
+        while traffic.tally.answers < answers or min(done.values()) < 20:
             traffic.send(500)
             tally = traffic.tally
             print(f"{tally.queries} requests, {tally.answers} answers, {time.monotonic() - began:.0f} s, {done}, "
@@ -188,5 +188,4 @@ def test_no_answer_mixes_releases_under_swaps_and_kills(tmp_path, release):
         traffic.close()
         cluster.stop()
     assert len(tally.answered) >= 4
-    assert min(done.values()) >= 10
     assert tally.checked >= answers // 20

@@ -66,7 +66,7 @@ class Plan:
         workers: users at a time.
         check_every: one of so many answers is computed anew.
         k: results of a query.
-        ladder: shares.
+        ladder: shares; few and large, since of some thousand queries one percent tells nothing.
         hold_seconds: least time at a share.
         seed: of users.
         interleaved: queries, at most, that both arms answer in one list before any user is split.
@@ -77,7 +77,7 @@ class Plan:
     workers: int = 4
     check_every: int = 20
     k: int = 5
-    ladder: Sequence[int] = (1, 5, 25, 50)
+    ladder: Sequence[int] = (10, 50)
     hold_seconds: float = 0.0
     seed: int = 0
     interleaved: int = 0

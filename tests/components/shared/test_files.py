@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.shared.errors import ResourceError
 from components.shared.files import (
     canonical_json,
     digest_of,
@@ -96,6 +100,16 @@ def test_full_disk_is_named_and_leaves_nothing(tmp_path):
     assert found.stdout.split() == ["refused", "refused"], found.stderr
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_must_not_be_written_is_named(tmp_path, monkeypatch, code):
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)  # root may write everywhere, so the system's answer is given here
+    with pytest.raises(ResourceError, match="table cannot be written"):
+        write_json(tmp_path / "table", 1)
 
 
 def test_a_failed_writer_leaves_the_old_file(tmp_path):
