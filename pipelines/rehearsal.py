@@ -50,11 +50,13 @@ def rehearse(options: argparse.Namespace, settings: Settings) -> int:
     from serving.rollout.ladder import read_ladder
     from serving.rollout.rehearsal.run import Plan
 
+    if options.queries < 1 or options.interleave < 0:
+        raise ParameterError("a rehearsal needs at least one query: --queries from 1, --interleave from 0")
+    plan = Plan(queries=options.queries, ladder=read_ladder(options.ladder), interleaved=options.interleave)
     champion, challenger = _releases(options, settings)
     folder = settings.home.absolute() / "rehearsals" / f"{options.scenario}-{uuid.uuid4().hex[:8]}"
     output = Path(options.output) if options.output else folder / "report.html"
     rehearsal = Rehearsal(folder, settings.registry_uri, options.scenario, champion, challenger)
-    plan = Plan(queries=options.queries, ladder=read_ladder(options.ladder), interleaved=options.interleave)
     report = rehearsal.run(plan, page=output)
     print("\n" + as_text(report))
     return 0 if report.passed else 1

@@ -195,6 +195,9 @@ def test_a_rehearsal_takes_releases_of_the_registry(home, words, champion, chall
 
 
 def test_wrong_calls_say_what_to_do(home, capsys):
+    for words in (["--queries", "0"], ["--interleave", "-1"], ["--ladder", "5,1"]):
+        assert main(["rollout", "rehearse", *words, "--home", str(home)]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
     assert main(["rollout", "step", "7", "--home", str(home)]) == 1
     assert "rollout start VERSION" in capsys.readouterr().err
     registry = Registry(f"sqlite:///{home / 'mlflow.db'}")
