@@ -60,7 +60,7 @@ class Oracle:
         Args:
             picture: searched by.
             answer: one prediction; of an interleaved one, what one arm drafted.
-            beside: image ids that the other arm drafted, among which this one's best may be.
+            beside: items that the other arm drafted, among which this one's best may be.
         """
         name = answer["release_id"]
         release, rows = self._releases[name], self._rows[name]
@@ -77,10 +77,9 @@ class Oracle:
         )
         own = hashlib.sha256(picture).hexdigest()
         allowed &= np.array([digest != own for digest in items["sha256"].to_pylist()])
-        first = max(
-            [r["score"] for r in answer["results"][:1]] + [float(scores[rows[i]]) for i in beside if i in rows],
-            default=None,
-        )
-        if allowed.any() and first is not None and first < scores[allowed].max() - TOLERANCE:
-            return f"the first scores {first:.3f}, the best of {name} {scores[allowed].max():.3f}"
+        allowed &= np.array([item not in beside for item in items["item_id"].to_pylist()])
+        if allowed.any() and answer["results"] and answer["results"][0]["score"] < scores[allowed].max() - TOLERANCE:
+            return (
+                f"the first scores {answer['results'][0]['score']:.3f}, the best of {name} {scores[allowed].max():.3f}"
+            )
         return None

@@ -182,11 +182,11 @@ class Traffic:
 
 
 def _parts(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any], list[str]]]:
-    """Take an interleaved answer apart: arm, what it drafted as an answer of its own, and the image ids of the other."""
+    """Take an interleaved answer apart: arm, what it drafted as an answer of its own, and the other's items."""
     parts = []
     for arm, ids in answer["interleaved"].items():
         own = [result for result in answer["results"] if result["arm"] == arm]
-        others = [result["image_id"] for result in answer["results"] if result["arm"] != arm]
+        others = [result["item_id"] for result in answer["results"] if result["arm"] != arm]
         parts.append((arm, {**ids, "results": own}, others))
     return parts
 
