@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -56,9 +57,13 @@ class Event:
 
     @property
     def event_id(self) -> str:
-        """Equal for whatever says the same again, so that it is stored once."""
+        """Equal for whatever says the same again, so that it is stored once.
+
+        Half of it is of the search, so that the events of one search lie side by side in the store's index.
+        """
         shown = self.impression
-        return digest_of([shown.query_id, shown.image_id, shown.position, self.type, self.visit])[:32]
+        own = digest_of([shown.image_id, shown.position, self.type, self.visit])
+        return _digest_of_search(shown.query_id)[:16] + own[:16]
 
     def row(self) -> dict[str, Any]:
         """Return the columns of the store."""
@@ -77,6 +82,11 @@ class Event:
             "at": microseconds(self.at),
             "country": shown.country,
         }
+
+
+@lru_cache(256)
+def _digest_of_search(query_id: str) -> str:
+    return digest_of([query_id])
 
 
 def parse_batch(body: bytes) -> list[ClientEvent | str]:
