@@ -46,6 +46,7 @@ def write_report(
     )
     environment.filters |= {"percent": percent, "signed": signed, "value": value, "p": p_value}
     names = list(analysis.metrics)
+    unit, elapsed = plots.time_axis(analysis)
     html = environment.get_template(TEMPLATE.name).render(
         analysis=analysis,
         parameters=analysis.parameters,
@@ -53,6 +54,8 @@ def write_report(
         verdict=_WORDS[decision.verdict],
         mark=_MARKS[decision.verdict],
         primary=analysis.primary,
+        length=elapsed[-1],
+        unit=unit,
         others=names[1:],
         guardrail_titles=TITLES,
         charts={

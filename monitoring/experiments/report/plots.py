@@ -29,22 +29,22 @@ _STYLE: Any = {
 
 def sequence(analysis: Analysis) -> Markup:
     """Draw the deciding metric's relative lift with its always-valid interval over the looks."""
-    found, days = analysis.primary, _days(analysis)
+    found, (unit, elapsed) = analysis.primary, time_axis(analysis)
     seen = ~np.isnan(found.relative)
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(8.6, 3.1)
         axes.axhline(0, color=_MUTED, linewidth=1)
         if seen.any():
-            x, low, high = days[seen], found.relative_low[seen], found.relative_high[seen]
+            x, low, high = elapsed[seen], found.relative_low[seen], found.relative_high[seen]
             axes.fill_between(x, low, high, color=_ACCENT, alpha=0.18, linewidth=0)
             axes.plot(x, low, color=_ACCENT, linewidth=1)
             axes.plot(x, high, color=_ACCENT, linewidth=1)
             axes.plot(x, found.relative[seen], color=_ACCENT, linewidth=2.2, marker="o", markersize=4)
             reach = float(np.percentile(np.abs([low, high]), 90)) * 1.15
             axes.set_ylim(-reach, reach)
-        axes.set_xlim(0, max(days[-1] * 1.02, 1e-6))
+        axes.set_xlim(0, max(elapsed[-1] * 1.02, 1e-6))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        axes.set_xlabel("days since the start")
+        axes.set_xlabel(f"{unit} since the start")
         axes.set_ylabel("relative change")
         return _svg(figure)
 
@@ -74,22 +74,27 @@ def forest(rows: list[tuple[str, Trajectory]]) -> Markup:
 def assignment(analysis: Analysis) -> Markup:
     """Draw the treatment's share of users over the looks against what it should be."""
     share = analysis.users[:, 1] / np.maximum(analysis.users.sum(axis=1), 1)
-    wanted, days = analysis.parameters.treatment_share, _days(analysis)
+    wanted, (unit, elapsed) = analysis.parameters.treatment_share, time_axis(analysis)
     error = 2.6 * np.sqrt(wanted * (1 - wanted) / np.maximum(analysis.users.sum(axis=1), 1))
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(8.6, 2.2)
-        axes.fill_between(days, wanted - error, wanted + error, color=_OTHER, alpha=0.18, linewidth=0)
+        axes.fill_between(elapsed, wanted - error, wanted + error, color=_OTHER, alpha=0.18, linewidth=0)
         axes.axhline(wanted, color=_MUTED, linewidth=1)
-        axes.plot(days, share, color=_ACCENT, linewidth=2, marker="o", markersize=4)
-        axes.set_xlim(0, max(days[-1] * 1.02, 1e-6))
+        axes.plot(elapsed, share, color=_ACCENT, linewidth=2, marker="o", markersize=4)
+        axes.set_xlim(0, max(elapsed[-1] * 1.02, 1e-6))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        axes.set_xlabel("days since the start")
+        axes.set_xlabel(f"{unit} since the start")
         axes.set_ylabel("share of users")
         return _svg(figure)
 
 
-def _days(analysis: Analysis) -> np.ndarray:
-    return np.array([(look - analysis.start).total_seconds() / 86_400 for look in analysis.looks])
+def time_axis(analysis: Analysis) -> tuple[str, np.ndarray]:
+    """Return a unit that fits the experiment's length, and the time of each look in it: a rehearsal takes seconds."""
+    seconds = np.array([(look - analysis.start).total_seconds() for look in analysis.looks])
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds[-1] >= 2 * length:
+            return unit, seconds / length
+    return "seconds", seconds
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

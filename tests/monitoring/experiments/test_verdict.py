@@ -6,6 +6,7 @@ import datetime
 import json
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import numpy as np
@@ -25,6 +26,7 @@ from monitoring.experiments.decision import decide
 from monitoring.experiments.guardrails import watch_guardrails
 from monitoring.experiments.parameters import ExperimentParameters, Guardrail
 from monitoring.experiments.power import plan
+from monitoring.experiments.report.plots import time_axis
 from monitoring.online.searches import clean_results, fold_searches
 from monitoring.online.service import SERVICE_SCHEMA, read_service, service_rates
 from pipelines.__main__ import main
@@ -246,6 +248,16 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "http://" not in text.replace("http://www.w3.org", "")
     assert main(["ab", "decide", *common, "--share", "7"]) == 1
     assert "treatment_share" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit", "last"), [(90, "seconds", 90), (600, "minutes", 10), (7 * 86_400, "days", 7)]
+)
+def test_times_are_in_a_unit_that_fits(seconds: int, unit: str, last: float) -> None:
+    start = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+    looks = [start + datetime.timedelta(seconds=seconds / 2), start + datetime.timedelta(seconds=seconds)]
+    found, elapsed = time_axis(SimpleNamespace(start=start, looks=looks))
+    assert (found, elapsed.tolist()) == (unit, [last / 2, last])
 
 
 def test_parameters_refuse_what_makes_no_sense() -> None:
