@@ -1,7 +1,7 @@
 """Acknowledged events a second and CPU-seconds per 10,000, with group commit beside one commit an event, in one run.
 
-    python benchmarks/events.py                 # SQLite, and PostgreSQL where Debian's package is installed
-    python benchmarks/events.py --seconds 10
+    python benchmarks/events.py                 # SQLite
+    python benchmarks/events.py --postgresql postgresql+psycopg://USER@HOST/DATABASE     # and a database to be written to
 
 Many callers submit one event each and wait for the acknowledgement, as clients do. "One commit an event" is the same
 database, schema and durability (synced before each acknowledgement), without the writer that gathers. Ratios are what to
@@ -22,10 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from postgres_server import PostgresServer, find_binaries
 
 from serving.events.database import Database
 from serving.events.records import Event
@@ -91,19 +88,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (default 5)")
     parser.add_argument("--folder", type=Path, help="where the SQLite file lies (default: a temporary folder)")
+    parser.add_argument("--postgresql", default="", help="URL of a database for events, measured too")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {datetime.date.today()}")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         compare("SQLite", f"sqlite:///{folder}/events.db", options.seconds)
-    binaries = find_binaries()
-    if binaries is None:
-        print("PostgreSQL's server is not installed")
-        return
-    server = PostgresServer(binaries)
-    try:
-        compare("PostgreSQL", server.new_database(), options.seconds)
-    finally:
-        server.remove()
+    if options.postgresql:
+        compare("PostgreSQL", options.postgresql, options.seconds)
 
 
 if __name__ == "__main__":
