@@ -35,6 +35,12 @@ def add_actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     run.add_argument("--hours", type=float, default=24.0, help="length of the window of queries (default 24)")
     run.add_argument("--url", help="the running service, to see whether it answers the golden pictures as it must")
     run.add_argument(
+        "--encoder-url", metavar="URL", help="the live encoder over HTTP, to see whether it is the release's"
+    )
+    run.add_argument(
+        "--service-counts", metavar="DIR", help="the transformer's counts of requests, for zero-result rates"
+    )
+    run.add_argument(
         "--evidently", metavar="DIR", help="also add a snapshot to this workspace of Evidently's own pages"
     )
     report.add_argument("--output", metavar="FILE", help="copy the page there")
@@ -51,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     actions["run"].add_argument(
         "--release", metavar="DIR", required=True, help="a release, or the root of what is served (with CURRENT)"
     )
+    actions["run"].add_argument("--judgements", metavar="FILE", help="judged queries: table JUDGEMENTS in Parquet")
+    actions["run"].add_argument("--previous", metavar="DIR", help="the release before, asked the judged queries too")
     options = parser.parse_args(arguments)
     from components.shared.errors import VisualSearchError
     from monitoring import console
@@ -69,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, folder: Path) -> int:
+    from components.shared.tables import JUDGEMENTS, read_table
     from monitoring import console
     from monitoring.run import RunInputs, run
     from monitoring.status.page import PAGE_FILE
@@ -81,6 +90,10 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
         arm=options.arm,
         hours=options.hours,
         url=options.url,
+        encoder_url=options.encoder_url,
+        judgements=read_table(Path(options.judgements), JUDGEMENTS) if options.judgements else None,
+        previous=Path(options.previous) if options.previous else None,
+        service_counts=Path(options.service_counts) if options.service_counts else None,
         evidently=Path(options.evidently) if options.evidently else None,
     )
     record = run(inputs)

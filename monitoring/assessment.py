@@ -42,7 +42,8 @@ class Evidence:
         added_items: table ITEMS of these.
         listing: what should be found: image_id, added_at.
         removed: image ids that a generation removed.
-        judged: judged queries, embedded by the release's encoder.
+        judged: judged queries, embedded by the encoder that is looked at.
+        judged_unknown: why they could not be embedded; "": they were.
         judged_before: hits of the previous release on the same queries.
         encoder: the live one; None: the release's own is tried on this machine.
         search_url: of the live transformer.
@@ -60,6 +61,7 @@ class Evidence:
     listing: pa.Table | None = None
     removed: frozenset[str] = frozenset()
     judged: JudgedQueries | None = None
+    judged_unknown: str = ""
     judged_before: np.ndarray | None = None
     encoder: Encoder | None = None
     search_url: str | None = None
@@ -141,8 +143,10 @@ def _other(evidence: Evidence, parameters: DiagnosisParameters, at: datetime.dat
     if evidence.judged is not None:
         hits = judged_hits(evidence.judged, evidence.index, image_ids, parameters.judged_k)
         expected = _expected(evidence.manifest, parameters.judged_k)
-        if expected is not None:
-            concerns += encoder_quality(hits, expected, parameters, previous=evidence.judged_before)
+        concerns += encoder_quality(hits, expected, parameters, previous=evidence.judged_before)
+    elif evidence.judged_unknown:
+        sentence = f"The judged queries could not be asked: {evidence.judged_unknown}."
+        concerns.append(Concern(name="judged_hit_rate", topic="encoder", state="unknown", sentence=sentence))
     if evidence.window is not None:
         concerns.append(index_recall(evidence.index, evidence.window.vectors, parameters))
     if evidence.additions is not None:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.shared.errors import DataError, SourceError
+from components.shared.encoder import ENCODER_FILE, OnnxEncoder
+from components.shared.errors import DataError, NotReadyError, SourceError
 from components.shared.generation import Generation, open_generation
 from components.shared.release import Manifest, is_release, open_catalogue
 from components.shared.search import CatalogueIndex
 from components.shared.served import read_current
 from components.shared.tables import QUERY_SAMPLES, read_table
 from monitoring.assessment import Assessment, Evidence, assess
+from monitoring.diagnosis.encoder import JudgedQueries, judged_hits
+from monitoring.diagnosis.golden import Encoder, LiveEncoder
+from monitoring.diagnosis.judged import embed_judged_queries
+from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.samples import read_window
 from monitoring.findings import Report
+from monitoring.online.service import read_service, service_rates
 from monitoring.online.summary import summarise
 from monitoring.remedies.ledger import Ledger
 from monitoring.status.page import PAGE_FILE, write_page
@@ -45,6 +53,11 @@ class RunInputs:
         listing: what should be found (image_id, added_at), to see how far the catalogue lags; None: not looked at.
         url: of the live transformer, which is sent the golden pictures; None: it is not.
         url_headers: sent along, for example an API key.
+        encoder_url: of the live encoder (Open Inference Protocol over HTTP), which is sent the golden pictures and the judged
+            queries; None: the release's own encoder takes its place.
+        judgements: table JUDGEMENTS: queries whose right answers people named; None: nobody did.
+        previous: directory of the release before, which is asked the judged queries too; None: it is not.
+        service_counts: folder of the counts that the transformer writes; None: the samples say what found nothing.
         evidently: workspace of Evidently's own pages that a snapshot is added to; None: none is.
     """
 
@@ -58,6 +71,10 @@ class RunInputs:
     listing: pa.Table | None = None
     url: str | None = None
     url_headers: dict[str, str] = field(default_factory=dict)
+    encoder_url: str | None = None
+    judgements: pa.Table | None = None
+    previous: Path | None = None
+    service_counts: Path | None = None
     evidently: Path | None = None
 
 
@@ -174,6 +191,8 @@ def _online(inputs: RunInputs, since: datetime.datetime) -> tuple[dict[str, tupl
     if not tables["arm"].num_rows:
         return {}, f"Nobody searched since {since:%Y-%m-%d %H:%M} UTC."
     nothing = _zero_results(sample_files(inputs.samples), since)
+    if inputs.service_counts is not None:  # every search counts there, not a sample
+        nothing["arm"] = nothing.get("arm", {}) | _counted_zero_results(inputs.service_counts, since)
     return {name: online_rows(table, nothing.get(name)) for name, table in tables.items()}, ""
 
 
@@ -193,6 +212,16 @@ def _zero_results(files: Iterable[Path], since: datetime.datetime) -> dict[str, 
     return shares
 
 
+def _counted_zero_results(folder: Path, since: datetime.datetime) -> dict[str, float]:
+    counts = read_service(str(folder))
+    rates = service_rates(counts.filter(pc.field("at") >= pa.scalar(since, pa.timestamp("us", tz="UTC"))))
+    return {
+        row["arm"]: row["zero_result_rate"]
+        for row in rates.select(["arm", "zero_result_rate"]).to_pylist()
+        if row["zero_result_rate"] is not None and math.isfinite(row["zero_result_rate"])
+    }
+
+
 def look(inputs: RunInputs, served: Served, *, now: datetime.datetime) -> Assessment:
     """Assess what is served by the queries of the window.
 
@@ -209,6 +238,7 @@ def look(inputs: RunInputs, served: Served, *, now: datetime.datetime) -> Assess
         )
     except DataError:  # nobody searched, which is told as what is not known
         window = None
+    live = LiveEncoder(inputs.encoder_url) if inputs.encoder_url else None
     evidence = Evidence(
         release=served.directory,
         manifest=manifest,
@@ -219,10 +249,35 @@ def look(inputs: RunInputs, served: Served, *, now: datetime.datetime) -> Assess
         added_items=pa.concat_tables([g.items for g in generations]) if generations else None,
         removed=frozenset(image_id for g in generations for image_id in g.removed),
         listing=inputs.listing,
+        encoder=live,
         search_url=inputs.url,
         search_headers=inputs.url_headers,
+        **_judged(inputs, served, live),
     )
     return assess(evidence, arm=inputs.arm, at=now)
+
+
+def _judged(inputs: RunInputs, served: Served, live: LiveEncoder | None) -> dict[str, Any]:
+    """Return what there is of judged queries, as fields of Evidence."""
+    if inputs.judgements is None:
+        return {}
+    most = DiagnosisParameters().judged_queries
+
+    def ask(encoder: Encoder, manifest: Manifest) -> JudgedQueries:
+        return embed_judged_queries(
+            inputs.judgements, served.release_items, encoder, manifest.encoder.preprocessing, most=most
+        )
+
+    try:
+        found = {"judged": ask(live or OnnxEncoder(served.directory / ENCODER_FILE, threads=1), served.manifest)}
+    except NotReadyError as error:
+        return {"judged_unknown": str(error)}
+    if inputs.previous is None:
+        return found
+    before = open_catalogue(inputs.previous)
+    queries = ask(OnnxEncoder(inputs.previous / ENCODER_FILE, threads=1), before.manifest)
+    ids = before.items.column("image_id").to_pylist()
+    return {**found, "judged_before": judged_hits(queries, before.index, ids, DiagnosisParameters().judged_k)}
 
 
 def run(inputs: RunInputs) -> Record:

@@ -329,7 +329,10 @@ def _add_monitoring(commands: argparse._SubParsersAction[argparse.ArgumentParser
         metavar="URI",
         help="the catalogue as it is now: folder or manifest; also shows whether the index lags",
     )
-    acting.add_argument("--judgements", metavar="URI", default="", help="human judgements")
+    acting.add_argument(
+        "--judgements", metavar="URI", default="", help="human judgements; also show whether the encoder got worse"
+    )
+    run.add_argument("--previous", metavar="RELEASE", help="the release before, asked the judged queries too")
     acting.add_argument(
         "--click-log", metavar="URI", default="", help="click log to learn from: Parquet file or folder"
     )

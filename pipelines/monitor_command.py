@@ -43,23 +43,32 @@ def _inputs(options: argparse.Namespace, settings: Settings, folder: Path) -> Ru
     home = settings.home.absolute()
     own_store = home / "events.db"
     events = options.events or settings.events_url or (f"sqlite:///{own_store}" if own_store.exists() else None)
+    location = _location(options.release, settings)
     return RunInputs(
-        location=_location(options.release, settings),
+        location=location,
         samples=Path(options.samples) if options.samples else home / "query-samples",
         events=events,
         folder=folder,
         arm=options.arm,
         hours=options.hours,
         listing=_listing(options.images, settings),
-        url=options.url or _running(home),
+        url=options.url or _running(home, "url"),
+        encoder_url=options.encoder_url or _running(home, "encoder_url"),
+        judgements=_judgements(options.judgements, location),
+        previous=_fetched(options.previous, settings) if options.previous else None,
+        service_counts=Path(options.service_counts) if options.service_counts else _existing(settings.service_counts),
         evidently=Path(options.evidently) if options.evidently else None,
     )
 
 
-def _running(home: Path) -> str | None:
-    """Return the address of the service that `serve` runs from this home, if it does."""
+def _existing(folder: Path) -> Path | None:
+    return folder if folder.is_dir() else None
+
+
+def _running(home: Path, name: str) -> str | None:
+    """Return an address ("url", "encoder_url") of the service that `serve` runs from this home, if it does."""
     try:
-        return str(json.loads((home / "serve" / "address.json").read_text())["url"])
+        return str(json.loads((home / "serve" / "address.json").read_text())[name])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -74,17 +83,32 @@ def _listing(images: str | None, settings: Settings) -> pa.Table | None:
     return list_images(_absolute(images), workspace=settings.workspace, parameters=CatalogueParameters()).items
 
 
+def _judgements(uri: str, location: Path) -> pa.Table | None:
+    """Return the judgements of images that the catalogue has."""
+    if not uri:
+        return None
+    from components.labelling.judgements import fetch_judgements, read_judgements
+
+    known = set(open_served(location).release_items["image_id"].to_pylist())
+    return read_judgements(uri, fetch_judgements(_absolute(uri)), known).table
+
+
 def _location(release: str | None, settings: Settings) -> Path:
     """Return what is watched: what `serve` serves from this home, or what was named, fetched from the registry if need be."""
     served = settings.home.absolute() / "served"
     if release is None and (served / CURRENT_FILE).is_file():
         return served
     path = Path(release or "champion")
-    if is_release(path) or (path / CURRENT_FILE).is_file():
-        return path
+    return path if (path / CURRENT_FILE).is_file() else _fetched(str(path), settings)
+
+
+def _fetched(release: str, settings: Settings) -> Path:
+    """Return the directory of a release, fetched from the registry if it is a version or an alias."""
+    if is_release(Path(release)):
+        return Path(release)
     from components.registration.registry import Registry
 
-    return Registry(settings.registry_uri).fetch(str(path), settings.home.absolute() / "releases")
+    return Registry(settings.registry_uri).fetch(release, settings.home.absolute() / "releases")
 
 
 def _act(options: argparse.Namespace, settings: Settings, inputs: RunInputs, record: Record) -> Action:

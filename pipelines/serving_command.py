@@ -185,7 +185,8 @@ class _Service:
             self._processes.stop()
             raise
         self.url = self._processes.url
-        write_json(self._folder / _ADDRESS_FILE, {"url": self.url, "pid": os.getpid()})
+        encoder_url = f"http://127.0.0.1:{self._processes.encoder_http_port}"
+        write_json(self._folder / _ADDRESS_FILE, {"url": self.url, "encoder_url": encoder_url, "pid": os.getpid()})
         return self
 
     def __exit__(self, *_: object) -> None:

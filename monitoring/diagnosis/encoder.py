@@ -66,13 +66,13 @@ def judged_hits(queries: JudgedQueries, index: CatalogueIndex, image_ids: list[s
 
 
 def encoder_quality(
-    hits: PerQuery, expected: Expected, parameters: DiagnosisParameters, *, previous: PerQuery | None = None
+    hits: PerQuery, expected: Expected | None, parameters: DiagnosisParameters, *, previous: PerQuery | None = None
 ) -> tuple[Concern, ...]:
     """Compare judged queries with what the release promised, and with the release before it.
 
     Args:
         hits: of the release that serves, by `judged_hits`.
-        expected: its hit rate at the same depth when it was evaluated.
+        expected: its hit rate at the same depth when it was evaluated; None: its evaluation has no such figure.
         parameters: what alarms.
         previous: of the release before, on the same queries; None: there is none, or it was not measured.
 
@@ -80,24 +80,12 @@ def encoder_quality(
         The concern "judged_hit_rate" and, with `previous`, "judged_against_previous".
     """
     known = hits[np.isfinite(hits)]
-    k = parameters.judged_k
     if len(known) < parameters.minimum_judged:
         sentence = f"{len(known)} judged queries have an answer in the index; {parameters.minimum_judged} are needed."
         return (
             Concern(name="judged_hit_rate", topic="encoder", state="unknown", sentence=sentence, window=len(known)),
         )
-    mean = float(known.mean())
-    # Laplace's estimate of the share, lest a sample of hits alone have no error at all.
-    share = (known.sum() + 1) / (len(known) + 2)
-    error = np.hypot(np.sqrt(share * (1 - share) / len(known)), (expected.high - expected.low) / (2 * norm.ppf(0.975)))
-    p_value = float(norm.cdf((mean - expected.value) / error))
-    concerns = [
-        _concern(
-            "judged_hit_rate", mean, expected.value, p_value, len(known), parameters,
-            f"{mean:.1%} of {len(known)} judged queries find a right answer among the first {k}; the release promised "
-            f"{expected.value:.1%}.",
-        )
-    ]  # fmt: skip
+    concerns = [_against_promise(known, expected, parameters)]
     if previous is not None:
         both = np.isfinite(hits) & np.isfinite(previous)
         lost = int(((previous == 1) & (hits == 0))[both].sum())
@@ -111,6 +99,21 @@ def encoder_quality(
             )
         )  # fmt: skip
     return tuple(concerns)
+
+
+def _against_promise(known: PerQuery, expected: Expected | None, parameters: DiagnosisParameters) -> Concern:
+    mean, k = float(known.mean()), parameters.judged_k
+    told = f"{mean:.1%} of {len(known)} judged queries find a right answer among the first {k}; the release promised "
+    if expected is None:
+        sentence = f"{told}nothing at that depth."
+        return Concern(name="judged_hit_rate", topic="encoder", state="unknown", sentence=sentence, window=len(known))
+    # Laplace's estimate of the share, lest a sample of hits alone have no error at all.
+    share = (known.sum() + 1) / (len(known) + 2)
+    error = np.hypot(np.sqrt(share * (1 - share) / len(known)), (expected.high - expected.low) / (2 * norm.ppf(0.975)))
+    p_value = float(norm.cdf((mean - expected.value) / error))
+    return _concern(
+        "judged_hit_rate", mean, expected.value, p_value, len(known), parameters, f"{told}{expected.value:.1%}."
+    )
 
 
 def sign_test(lost: int, won: int) -> float:

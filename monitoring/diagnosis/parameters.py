@@ -18,6 +18,7 @@ class DiagnosisParameters(BaseModel):
             this share of the reference itself.
         judged_k: depth at which judged queries are looked at.
         minimum_judged: fewer judged queries are not looked at.
+        judged_queries: judged queries that are asked, at most.
         minimum_loss: least loss of the judged hit rate that alarms.
         minimum_recall_loss: least shortfall of the index's recall below its target that alarms.
         recall_queries: queries that the index's recall is measured on, at most.
@@ -39,6 +40,7 @@ class DiagnosisParameters(BaseModel):
     rare_quantile: float = Field(default=0.25, gt=0, lt=1)
     judged_k: int = Field(default=10, ge=1, le=100)
     minimum_judged: int = Field(default=30, ge=2)
+    judged_queries: int = Field(default=500, ge=30)
     minimum_loss: float = Field(default=0.03, ge=0, lt=1)
     minimum_recall_loss: float = Field(default=0.01, ge=0, lt=1)
     recall_queries: int = Field(default=500, ge=10)

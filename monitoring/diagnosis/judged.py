@@ -1,0 +1,75 @@
+"""Judged queries: what people said is right, and the pictures that it was said of, embedded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pyarrow as pa
+
+from components.shared.decoder import load_image
+from components.shared.errors import BadImageError, SourceError
+from components.shared.preprocessing import PreprocessingSpec
+from components.shared.relevance import RELEVANT_GRADE
+from monitoring.diagnosis.encoder import JudgedQueries
+from monitoring.diagnosis.golden import Encoder
+
+_BATCH = 32
+
+
+def right_answers(judgements: pa.Table) -> dict[str, frozenset[str]]:
+    """Return the relevant images of each query: those whose mean grade over all judges is at least RELEVANT_GRADE.
+
+    Args:
+        judgements: table JUDGEMENTS.
+    """
+    grades: dict[tuple[str, str], list[int]] = defaultdict(list)
+    columns = (judgements.column(name).to_pylist() for name in ("query_image_id", "image_id", "grade"))
+    for query, image, grade in zip(*columns, strict=True):
+        grades[query, image].append(grade)
+    found: dict[str, set[str]] = defaultdict(set)
+    for (query, image), given in grades.items():
+        if query != image and np.mean(given) >= RELEVANT_GRADE:
+            found[query].add(image)
+    return {query: frozenset(images) for query, images in found.items()}
+
+
+def embed_judged_queries(
+    judgements: pa.Table,
+    items: pa.Table,
+    encoder: Encoder,
+    preprocessing: PreprocessingSpec,
+    *,
+    most: int,
+    seed: int = 0,
+) -> JudgedQueries:
+    """Read the pictures of judged queries and embed them.
+
+    Left out: queries without a right answer, those whose picture the catalogue does not name, and pictures that cannot be
+    read any more.
+
+    Args:
+        judgements: table JUDGEMENTS.
+        items: table ITEMS: where the pictures lie.
+        encoder: that is looked at.
+        preprocessing: of it.
+        most: a seeded sample of so many queries is asked at most.
+        seed: of the sample.
+
+    Raises:
+        NotReadyError: the encoder is a live one and does not answer.
+    """
+    answers = right_answers(judgements)
+    uris = dict(zip(items.column("image_id").to_pylist(), items.column("uri").to_pylist(), strict=True))
+    known = sorted(query for query in answers if query in uris)
+    order = np.random.default_rng(seed).permutation(len(known))[:most]
+    ids, squares = [], []
+    for query in (known[int(place)] for place in np.sort(order)):
+        try:
+            squares.append(load_image(uris[query], preprocessing))
+        except (BadImageError, SourceError):
+            continue
+        ids.append(query)
+    batches = [encoder.encode(np.stack(squares[at : at + _BATCH])) for at in range(0, len(squares), _BATCH)]
+    vectors = np.concatenate(batches) if batches else np.zeros((0, 1), np.float32)
+    return JudgedQueries(tuple(ids), vectors, tuple(answers[query] for query in ids))
