@@ -1,6 +1,6 @@
 """The whole of serving on one core: our two processes beside the parts without a server, and beside what is written at first.
 
-    python benchmarks/serving                                # 100,000 × 256, ResNet-50: half an hour on a quiet machine
+    python benchmarks/serving                                # 100,000 × 256, ResNet-50: a quarter of an hour on a quiet machine
     python benchmarks/serving --folder /tmp/bench            # keeps what was made, for the next run
     python benchmarks/serving --pictures photos/*.jpg        # instead of rendered ones
 
