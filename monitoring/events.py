@@ -55,12 +55,6 @@ def open_events(source: str, *, memory_gigabytes: float = 2.0, threads: int = 0)
         yield connection
 
 
-def add_events(connection: duckdb.DuckDBPyConnection, events: pa.Table) -> None:
-    """Make an Arrow table (columns of the events table) the log of a connection."""
-    connection.register("raw_events", events)
-    _make_view(connection, "raw_events")
-
-
 def _view_parquet(connection: duckdb.DuckDBPyConnection, source: str) -> None:
     files = _parquet_files(connection, source)
     try:

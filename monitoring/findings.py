@@ -5,14 +5,9 @@ Status page, exporter, alerts and remedies read nothing else.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
-
-from components.shared.errors import ContractError, UnfinishedArtifactError
-from components.shared.files import write_json
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 State = Literal["ok", "watch", "alarm", "unknown"]
 STATES: tuple[State, ...] = get_args(State)
@@ -145,25 +140,3 @@ class Report(BaseModel):
 def worst_state(concerns: tuple[Concern, ...] | list[Concern]) -> State:
     """Return the worst state: alarm, watch, unknown, ok; "unknown" of none at all."""
     return max((concern.state for concern in concerns), key=_SEVERITY.__getitem__, default="unknown")
-
-
-def write_report(path: Path, report: Report) -> None:
-    """Write a report as JSON, all or nothing."""
-    write_json(path, report.model_dump(mode="json"))
-
-
-def read_report(path: Path) -> Report:
-    """Read what `write_report` wrote.
-
-    Raises:
-        UnfinishedArtifactError: there is no such file.
-        ContractError: it is no report.
-    """
-    try:
-        return Report.model_validate(json.loads(path.read_text()))
-    except FileNotFoundError as error:
-        raise UnfinishedArtifactError(f"{path} is missing; run `visual-search monitor run` first") from error
-    except (OSError, ValueError, ValidationError) as error:
-        raise ContractError(
-            f"{path} is no report of monitoring ({error}); run `visual-search monitor run` again"
-        ) from error

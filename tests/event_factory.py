@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
 from components.shared.tables import EVENTS
+from monitoring.events import _make_view
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 K = 8
@@ -72,3 +74,9 @@ def make_events(
     for number, row in enumerate(rows):
         row["event_id"] = f"e-{seed}-{number}"
     return pa.Table.from_pylist(rows, EVENTS.schema)
+
+
+def add_events(connection: duckdb.DuckDBPyConnection, events: pa.Table) -> None:
+    """Make a table the log of a connection, as `open_events` makes what a store holds."""
+    connection.register("raw_events", events)
+    _make_view(connection, "raw_events")

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.shared.errors import ContractError, UnfinishedArtifactError
 from monitoring.findings import (
     CAUSES,
     REMEDIES,
@@ -18,8 +17,6 @@ from monitoring.findings import (
     Diagnosis,
     MovedQuery,
     Report,
-    read_report,
-    write_report,
 )
 
 AT = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -41,13 +38,11 @@ def report(*concerns, diagnoses=()):
     remedy=st.sampled_from(REMEDIES),
     score=st.floats(-1, 1),
 )
-def test_what_is_written_is_read(tmp_path_factory, state, value, p_value, cause, remedy, score):
-    path = tmp_path_factory.mktemp("report") / "report.json"
+def test_a_report_survives_json(state, value, p_value, cause, remedy, score):
     moved = MovedQuery(query_id="q-1", at=AT, score=score, image_ids=("a", "b"))
     diagnosis = Diagnosis(cause=cause, remedy=remedy, sentence="so", evidence=("top_similarity",), pictures=(moved,))
     whole = report(concern(state=state, value=value, p_value=p_value), diagnoses=(diagnosis,))
-    write_report(path, whole)
-    assert read_report(path) == whole
+    assert Report.model_validate_json(whole.model_dump_json()) == whole
 
 
 def test_the_worst_state_is_the_reports():
@@ -64,11 +59,3 @@ def test_refused():
         concern(p_value=1.5)
     with pytest.raises(ValidationError):
         concern(unknown=1)
-
-
-def test_unreadable_reports(tmp_path):
-    with pytest.raises(UnfinishedArtifactError):
-        read_report(tmp_path / "none.json")
-    (tmp_path / "bad.json").write_text('{"at": 1}')
-    with pytest.raises(ContractError):
-        read_report(tmp_path / "bad.json")

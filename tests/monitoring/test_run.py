@@ -7,10 +7,12 @@ import json
 import subprocess
 import sys
 import urllib.request
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from event_factory import START, make_events
 from factories import encode_picture, make_picture, make_vectors
@@ -24,6 +26,7 @@ from components.shared.release import read_manifest
 from components.shared.served import publish_generation, publish_release
 from components.shared.tables import EVENTS, QUERY_SAMPLES, write_table
 from monitoring.__main__ import main as monitoring
+from monitoring.online.service import SERVICE_SCHEMA
 from monitoring.run import open_served
 from monitoring.status.record import RecordStore
 from pipelines.__main__ import main
@@ -104,6 +107,44 @@ def test_alarm_by_both_command_lines(
     assert "(--events)" in RecordStore(folder / "champion").latest().online_note
     again = RecordStore(folder / "champion").latest().report
     assert [(c.name, c.state) for c in again.concerns] == [(c.name, c.state) for c in record.report.concerns]
+
+
+def test_zero_results_are_those_that_the_servers_counted(write_samples, release: Path, tmp_path: Path) -> None:
+    write_samples(tmp_path / "samples")
+    counts = [
+        {"at": NOW - datetime.timedelta(minutes=10), "arm": "champion", "requests": 400.0, "errors": 0.0, "slow": 0.0,
+         "zero_results": 100.0},
+        {"at": NOW - datetime.timedelta(days=30), "arm": "champion", "requests": 400.0, "errors": 0.0, "slow": 0.0,
+         "zero_results": 400.0},
+    ]  # fmt: skip
+    (tmp_path / "counts").mkdir()
+    pq.write_table(pa.Table.from_pylist(counts, SERVICE_SCHEMA), tmp_path / "counts" / "a.parquet")
+    words = ["--release", str(release), "--samples", str(tmp_path / "samples"), "--folder", str(tmp_path / "m")]
+    words += ["--events", str(write_events(tmp_path)), "--service-counts", str(tmp_path / "counts")]
+    assert monitoring(["run", *words]) == 0
+    online = RecordStore(tmp_path / "m" / "champion").latest().online
+    rates = {row.label: row.zero_result_rate for row in online["arm"]}
+    assert rates["champion"] == pytest.approx(0.25)  # of the samples it would be 0.1
+
+
+def test_evidentlys_workspace(write_samples, release: Path, tmp_path: Path) -> None:
+    write_samples(tmp_path / "samples", moved=True)
+    words = ["run", "--release", str(release), "--samples", str(tmp_path / "samples"), "--folder", str(tmp_path / "m")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Evidently's own
+        assert monitoring([*words, "--evidently", str(tmp_path / "pages")]) == 4
+        assert monitoring([*words, "--evidently", str(tmp_path / "pages")]) == 4
+        from evidently.ui.workspace import Workspace
+
+        workspace = Workspace.create(str(tmp_path / "pages"))
+        (project,) = workspace.list_projects()
+        first, second = (workspace.get_run(project.id, run) for run in workspace.list_runs(project.id))
+    assert project.name == "visual-search champion"
+    manifest = read_manifest(release)
+    for snapshot in (first, second):
+        assert snapshot.metadata["release_id"] == manifest.release_id
+        counters = snapshot.tests_widgets[0].params["counters"]
+        assert {counter["label"]: counter["value"] for counter in counters}["FAIL"] == "5"  # all of the embeddings'
 
 
 def test_report_and_the_copy_of_the_page(

@@ -4,12 +4,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from event_factory import make_events
+from event_factory import add_events, make_events
 from scipy.stats import binomtest, norm
 
 from components.shared.errors import DataError
 from components.shared.tables import EVENTS
-from monitoring.events import add_events
 from monitoring.experiments.interleaving import analyse_interleaving, preference
 from monitoring.experiments.parameters import ExperimentParameters
 from monitoring.online.parameters import OnlineParameters

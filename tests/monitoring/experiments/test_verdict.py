@@ -13,13 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from event_factory import START, make_events
+from event_factory import START, add_events, make_events
 from factories import encode_picture, make_picture
 from release_factory import make_release
 
 from components.shared.errors import DataError, ParameterError, SourceError
 from components.shared.tables import EVENTS, write_table
-from monitoring.events import add_events
 from monitoring.experiments import console
 from monitoring.experiments.analysis import Analysis, analyse
 from monitoring.experiments.decision import decide

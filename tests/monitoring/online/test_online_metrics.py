@@ -8,10 +8,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from event_factory import PROPENSITY, START, K, make_events
+from event_factory import PROPENSITY, START, K, add_events, make_events
 
 from components.shared.tables import EVENTS, write_table
-from monitoring.events import add_events
 from monitoring.online.metrics import DIMENSIONS, online_metrics
 from monitoring.online.parameters import OnlineParameters
 from monitoring.online.propensities import estimate_propensities

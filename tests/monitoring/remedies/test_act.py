@@ -133,7 +133,7 @@ def test_a_damaged_ledger_starts_nothing(tmp_path: Path) -> None:
 ACTOR = """
     import datetime, os, signal, sys
     from pathlib import Path
-    from monitoring.findings import read_report
+    from monitoring.findings import Report
     from monitoring.remedies import act as module
     from monitoring.remedies.ledger import Ledger
 
@@ -161,7 +161,7 @@ ACTOR = """
             os.kill(os.getpid(), signal.SIGKILL)
         return put(entry)
     ledger.put = dying_put
-    report = read_report(folder / "report.json")
+    report = Report.model_validate_json((folder / "report.json").read_text())
     print(module.act(report, ledger, Runs(), module.ActPolicy(), now=now).kind)
 """
 
