@@ -1,7 +1,5 @@
 """Monitoring as a pipeline task: look once, say which pipeline is called for."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components.container_images import PIPELINE_IMAGE
@@ -18,8 +16,11 @@ def monitoring(
     workspace: str,
     hours: float,
     cool_down_hours: float,
-) -> NamedTuple("Called", [("training", bool), ("reindexing", bool)]):  # type: ignore[valid-type]  # as kfp reads it
-    """Look at the champion; the record, its history and the ledger of remedies lie in the workspace."""
+) -> int:
+    """Look at the champion; return the pipeline that is to run: 0 none, 1 training, 2 re-indexing.
+
+    The record, its history and the ledger of remedies lie in the workspace.
+    """
     from pathlib import Path
 
     from monitoring.task import run

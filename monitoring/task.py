@@ -10,7 +10,6 @@ import datetime
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from components.shared.files import write_json
 from components.shared.release import is_release
@@ -22,12 +21,8 @@ from monitoring.status.exporter import STATE_VALUES
 from monitoring.status.page import PAGE_FILE, empty_page
 from monitoring.status.record import LATEST_FILE, overall_state
 
-
-class Called(NamedTuple):
-    """Which pipeline is to run now; at most one."""
-
-    training: bool = False
-    reindexing: bool = False
+# What the task returns; a number, for kfp.local evaluates the text of a condition as code.
+PIPELINE_NUMBERS = {"": 0, "training": 1, "reindexing": 2}
 
 
 class PipelineAround:
@@ -57,7 +52,7 @@ def run(
     workspace: Path,
     hours: float,
     cool_down_hours: float,
-) -> Called:
+) -> int:
     """Look once.
 
     Args:
@@ -71,13 +66,16 @@ def run(
         hours: length of the window.
         cool_down_hours: between two starts of a pipeline.
 
+    Returns:
+        Which pipeline is to run now, of PIPELINE_NUMBERS.
+
     Raises:
         ContractError: the release is damaged.
     """
     if not is_release(champion):
         page.write_text(empty_page())
         write_json(record, {"reason": "there is no champion yet"})
-        return Called()
+        return PIPELINE_NUMBERS[""]
     inputs = RunInputs(
         location=champion,
         samples=Path(samples),
@@ -97,4 +95,4 @@ def run(
     log_metric("state", STATE_VALUES[overall_state(found.report)])
     for concern in found.report.concerns:
         log_metric(f"state_{concern.name}", STATE_VALUES[concern.state])
-    return Called(training=around.called == "training", reindexing=around.called == "reindexing")
+    return PIPELINE_NUMBERS[around.called]

@@ -74,7 +74,8 @@ def monitoring_pipeline(
         "cpu": cpu,
         "memory": memory,
     }
-    with dsl.If(monitoring_task.outputs["training"] == True, name="train-again"):  # noqa: E712 (kfp compiles the comparison)
+    # By a task's only output, the number of a pipeline (monitoring.task): kfp.local finds no other in a condition.
+    with dsl.If(monitoring_task.outputs["Output"] == 1, name="train-again"):
         training_pipeline(
             **shared,
             events=click_log,
@@ -84,5 +85,5 @@ def monitoring_pipeline(
             accelerator_type=accelerator_type,
             accelerator_count=accelerator_count,
         )
-    with dsl.If(monitoring_task.outputs["reindexing"] == True, name="index-again"):  # noqa: E712 (likewise)
+    with dsl.If(monitoring_task.outputs["Output"] == 2, name="index-again"):
         reindexing_pipeline(**shared)

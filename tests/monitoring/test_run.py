@@ -15,16 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from event_factory import START, make_events
-from factories import encode_picture, make_picture, make_vectors
+from factories import make_vectors
 from generation_factory import make_items
+from sample_factory import embed_fresh, write_query_samples
 from serving_processes import make_local_release
 
-from components.shared.encoder import ENCODER_FILE, OnnxEncoder
 from components.shared.generation import write_generation
-from components.shared.golden import embed_pictures
 from components.shared.release import read_manifest
 from components.shared.served import publish_generation, publish_release
-from components.shared.tables import EVENTS, QUERY_SAMPLES, write_table
+from components.shared.tables import EVENTS, write_table
 from monitoring.__main__ import main as monitoring
 from monitoring.online.service import SERVICE_SCHEMA
 from monitoring.run import open_served
@@ -43,9 +42,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fresh(release: Path) -> np.ndarray:
     """Embeddings of pictures of the catalogue's items as nobody has seen them."""
-    encoder = OnnxEncoder(release / ENCODER_FILE, threads=1)
-    pictures = [encode_picture(make_picture(90_000 + i, item=i % ITEMS_COUNT), quality=92) for i in range(QUERIES)]
-    return embed_pictures(pictures, encoder, read_manifest(release).encoder.preprocessing)
+    return embed_fresh(release, QUERIES, ITEMS_COUNT)
 
 
 @pytest.fixture
@@ -54,25 +51,6 @@ def write_samples(release: Path, fresh: np.ndarray):
         write_query_samples(folder, release, fresh, **more)
 
     return write
-
-
-def write_query_samples(
-    folder: Path, release: Path, fresh: np.ndarray, *, moved: bool = False, arm: str = "champion", hours: float = 1.0
-) -> None:
-    """Write queries that lie as the reference does, or all beside it."""
-    manifest = read_manifest(release)
-    vectors = fresh + (2 * np.eye(fresh.shape[1])[0] if moved else 0)
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    rows = [
-        {"query_id": f"q-{arm}-{i}", "release_id": manifest.release_id, "space_id": manifest.space_id, "arm": arm,
-         "at": NOW - datetime.timedelta(hours=hours, seconds=i), "country": "DE", "embedding": vector.tolist(), "top_score": 0.9,
-         "results": 0 if i < 21 else 5, "width": 96, "height": 80, "bytes": 4000, "format": "jpeg", "brightness": 0.5,
-         "contrast": 0.4, "sharpness": 0.01, "saturation": 0.5}
-        for i, vector in enumerate(vectors)
-    ]  # fmt: skip
-    write_table(
-        folder / f"query-samples-{arm}.parquet", pa.Table.from_pylist(rows, QUERY_SAMPLES.schema), QUERY_SAMPLES
-    )
 
 
 def write_events(folder: Path) -> Path:
