@@ -1,8 +1,8 @@
 """Which index: from the number of vectors, their length, the memory budget and what matters more, latency or throughput.
 
 The order of preference follows measurements at recall 0.95 (queries per second beside HNSW16 in batches at 1,000,000 × 128):
-IVF4096,PQ64x4fs,Refine(SQfp16) 2.5, HNSW16 1, IVF4096,SQ8 0.53, IVF4096,Flat 0.41, the exact scan 0.06. With fewer rows
-the scan of all codes catches up: in batches it takes 1.2 × as long as inverted lists at 20,000 rows, 2.4 × at 60,000.
+codes with refinement 2.1 to 2.5 by processor, HNSW16 1, IVF4096,SQ8 0.53, IVF4096,Flat 0.41, the exact scan 0.06. With
+fewer rows the scan of all codes catches up: in batches it takes 1.2 × as long as inverted lists at 20,000 rows, 2.4 × at 60,000.
 """
 
 from __future__ import annotations

@@ -63,6 +63,8 @@ MAX_K = 10_000
 SCANNED_ROWS = 20_000  # at most so many allowed rows are compared one by one: a few milliseconds, and exact
 _TIED_ROWS = 4_096  # equal vectors are put in order of their rows if there are no more of them than this
 _GRAPH_HOP_ROWS = 40  # a graph search of length ef costs about as much as a scan of 40 × ef rows
+# Of the process: from here on a reservoir holds the best, not a heap, which takes 1.3 × as long for 45 to 91 of 3,500 centroids.
+faiss.cvar.distance_compute_min_k_reservoir = 20
 
 
 class CatalogueIndex:
