@@ -9,36 +9,16 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from components.shared.errors import ContractError, ResourceError, VisualSearchError
+from serving.transformer.search.loading import Trial, load, try_out
 
 _TIMEOUT_SECONDS = 120.0
 _SPARE_BYTES = 512 << 20  # what loading takes besides what it keeps
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What to load.
-
-    Attributes:
-        release: directory; None where the release is in use and only the generations are new.
-        generations: directories, lowest first.
-        release_id: that the generations must lie on; of `release`, if it is given, whatever stands there.
-        space_id: of that release.
-        dimension: of that release.
-        forecast_bytes: what it should take; much more is not granted.
-    """
-
-    release: str | None
-    generations: tuple[str, ...]
-    release_id: str
-    space_id: str
-    dimension: int
-    forecast_bytes: int
 
 
 def run_trial(trial: Trial, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
@@ -81,8 +61,6 @@ def main(arguments: Sequence[str]) -> int:
     """Load and search what is named on the command line; print what went wrong as JSON."""
     trial = Trial(**json.loads(arguments[0]))
     error: str | None = None
-    from serving.transformer.search.loading import load, try_out  # before the limit: libraries take room, too
-
     _limit(3 * trial.forecast_bytes + _SPARE_BYTES)
     try:
         try_out(load(trial))

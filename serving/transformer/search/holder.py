@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 from components.shared.errors import ContractError, ResourceError
-from serving.transformer.search.canary import Trial, run_trial
+from serving.transformer.search.canary import run_trial
 from serving.transformer.search.catalogue import Catalogue
-from serving.transformer.search.loading import load
+from serving.transformer.search.loading import Trial, load
 from serving.transformer.search.memory import available_bytes, forecast_bytes
 from serving.transformer.search.rules.chain import ChainParameters
 from serving.transformer.search.source import CatalogueSource, Wanted

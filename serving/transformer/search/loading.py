@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from components.shared.generation import Generation, open_generation
 from components.shared.release import Searchable, open_catalogue
-from serving.transformer.search.canary import Trial
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.results import SearchOptions
 from serving.transformer.search.rules.chain import ChainParameters
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What to load.
+
+    Attributes:
+        release: directory; None where the release is in use and only the generations are new.
+        generations: directories, lowest first.
+        release_id: that the generations must lie on; of `release`, if it is given, whatever stands there.
+        space_id: of that release.
+        dimension: of that release.
+        forecast_bytes: what it should take; much more is not granted.
+    """
+
+    release: str | None
+    generations: tuple[str, ...]
+    release_id: str
+    space_id: str
+    dimension: int
+    forecast_bytes: int
 
 
 def load(
