@@ -18,8 +18,8 @@ from components.shared.errors import BadImageError, DataError, ParameterError, S
 from components.shared.files import whole_file
 from components.shared.release import ITEMS_FILE, read_manifest
 from components.shared.storage import read_bytes
+from pipelines.judgement import act, judge, write_newcomers
 from pipelines.rehearsal_report import Report, as_text, preference_in_words
-from pipelines.rollout_command import act, judge, write_newcomers
 from pipelines.serving_processes import Ports, ServingProcesses
 from pipelines.settings import Settings
 

@@ -18,10 +18,10 @@ from components.shared.release import read_manifest
 from components.shared.tables import EVENTS, read_table, write_table
 from monitoring.experiments.parameters import ExperimentParameters
 from monitoring.online.service import SERVICE_SCHEMA
-from pipelines import rollout_command
 from pipelines.__main__ import build_parser, main
+from pipelines.judgement import judge, write_newcomers
 from pipelines.rehearsal import _releases
-from pipelines.rollout_command import judge, seconds_of, write_newcomers
+from pipelines.rollout_command import seconds_of
 from pipelines.settings import read_settings
 from serving.rollout import decisions
 from serving.rollout.ladder import Action, Verdict, next_action, read_ladder
@@ -150,7 +150,7 @@ def test_auto_goes_up_the_ladder_and_promotes(home, tmp_path, monkeypatch, capsy
         assert main(["rollout", "auto", *words, "--home", str(home)]) == 0
     assert "→ promote" in capsys.readouterr().out
     assert registry.get("champion").version == 2
-    log = [entry.move for entry in registry.history() if entry.move.who == rollout_command._AUTO]
+    log = [entry.move for entry in registry.history() if entry.move.who == "rollout auto"]
     assert [move.alias for move in log] == ["rollout", "rollout", "champion", "rollout"]
     assert "no guardrail is broken at 5 %" in log[0].why
     assert "is better" in log[2].why
