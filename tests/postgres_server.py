@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -11,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import psycopg
 
 
@@ -55,8 +57,16 @@ class PostgresServer:
         raise TimeoutError("PostgreSQL did not start")
 
     def kill(self) -> None:
-        """SIGKILL, as a crash of the machine would: the next start recovers from the write-ahead log."""
-        self._process.kill()
+        """SIGKILL to every process, as a crash of the machine would: the next start recovers from the write-ahead log.
+
+        The postmaster alone would not do: a backend that has not yet noticed that it is gone commits once more.
+        """
+        backends = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()  # first, so that it starts no other
+        for backend in backends:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                backend.kill()
+        psutil.wait_procs(backends, timeout=30)
         self._process.wait()
 
     def url(self, database: str) -> str:
