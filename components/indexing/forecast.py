@@ -109,9 +109,8 @@ def _index_bytes(plan: Plan) -> int:
     centroids = 4 * d * plan.lists + (_CENTROID_LINK_BYTES * plan.lists if plan.kind == "ivf_hnsw_pq" else 0)
     if plan.kind == "ivf_flat":
         return (4 * d + _ROW_ID_BYTES) * rows + centroids
-    padding = plan.lists * max(
-        _BLOCK_ROWS / 2, _BLOCK_ROWS - rows / plan.lists
-    )  # half a block; more in very short lists
+    # Half a block a list; more in very short lists.
+    padding = plan.lists * max(_BLOCK_ROWS / 2, _BLOCK_ROWS - rows / plan.lists)
     codes = int(rows + padding) * ((plan.code_parts + 1) // 2) + _ROW_ID_BYTES * rows
     return codes + centroids + 16 * 4 * d + (0 if plan.maps_vectors else 2 * d * rows)
 

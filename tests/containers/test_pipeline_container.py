@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from container_images import build, docker, require_engine
 from factories import make_folder
+from small_run import SMALL
 
 from components.container_images import PIPELINE_IMAGE
 from pipelines.parameters import encode_parameters, merge_assignments
@@ -18,11 +19,6 @@ from pipelines.parameters import encode_parameters, merge_assignments
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 _USER = 1000
 _BUILD_SECONDS = 1800
-_SMALL = [
-    "training.epochs=1", "training.architecture=resnet10", "training.training_side=56", "training.dimension=16",
-    "training.batch_pairs=8", "training.precision=fp32", "training.threads=1", "evaluation.resamples=100",
-    "evaluation.map_images=0", "evaluation.gate=report", "evaluation.report_queries=2", "evaluation.threads=1",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +68,7 @@ def test_training_pipeline_in_hardened_containers(image: str, tmp_path: Path) ->
         "images": str(images),
         "tracking_uri": f"sqlite:///{root / 'mlflow.db'}",
         "workspace": str(root / "workspace"),
-        "parameters": encode_parameters(merge_assignments([*_SMALL, "labelling.categories_as_judgements=true"], {})),
+        "parameters": encode_parameters(merge_assignments([*SMALL, "labelling.categories_as_judgements=true"], {})),
     }
     component(**{**defaults, **arguments})
     (release,) = [path.parent for path in root.rglob("manifest.json") if path.parent.name == "release"]

@@ -14,6 +14,7 @@ import pytest
 from factories import encode_picture, make_picture
 from kubeflow_server import kubeflow_server
 from serving_processes import make_local_release, serving
+from small_run import SMALL
 
 from components.registration.registry import Registry
 from components.shared.served import publish_release, read_current
@@ -22,12 +23,6 @@ from monitoring.status.record import Record, RecordStore
 from pipelines.__main__ import main
 
 ITEMS, VIEWS, NEW, QUERIES, SHARE = 10, 22, 777, 240, 0.2
-SMALL = [
-    "training.epochs=1", "training.architecture=resnet10", "training.training_side=56", "training.dimension=16",
-    "training.batch_pairs=8", "training.precision=fp32", "training.threads=1", "evaluation.resamples=100",
-    "evaluation.map_images=0", "evaluation.gate=report", "evaluation.report_queries=2", "evaluation.threads=1",
-    "labelling.categories_as_judgements=true",
-]  # fmt: skip
 
 
 def picture(item: int, view: int) -> bytes:
@@ -150,7 +145,9 @@ def test_the_remedy_is_run_and_the_alarm_clears(tmp_path: Path) -> None:
     """A real champion; its people look for what its catalogue has had for a while and its index has not."""
     shop = Shop(tmp_path)
     shop.offer(list(range(ITEMS)))
-    settings = [word for assignment in SMALL for word in ("--set", assignment)]
+    settings = [
+        word for assignment in [*SMALL, "labelling.categories_as_judgements=true"] for word in ("--set", assignment)
+    ]
     assert main(["run", "--images", str(shop.images), "--home", str(shop.home), *settings]) == 0
     (first,) = shop.registry.releases()
     shop.serve_and_ask(shop.registry.fetch("champion", shop.home / "releases"), 0.0)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sample_factory import embed_fresh, write_query_samples
 from serving_processes import make_local_release
+from small_run import SMALL
 
 from components.registration.registry import Registry
 from components.shared.files import write_json
@@ -19,12 +20,6 @@ from monitoring.status.record import RecordStore
 from pipelines.parameters import encode_parameters, merge_assignments
 
 ITEMS, VIEWS, QUERIES, NEW = 10, 22, 240, 36
-SMALL = [
-    "training.epochs=1", "training.architecture=resnet10", "training.training_side=56", "training.dimension=16",
-    "training.batch_pairs=8", "training.precision=fp32", "training.threads=1", "evaluation.resamples=100",
-    "evaluation.map_images=0", "evaluation.gate=report", "evaluation.report_queries=2", "evaluation.threads=1",
-    "labelling.categories_as_judgements=true",
-]  # fmt: skip
 
 
 @pytest.mark.long
@@ -38,7 +33,8 @@ def test_it_looks_and_mends(tmp_path: Path) -> None:
     store = RecordStore(workspace / "monitoring" / "champion")
     arguments = {
         "images": str(tmp_path / "made" / "parts" / "images"), "samples": str(tmp_path / "samples"),
-        "workspace": str(workspace), "tracking_uri": tracking, "parameters": encode_parameters(merge_assignments(SMALL, {})),
+        "workspace": str(workspace), "tracking_uri": tracking,
+        "parameters": encode_parameters(merge_assignments([*SMALL, "labelling.categories_as_judgements=true"], {})),
     }  # fmt: skip
 
     def run(name: str, fresh: np.ndarray, *, moved: bool = False) -> set[str]:

@@ -11,15 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 from factories import make_folder
+from small_run import SMALL
 
 from pipelines.compilation import compile_pipeline
 
-# Small enough for seconds; the gate only reports, since ten pictures decide nothing.
-SMALL = [
-    "training.epochs=1", "training.architecture=resnet10", "training.training_side=56", "training.dimension=16",
-    "training.batch_pairs=8", "training.precision=fp32", "training.threads=1", "evaluation.resamples=100",
-    "evaluation.map_images=0", "evaluation.gate=report", "evaluation.report_queries=2", "evaluation.threads=1",
-]  # fmt: skip
 STEPS = ("champion", "catalogue", "labelling", "training", "embedding", "indexing", "evaluation", "registration")
 
 
