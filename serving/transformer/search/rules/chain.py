@@ -60,6 +60,7 @@ class Chain:
 
     def __init__(self, parameters: ChainParameters, rows: Rows, options: SearchOptions) -> None:
         self._rules = [rule for name in parameters.rules if (rule := _RULES[name](rows, options)).is_active]
+        self._ending = [rule for rule in self._rules if type(rule).ends is not Rule.ends]  # asked for every row
 
     def offer(self, row: int, score: float) -> bool:
         """Whether a row becomes the next result."""
@@ -73,7 +74,7 @@ class Chain:
 
     def ends(self, score: float) -> bool:
         """Whether no row of this score or less can become a result."""
-        return any(rule.ends(score) for rule in self._rules)
+        return any(rule.ends(score) for rule in self._ending)
 
     def settled(self, count: int) -> NDArray[np.bool_]:
         """Return (count,) the rows that are refused from now on, whatever comes."""
