@@ -36,8 +36,8 @@ sys.path.insert(0, str(Path(__file__).parent / "serving"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from inputs import make_release
 
-from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE, INPUT_NAME, OnnxEncoder
-from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16
+from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE, INPUT_NAME
+from components.shared.openvino_encoder import computes_bf16, open_encoder
 from components.training.encoder import build_encoder
 from components.training.parameters import TrainingParameters
 from pipelines.serving_processes import MODEL_NAME, ServingProcesses
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def runtimes() -> list[str]:
-    return ["onnxruntime-fp32", "onnxruntime-int8", *(["openvino-bf16"] if computes_bf16() else [])]
+    return ["onnxruntime-fp32", "onnxruntime-int8", "openvino-int8", *(["openvino-bf16"] if computes_bf16() else [])]
 
 
 def smooth_pictures(count: int) -> np.ndarray:
@@ -159,10 +159,14 @@ def bare(release: Path, network: torch.nn.Module, images: np.ndarray) -> dict[tu
     core = openvino.Core()
     compiled = {
         f"bare OpenVINO {precision}": core.compile_model(
-            str(release / ENCODER_FILE), "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": hint}
+            str(release / file), "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": hint}
         )
-        for precision, hint in (("fp32", "f32"), ("bf16", "bf16"))
-        if precision == "fp32" or has_bf16
+        for precision, file, hint in (
+            ("fp32", ENCODER_FILE, "f32"),
+            ("int8", ENCODER_INT8_FILE, "bf16" if has_bf16 else "f32"),
+            ("bf16", ENCODER_FILE, "bf16"),
+        )
+        if precision != "bf16" or has_bf16
     }
 
     def eager(batch: np.ndarray) -> None:
@@ -176,13 +180,10 @@ def bare(release: Path, network: torch.nn.Module, images: np.ndarray) -> dict[tu
 
 
 def ours(release: Path, images: np.ndarray) -> dict[tuple[str, str], Work]:
-    encoders = {
-        "ours, direct, onnxruntime-fp32": OnnxEncoder(release / ENCODER_FILE, threads=1),
-        "ours, direct, onnxruntime-int8": OnnxEncoder(release / ENCODER_INT8_FILE, threads=1),
-    }
-    if computes_bf16():
-        encoders["ours, direct, openvino-bf16"] = OpenVinoEncoder(release / ENCODER_FILE, "bf16", threads=1)
-    return in_batches({label: encoder.encode for label, encoder in encoders.items()}, images)
+    calls: dict[str, Callable[[np.ndarray], object]] = {}
+    for engine, precision in (runtime.split("-") for runtime in runtimes()):
+        calls[f"ours, direct, {engine}-{precision}"] = open_encoder(release, engine, precision, threads=1).encode
+    return in_batches(calls, images)
 
 
 def in_batches(calls: dict[str, Callable[[np.ndarray], object]], images: np.ndarray) -> dict[tuple[str, str], Work]:

@@ -64,7 +64,13 @@ class EncoderSettings(ServingSettings):
     encoder_grpc_port: int = Field(default=8081, ge=0, le=65_535)
     encoder_threads: int = Field(default=0, ge=0, le=1024)
     encoder_runtime: Literal[
-        "processor", "release", "onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-bf16"
+        "processor",
+        "release",
+        "onnxruntime-fp32",
+        "onnxruntime-int8",
+        "openvino-fp32",
+        "openvino-int8",
+        "openvino-bf16",
     ] = "processor"
     encoder_max_batch: int = Field(default=16, ge=1, le=256)
     encoder_max_wait_ms: float = Field(default=2.0, ge=0, le=1000)

@@ -79,7 +79,7 @@ def main() -> None:
 
 def precisions() -> list[str]:
     """Return what this processor computes in."""
-    return ["onnxruntime-fp32", "onnxruntime-int8", *(["openvino-bf16"] if computes_bf16() else [])]
+    return ["onnxruntime-fp32", "onnxruntime-int8", "openvino-int8", *(["openvino-bf16"] if computes_bf16() else [])]
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> list[bytes]:

@@ -75,7 +75,7 @@ def make_release(directory: Path, network: Encoder, architecture: str, pictures:
     # Admitted unseen: what bf16 and int8 change is measured from end to end.
     figures = tuple(
         RuntimeFigures(engine=engine, precision=precision, minimum_cosine=0.9, passed=True, reason="for a benchmark.")
-        for engine, precision in (("onnxruntime", "int8"), ("openvino", "bf16"))
+        for engine, precision in (("onnxruntime", "int8"), ("openvino", "int8"), ("openvino", "bf16"))
     )
     int8_sha256 = sha256_of(directory / ENCODER_INT8_FILE)
     spec = write_encoder_spec(

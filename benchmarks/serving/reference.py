@@ -60,16 +60,17 @@ class Ideal:
 def bare_runtime(release: Path, runtime: str) -> Embed:
     """Return a runtime as its own documentation calls it, on one thread."""
     engine, precision = runtime.split("-")
+    name = ENCODER_INT8_FILE if precision == "int8" else ENCODER_FILE
     if engine == "openvino":
         computes_bf16()  # the first import of OpenVINO is ours, which keeps it from reporting home
         import openvino
 
-        hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-        model = openvino.Core().compile_model(str(release / ENCODER_FILE), "CPU", hints)
+        few_bits = precision == "bf16" or (precision == "int8" and computes_bf16())
+        hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "bf16" if few_bits else "f32"}
+        model = openvino.Core().compile_model(str(release / name), "CPU", hints)
         return lambda squares: model([squares])[0]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    name = ENCODER_INT8_FILE if precision == "int8" else ENCODER_FILE
     session = onnxruntime.InferenceSession(str(release / name), options)
     return lambda squares: session.run(None, {"images": squares})[0]
 

@@ -1,4 +1,4 @@
-"""The exported encoder by OpenVINO, in fp32 or in bf16 where the processor computes in it."""
+"""The exported encoder by OpenVINO, in fp32, in bf16 where the processor computes in it, or in int8."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import sys
 import threading
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.embeddings import Vectors, check_vectors
-from components.shared.encoder import Engine, OnnxEncoder, Precision
+from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE, Engine, OnnxEncoder, Precision
 from components.shared.errors import ContractError, InputError
-
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 def _openvino() -> Any:
@@ -39,15 +37,30 @@ def computes_bf16() -> bool:
 def preferred_runtimes() -> tuple[tuple[Engine, Precision], ...]:
     """Return what is faster than fp32 on this processor, fastest first.
 
-    Matrix tiles (AMX) multiply bf16 twice as fast as ONNX Runtime's int8, which does not use them; without tiles int8 is
-    half as fast again as bf16.
+    Matrix tiles (AMX) multiply int8 and bf16 in OpenVINO; ONNX Runtime's int8 does not use them and takes twice as long as
+    bf16. Without tiles its int8 is half as fast again as bf16.
     """
     try:
         tiles = "amx_bf16" in Path("/proc/cpuinfo").read_text().split()
     except OSError:
         tiles = False
-    ordered: list[tuple[Engine, Precision]] = [("onnxruntime", "int8"), ("openvino", "bf16")]
-    return tuple(reversed(ordered) if tiles else ordered)
+    if tiles:
+        return ("openvino", "int8"), ("openvino", "bf16"), ("onnxruntime", "int8")
+    return ("onnxruntime", "int8"), ("openvino", "int8"), ("openvino", "bf16")
+
+
+def open_encoder(
+    directory: Path, engine: Engine, precision: Precision, *, threads: int = 0
+) -> OnnxEncoder | OpenVinoEncoder:
+    """Load one of a directory's encoder files to be computed by an engine in a precision.
+
+    Raises:
+        ContractError: the file is missing, damaged or has other inputs and outputs.
+    """
+    path = directory / (ENCODER_INT8_FILE if precision == "int8" else ENCODER_FILE)
+    if engine == "openvino":
+        return OpenVinoEncoder(path, precision, threads=threads)
+    return OnnxEncoder(path, threads=threads)
 
 
 class OpenVinoEncoder:
@@ -57,21 +70,22 @@ class OpenVinoEncoder:
     program for batches of any size, a seventh for a single picture, and no slower to load.
 
     Args:
-        path: an `encoder.onnx`, as `OnnxEncoder` takes it.
-        precision: of the arithmetic; inputs and outputs are the same in both.
+        path: an `encoder.onnx`, as `OnnxEncoder` takes it; for int8 an `encoder.int8.onnx`.
+        precision: of the arithmetic; inputs and outputs are the same in all. In int8, what is not quantised is computed in
+            bf16 where the processor can.
         threads: threads of one call; 0 lets OpenVINO use all cores.
 
     Raises:
         ContractError: the file is missing, damaged or has other inputs and outputs.
     """
 
-    def __init__(self, path: Path, precision: Literal["fp32", "bf16"], *, threads: int = 0) -> None:
+    def __init__(self, path: Path, precision: Precision, *, threads: int = 0) -> None:
         # ONNX Runtime checks inputs, outputs and that nothing lies in other files; its session is dropped at once.
         contract = OnnxEncoder(path, threads=1)
         self.dimension, self.shape, self._source = contract.dimension, contract.shape, str(path)
         core = _openvino().Core()
         options = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and computes_bf16() else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # the pins of several processes would fall on the same cores

@@ -26,7 +26,7 @@ from components.shared.encoder import (
 )
 from components.shared.errors import ContractError, PoisonedVectorError
 from components.shared.files import sha256_of
-from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16, preferred_runtimes
+from components.shared.openvino_encoder import computes_bf16, open_encoder, preferred_runtimes
 from components.shared.relevance import RELEVANT_GRADE, Relevance
 from components.training.dataset import Dataset, ImageSet
 from components.training.quantisation import quantise_encoder
@@ -35,7 +35,11 @@ MIN_OVERLAP_AT_10 = 0.985
 MAX_HIT_RATE_LOSS_POINTS = 0.2  # of int8
 MIN_BF16_COSINE = 0.999
 MIN_PICTURES = 100  # with fewer, ten neighbours are a large part of everything and overlap by themselves
-_CANDIDATES: tuple[tuple[Engine, Precision], ...] = (("onnxruntime", "int8"), ("openvino", "bf16"))
+_CANDIDATES: tuple[tuple[Engine, Precision], ...] = (
+    ("onnxruntime", "int8"),
+    ("openvino", "int8"),
+    ("openvino", "bf16"),
+)
 _NEIGHBOURS, _BATCH, _BLOCK, _TIMED = 10, 16, 512, 32
 
 Encode = Callable[[NDArray[np.uint8]], Vectors]
@@ -71,9 +75,14 @@ def choose_runtime(directory: Path, dataset: Dataset, *, threads: int) -> Measur
         return Measured(RuntimeChoice(engine="onnxruntime", precision="fp32", figures=figures), {})
     expected = _embed(plain.encode, images)
     costs = {"onnxruntime-fp32": _cost(plain.encode, images)}
+    training = _Rows(dataset.training.pixels, dataset.training.rows)
+    is_quantised = quantise_encoder(directory / ENCODER_FILE, quantised, training)
     judged = []
     for engine, precision in _CANDIDATES:
-        encode, reason = _open(directory, dataset, engine, precision, threads)
+        if precision == "int8" and not is_quantised:
+            judged.append(_refused(engine, precision, "the encoder has no convolution to quantise."))
+            continue
+        encode, reason = _open(directory, engine, precision, threads)
         if encode is None:
             judged.append(_refused(engine, precision, reason))
             continue
@@ -85,7 +94,7 @@ def choose_runtime(directory: Path, dataset: Dataset, *, threads: int) -> Measur
         judged.append(judge(engine, precision, expected, received, images.relevance, images.rows))
         costs[f"{engine}-{precision}"] = _cost(encode, images)
     admitted = {(figures.engine, figures.precision) for figures in judged if figures.passed}
-    int8 = ("onnxruntime", "int8") in admitted
+    int8 = any(precision == "int8" for _, precision in admitted)
     if not int8:
         quantised.unlink(missing_ok=True)
     plainest: tuple[Engine, Precision] = ("onnxruntime", "fp32")
@@ -162,21 +171,12 @@ def judge(
     )
 
 
-def _open(
-    directory: Path, dataset: Dataset, engine: Engine, precision: Precision, threads: int
-) -> tuple[Encode | None, str]:
+def _open(directory: Path, engine: Engine, precision: Precision, threads: int) -> tuple[Encode | None, str]:
     """Return the candidate ready to embed, or None and why it is not there."""
+    if precision == "bf16" and not computes_bf16():
+        return None, "the processor that exported does not compute in bf16, so it could not be measured."
     try:
-        if precision == "bf16":
-            if not computes_bf16():
-                return None, "the processor that exported does not compute in bf16, so it could not be measured."
-            return OpenVinoEncoder(directory / ENCODER_FILE, "bf16", threads=threads).encode, ""
-        training = dataset.training
-        if not quantise_encoder(
-            directory / ENCODER_FILE, directory / ENCODER_INT8_FILE, _Rows(training.pixels, training.rows)
-        ):
-            return None, "the encoder has no convolution to quantise."
-        return OnnxEncoder(directory / ENCODER_INT8_FILE, threads=threads).encode, ""
+        return open_encoder(directory, engine, precision, threads=threads).encode, ""
     except ContractError as error:
         return None, f"it cannot be loaded: {error}."
 

@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 
 from components.shared.embeddings import Vectors
 from components.shared.encoder import (
-    ENCODER_FILE,
     ENCODER_INT8_FILE,
     EncoderSpec,
     Engine,
-    OnnxEncoder,
     Precision,
     RuntimeChoice,
 )
 from components.shared.errors import ContractError, DataError
 from components.shared.golden import MIN_COSINE, check_golden_embeddings
-from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16, preferred_runtimes
+from components.shared.openvino_encoder import computes_bf16, open_encoder, preferred_runtimes
 from components.shared.release import GOLDEN_FILE
 
 _LOG = logging.getLogger(__name__)
@@ -138,12 +136,7 @@ def _obstacle(choice: RuntimeChoice, engine: Engine, precision: Precision) -> st
 def _open(
     directory: Path, spec: EncoderSpec, choice: RuntimeChoice, engine: Engine, precision: Precision, threads: int
 ) -> Runtime:
-    encoder: Encoder
-    if engine == "openvino":
-        encoder = OpenVinoEncoder(directory / ENCODER_FILE, "bf16" if precision == "bf16" else "fp32", threads=threads)
-    else:
-        name = ENCODER_INT8_FILE if precision == "int8" else ENCODER_FILE
-        encoder = OnnxEncoder(directory / name, threads=threads)
+    encoder = open_encoder(directory, engine, precision, threads=threads)
     side = spec.preprocessing.side
     if encoder.dimension != spec.dimension or encoder.shape != (side, side, 3):
         raise ContractError(

@@ -25,7 +25,9 @@ from serving.encoder import runtime as runtime_module
 from serving.encoder.runtime import open_runtime, usable_cores
 
 INT8 = RuntimeFigures(engine="onnxruntime", precision="int8", minimum_cosine=0.998, passed=True, reason="x")
+INT8_BY_OPENVINO = INT8.model_copy(update={"engine": "openvino"})
 BF16 = RuntimeFigures(engine="openvino", precision="bf16", minimum_cosine=0.999, passed=True, reason="x")
+ALL = (INT8, INT8_BY_OPENVINO, BF16)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,9 @@ def spec_of(
     release: Path, engine: str = "onnxruntime", precision: str = "int8", *figures: RuntimeFigures
 ) -> EncoderSpec:
     sha256 = sha256_of(release / ENCODER_INT8_FILE)
-    choice = RuntimeChoice(engine=engine, precision=precision, figures=figures or (INT8, BF16), int8_sha256=sha256)
+    choice = RuntimeChoice(
+        engine=engine, precision=precision, figures=figures or (INT8, INT8_BY_OPENVINO, BF16), int8_sha256=sha256
+    )
     return read_manifest(release).encoder.model_copy(update={"runtime": choice})
 
 
@@ -60,6 +64,7 @@ def test_a_release_without_a_record_runs_in_fp32_on_onnx_runtime(release: Path) 
         ("release", ("onnxruntime", "int8")),
         ("onnxruntime-fp32", ("onnxruntime", "fp32")),
         ("openvino-fp32", ("openvino", "fp32")),
+        ("openvino-int8", ("openvino", "int8")),
         pytest.param(
             "openvino-bf16",
             ("openvino", "bf16"),
@@ -81,11 +86,11 @@ def test_what_the_record_admits_can_be_had_and_gives_the_same_vectors(
         runtime.encoder.encode(pictures(1).astype(np.float32))
 
 
-@pytest.mark.parametrize("wished", ["openvino-bf16", "onnxruntime-int8"])
+@pytest.mark.parametrize("wished", ["openvino-bf16", "openvino-int8", "onnxruntime-int8"])
 def test_what_the_gate_refused_falls_back_and_says_so(
     release: Path, wished: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    refused = [f.model_copy(update={"passed": False}) for f in (INT8, BF16)]
+    refused = [f.model_copy(update={"passed": False}) for f in ALL]
     with caplog.at_level(logging.WARNING):
         runtime = open_runtime(release, spec_of(release, "onnxruntime", "fp32", *refused), wished=wished, threads=1)
     assert runtime.describe() == {"runtime": "onnxruntime", "precision": "fp32"}
