@@ -23,6 +23,7 @@ from components.shared.search import (
 _NEARLY_EXACT = 0.9995  # the curve ends here
 RESCORED = (10, 20, 40, 60, 80, 120, 160, 250, 400)
 _STANDSTILL = 0.001  # a ladder ends where two steps have gained less recall than this
+_FINEST_STEP = 1 / 24  # of what is probed: the least work that reaches the target is found to this much
 # Modelled cost by which points are compared: nanoseconds on one core at 128 dimensions, measured once. Counted, not timed,
 # so that the same inputs choose the same settings on any machine.
 _CODE_NS = 2.3
@@ -64,9 +65,10 @@ def tune(index: CatalogueIndex, vectors: Vectors, queries: Vectors, *, recall_ta
     queries = np.ascontiguousarray(queries, np.float32)
     course = _Course(index, vectors, queries)
     best: _Measured | None = None
+    below: SearchSettings | None = None  # the step before the best, on its ladder
     for ladder in _ladders(index):
         before = idle = 0.0
-        for settings in ladder:
+        for step, settings in enumerate(ladder):
             point = course.measure(settings)
             idle = idle + 1 if point.recall < before + _STANDSTILL else 0
             before = max(before, point.recall)
@@ -75,9 +77,15 @@ def tune(index: CatalogueIndex, vectors: Vectors, queries: Vectors, *, recall_ta
             if best is not None and point.cost >= best.cost:
                 break
             if point.is_at(recall_target):
-                best = point
+                best, below = point, ladder[step - 1] if step else None
                 break
     reached = best is not None
+    while best is not None and below is not None and (halfway := _between(below, best.settings)):
+        point = course.measure(halfway)
+        if point.is_at(recall_target):
+            best = point
+        else:
+            below = halfway
     if best is None:
         best = max(course.points, key=lambda point: (point.recall, -point.cost))
     for settings in _beyond(index, best.settings):
@@ -180,6 +188,19 @@ def _ladders(index: CatalogueIndex) -> Iterator[list[SearchSettings]]:
             )
             for nprobe in probes
         ]
+
+
+def _between(lower: SearchSettings, upper: SearchSettings) -> SearchSettings | None:
+    """Return the settings halfway between two steps of a ladder; None where these are near enough."""
+    dial = "nprobe" if upper.nprobe is not None else "ef_search"
+    low, high = getattr(lower, dial), getattr(upper, dial)
+    middle = (low + high) // 2
+    if high - low <= max(1, high * _FINEST_STEP):
+        return None
+    changes = {dial: middle}
+    if upper.quantizer_ef_search is not None:
+        changes["quantizer_ef_search"] = max(32, 2 * middle)
+    return upper.model_copy(update=changes)
 
 
 def _beyond(index: CatalogueIndex, settings: SearchSettings) -> list[SearchSettings]:

@@ -64,6 +64,22 @@ def test_the_cheapest_sufficient_point_of_the_curve_is_in_force(tmp_path, kind):
     assert max(p.ann_recall_at_10 for p in spec.curve) > 0.98
 
 
+@pytest.mark.parametrize(
+    ("kind", "dial", "target"),
+    [("hnsw", "ef_search", 0.9985), ("ivf_flat", "nprobe", 0.97), ("ivf_hnsw_pq", "nprobe", 0.97)],
+)
+def test_a_little_less_work_than_is_chosen_misses_the_target(tmp_path, kind, dial, target):
+    build_index(tmp_path, VECTORS, 400, IndexingParameters(kind=kind, recall_target=target))
+    spec = CatalogueIndex.open(tmp_path).spec
+    chosen = getattr(spec.search, dial)
+    less = [p for p in spec.curve if p.settings.rescored == spec.search.rescored and getattr(p.settings, dial) < chosen]
+    nearest = max(less, key=lambda point: getattr(point.settings, dial))
+    assert chosen - getattr(nearest.settings, dial) <= max(1, chosen / 24)
+    assert nearest.ann_recall_at_10 - spec.recall.standard_error < target + 1e-3
+    if kind == "ivf_hnsw_pq":
+        assert spec.search.quantizer_ef_search == max(32, 2 * chosen)
+
+
 def test_a_target_out_of_reach_is_said_and_the_most_is_chosen(tmp_path, capsys):
     """Short codes of vectors without structure cannot find the top 10 among 400 candidates."""
     rng = np.random.default_rng(0)
