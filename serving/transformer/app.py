@@ -33,12 +33,15 @@ from serving.transformer.encoder_watch import EncoderWatch
 from serving.transformer.metrics import TransformerMetrics
 from serving.transformer.model import Rules, SearchModel
 from serving.transformer.recall import RecallWatch
+from serving.transformer.reporting import Reporter
 from serving.transformer.routes import catalogue_router
 from serving.transformer.samples import QuerySamples
 from serving.transformer.search.catalogue import Catalogue, UnknownImageError
 from serving.transformer.search.holder import Holder
 from serving.transformer.search.rules.chain import ChainParameters
+from serving.transformer.searching import Searcher
 from serving.transformer.service_counts import ServiceCounts
+from serving.transformer.stages import Stages
 from serving.web.routes import make_router
 from serving.web.thumbnails import Source, ThumbnailCache
 
@@ -99,18 +102,21 @@ class Application:
         )
         if self.service_counts is not None:
             self.server_metrics.listeners.append(self.service_counts.count)
+        stages = Stages(self.metrics, self.traces)
         self.model = SearchModel(
             settings.model_name,
             holder=self.holder,
-            decoding=self.decoding,
-            encoder=self.encoder,
             watch=self.watch,
-            signer=self.signer,
-            events=self.events,
-            metrics=self.metrics,
-            traces=self.traces,
-            recall=self.recall,
-            samples=self.samples,
+            searcher=Searcher(self.decoding, self.encoder, stages, settings.search_threads),
+            reporter=Reporter(
+                settings.arm,
+                signer=self.signer,
+                events=self.events,
+                metrics=self.metrics,
+                stages=stages,
+                recall=self.recall,
+                samples=self.samples,
+            ),
             rules=Rules(
                 arm=settings.arm,
                 max_instances=settings.max_instances,
@@ -118,7 +124,6 @@ class Application:
                 request_seconds=settings.request_seconds,
                 country_header=settings.country_header,
             ),
-            search_threads=settings.search_threads,
         )
         counts = self.decoding.counts
         self.metrics.decoding.values.update({name: partial(getattr, counts, name) for name in vars(counts)})

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import kserve
-import numpy as np
 
-from components.shared.embeddings import Vectors
-from components.shared.errors import NotReadyError, ParameterError
-from serving.events.tokens import Impression, TokenSigner
+from components.shared.errors import NotReadyError
 from serving.shell.refusals import OverloadedError
 from serving.shell.request import CURRENT_REQUEST
-from serving.shell.traces import Traces
-from serving.transformer.answers import answer_of, impressions_of, new_query_id
-from serving.transformer.decoding import DecodingPool, QueryPicture
-from serving.transformer.encoder_client import EncoderClient
 from serving.transformer.encoder_watch import EncoderWatch
-from serving.transformer.metrics import TransformerMetrics
 from serving.transformer.open_inference import response_of
-from serving.transformer.recall import RecallWatch
-from serving.transformer.requests import Parameters, Person, Query, SearchRequest, read_person, read_request
-from serving.transformer.samples import QuerySamples
+from serving.transformer.reporting import Reporter
+from serving.transformer.requests import SearchRequest, read_person, read_request
 from serving.transformer.search.catalogue import Catalogue
-from serving.transformer.search.results import Answer, SearchOptions
+from serving.transformer.searching import Searcher
 
 _LARGE_BODY_BYTES = 64 * 1024
-_FEW_RESULTS = 100  # whose tokens are signed on the event loop: two milliseconds
 
 
 class CurrentCatalogue(Protocol):
@@ -43,13 +29,6 @@ class CurrentCatalogue(Protocol):
     @property
     def current(self) -> Catalogue | None:
         """The catalogue; None before the first is loaded."""
-
-
-class ImpressionSink(Protocol):
-    """What keeps impressions."""
-
-    def record_impressions(self, impressions: list[Impression]) -> bool:
-        """Keep them soon; False where there is no room. Never blocks."""
 
 
 @dataclass(frozen=True)
@@ -71,35 +50,16 @@ class Rules:
     country_header: str
 
 
-@dataclass(frozen=True)
-class Searched:
-    """A query that was answered: what the event store and the client get."""
-
-    answer: Answer
-    query_id: str
-    query: Query
-    vector: Vectors
-    picture: QueryPicture | None
-    mark: float | None  # of the monitoring's sample; None: it cannot come into it
-
-
 class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no types
     """Answers queries out of one catalogue each, whatever is swapped in meanwhile.
 
     Args:
         name: of the model.
         holder: of the catalogue.
-        decoding: processes that decode.
-        encoder: embeds.
         watch: knows whether the encoder is ready.
-        signer: of impression tokens.
-        events: where impressions go.
-        metrics: counts and times.
-        traces: spans of the stages.
-        recall: compares the index with an exact search now and then.
-        samples: monitoring's sample; None: none is kept.
+        searcher: finds.
+        reporter: makes answers of what was found.
         rules: of this process.
-        search_threads: searches at a time; 0: one for each core.
     """
 
     def __init__(
@@ -107,24 +67,14 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         name: str,
         *,
         holder: CurrentCatalogue,
-        decoding: DecodingPool,
-        encoder: EncoderClient,
         watch: EncoderWatch,
-        signer: TokenSigner,
-        events: ImpressionSink,
-        metrics: TransformerMetrics,
-        traces: Traces,
-        recall: RecallWatch,
-        samples: QuerySamples | None,
+        searcher: Searcher,
+        reporter: Reporter,
         rules: Rules,
-        search_threads: int = 0,
     ) -> None:
         super().__init__(name, return_response_headers=True)
-        self._holder, self._decoding, self._encoder, self._watch = holder, decoding, encoder, watch
-        self._signer, self._events, self._metrics, self._traces = signer, events, metrics, traces
-        self._recall, self._samples, self._rules = recall, samples, rules
-        threads = search_threads or len(os.sched_getaffinity(0))
-        self._searchers = ThreadPoolExecutor(threads, thread_name_prefix="search")
+        self._holder, self._watch, self._searcher, self._reporter = holder, watch, searcher, reporter
+        self._rules = rules
         self.ready = True  # kserve registers no other; whether it can answer, `healthy` says
 
     async def healthy(self) -> bool:
@@ -181,188 +131,19 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         if (request := CURRENT_REQUEST.get()) is not None:
             request.release_id, request.arm = catalogue.release_id, self._rules.arm
         person = read_person(headers or {}, self._rules.country_header)
+        marks = [self._reporter.mark(query) for query in payload.queries]
+        deadline = time.monotonic() + self._rules.request_seconds
         try:
             async with asyncio.timeout(self._rules.request_seconds):
-                found = await self._search_all(payload, catalogue)
+                found = await self._searcher.search(payload, catalogue, marks, deadline)
         except TimeoutError as error:
             raise OverloadedError("the request took longer than a request may; try again in a moment") from error
-        with self._stage("answer", catalogue):
-            work = (found, catalogue, payload.parameters, person)
-            is_small = sum(len(each.answer.results) for each in found) <= _FEW_RESULTS
-            answers = self._answers(*work) if is_small else await asyncio.to_thread(self._answers, *work)
+        answers = await self._reporter.report(found, catalogue, payload.parameters, person)
         if payload.tensors is not None:
             return response_of(payload.tensors, self.name, answers)
         return {"predictions": answers}
 
-    @contextmanager
-    def _stage(self, name: str, catalogue: Catalogue) -> Iterator[None]:
-        with self._traces.stage(name), self._metrics.stage(name, catalogue.release_id):
-            yield
-
     def stop(self) -> None:
         """End the threads that search."""
         super().stop()
-        self._searchers.shutdown(wait=False, cancel_futures=True)
-
-    async def _search_all(self, request: SearchRequest, catalogue: Catalogue) -> list[Searched]:
-        deadline = time.monotonic() + self._rules.request_seconds
-        marks = [self._mark(query) for query in request.queries]
-        pictures = await self._pictures(request.queries, marks, catalogue)
-        vectors = await self._vectors(request.queries, pictures, catalogue, deadline)
-        loop = asyncio.get_running_loop()
-        with self._stage("search", catalogue):
-            answers = await asyncio.gather(
-                *(
-                    loop.run_in_executor(
-                        self._searchers,
-                        catalogue.search,
-                        vector,
-                        _options(request.parameters, query, picture, catalogue),
-                    )
-                    for query, picture, vector in zip(request.queries, pictures, vectors, strict=True)
-                )
-            )
-        return [
-            Searched(answer, new_query_id(), query, vector, picture, mark)
-            for answer, query, vector, picture, mark in zip(
-                answers, request.queries, vectors, pictures, marks, strict=True
-            )
-        ]
-
-    def _mark(self, query: Query) -> float | None:
-        if self._samples is None or query.picture is None:
-            return None
-        return self._samples.draw(datetime.datetime.now(datetime.UTC))
-
-    async def _pictures(
-        self, queries: Sequence[Query], marks: Sequence[float | None], catalogue: Catalogue
-    ) -> list[QueryPicture | None]:
-        """Decode all pictures of a request at once; None for the queries that have none."""
-        places = [place for place, query in enumerate(queries) if query.picture is not None]
-        if not places:
-            return [None] * len(queries)
-        pictures: list[QueryPicture | None] = [None] * len(queries)
-        with self._stage("decode", catalogue):
-            tasks = [
-                asyncio.ensure_future(
-                    self._decoding.prepare(
-                        queries[place].picture or b"",
-                        catalogue.preprocessing,
-                        queries[place].crop,
-                        statistics=marks[place] is not None,
-                    )
-                )
-                for place in places
-            ]
-            try:
-                for place, task in zip(places, tasks, strict=True):
-                    pictures[place] = await task
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-        return pictures
-
-    async def _vectors(
-        self,
-        queries: Sequence[Query],
-        pictures: Sequence[QueryPicture | None],
-        catalogue: Catalogue,
-        deadline: float,
-    ) -> list[Vectors]:
-        squares = [picture.square for picture in pictures if picture is not None]
-        encoded: list[Vectors] = []
-        if squares:
-            with self._stage("encode", catalogue):
-                encoded = list(
-                    await self._encoder.encode(
-                        np.stack(squares) if len(squares) > 1 else squares[0][None],
-                        space_id=catalogue.space_id,
-                        dimension=catalogue.dimension,
-                        remaining_seconds=deadline - time.monotonic(),
-                    )
-                )
-        fresh = iter(encoded)
-        return [
-            next(fresh) if picture is not None else catalogue.vector_of(query.image_id or "")
-            for query, picture in zip(queries, pictures, strict=True)
-        ]
-
-    def _answers(
-        self, found: Sequence[Searched], catalogue: Catalogue, parameters: Parameters, person: Person
-    ) -> list[dict[str, Any]]:
-        at = datetime.datetime.now(datetime.UTC)
-        answers, impressions = [], []
-        for each in found:
-            shown = impressions_of(
-                each.answer,
-                query=each.query,
-                query_id=each.query_id,
-                release_id=catalogue.release_id,
-                arm=self._rules.arm,
-                person=person,
-                at=at,
-            )
-            impressions += shown
-            answers.append(
-                answer_of(
-                    each.answer,
-                    shown,
-                    catalogue=catalogue,
-                    query=each.query,
-                    query_id=each.query_id,
-                    arm=self._rules.arm,
-                    signer=self._signer,
-                    explain=parameters.explain,
-                )
-            )
-            self._watch_quality(each, catalogue, person, at)
-        if impressions and not self._events.record_impressions(impressions):
-            self._metrics.lost(len(impressions), catalogue.release_id)
-        if (request := CURRENT_REQUEST.get()) is not None:
-            request.found_nothing = all(_is_empty(each.answer) for each in found)
-        return answers
-
-    def _watch_quality(self, each: Searched, catalogue: Catalogue, person: Person, at: datetime.datetime) -> None:
-        results = each.answer.results
-        kind = "image" if each.picture is None else "picture"
-        self._metrics.answered(kind, catalogue.release_id, is_empty=_is_empty(each.answer))
-        self._recall.offer(catalogue, each.vector)
-        if self._samples is not None and each.picture is not None and each.mark is not None:
-            row = {
-                "query_id": each.query_id,
-                "release_id": catalogue.release_id,
-                "space_id": catalogue.space_id,
-                "country": person.country,
-                "top_score": float(results[0].score) if results else None,
-                "results": len(results),
-                **each.picture.facts,
-            }
-            self._samples.offer(each.mark, row, each.vector, at)
-
-
-def _is_empty(answer: Answer) -> bool:
-    return not answer.results or answer.no_good_match
-
-
-def _options(parameters: Parameters, query: Query, picture: QueryPicture | None, catalogue: Catalogue) -> SearchOptions:
-    floor = parameters.floor
-    if floor == "calibrated":
-        floor = catalogue.floors.get("calibrated")
-        if floor is None:
-            raise ParameterError("this release has no calibrated floor; give a number or leave 'floor' out")
-    excluded, sha256 = frozenset[str](), None
-    if parameters.exclude_self:
-        if query.image_id is not None:
-            excluded, sha256 = frozenset({query.image_id}), catalogue.item(query.image_id).sha256
-        elif picture is not None:
-            sha256 = picture.sha256
-    return SearchOptions(
-        k=parameters.k,
-        explain=parameters.explain,
-        floor=floor,
-        group_items=parameters.group_items,
-        collapse_duplicates=parameters.collapse_duplicates,
-        exclude_image_ids=excluded,
-        exclude_sha256=sha256,
-    )
+        self._searcher.stop()
