@@ -152,8 +152,8 @@ class Application:
             ResourceError: the decoding processes do not start.
         """
         self.encoder.start()
+        self.holder.start()  # its trial load takes longest, so it goes first
         await asyncio.gather(self.decoding.start(), self.rendering.start())
-        self.holder.start()
         self._tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._keep_house())]
 
     async def stop(self) -> None:
