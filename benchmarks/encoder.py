@@ -35,9 +35,10 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 sys.path.insert(0, str(Path(__file__).parent / "serving"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from inputs import make_release
+from reference import bare_runtime, runtimes
 
-from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE, INPUT_NAME
-from components.shared.openvino_encoder import computes_bf16, open_encoder
+from components.shared.encoder import INPUT_NAME
+from components.shared.openvino_encoder import open_encoder
 from components.training.encoder import build_encoder
 from components.training.parameters import TrainingParameters
 from pipelines.serving_processes import MODEL_NAME, ServingProcesses
@@ -81,10 +82,6 @@ def main() -> None:
           f"{version('openvino')}, torch {torch.__version__}; {arguments.architecture} × {arguments.width} at "
           f"{arguments.side}, one thread")  # fmt: skip
     report(best, arguments.images)
-
-
-def runtimes() -> list[str]:
-    return ["onnxruntime-fp32", "onnxruntime-int8", "openvino-int8", *(["openvino-bf16"] if computes_bf16() else [])]
 
 
 def smooth_pictures(count: int) -> np.ndarray:
@@ -146,36 +143,14 @@ class EncoderServer:
 
 
 def bare(release: Path, network: torch.nn.Module, images: np.ndarray) -> dict[tuple[str, str], Work]:
-    """Return the runtimes as their own documentation calls them."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    sessions = {
-        f"bare ONNX Runtime {precision}": onnxruntime.InferenceSession(str(release / file), options)
-        for precision, file in (("fp32", ENCODER_FILE), ("int8", ENCODER_INT8_FILE))
-    }
-    has_bf16 = computes_bf16()  # the first import of OpenVINO is ours, which keeps it from reporting home
-    import openvino
-
-    core = openvino.Core()
-    compiled = {
-        f"bare OpenVINO {precision}": core.compile_model(
-            str(release / file), "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": hint}
-        )
-        for precision, file, hint in (
-            ("fp32", ENCODER_FILE, "f32"),
-            ("int8", ENCODER_INT8_FILE, "bf16" if has_bf16 else "f32"),
-            ("bf16", ENCODER_FILE, "bf16"),
-        )
-        if precision != "bf16" or has_bf16
-    }
+    """Return torch, and the runtimes as their own documentation calls them."""
 
     def eager(batch: np.ndarray) -> None:
         with torch.inference_mode():
             network(torch.from_numpy(batch))
 
     calls: dict[str, Callable[[np.ndarray], object]] = {"torch eager fp32": eager}
-    calls |= {label: lambda batch, s=session: s.run(None, {"images": batch}) for label, session in sessions.items()}
-    calls |= {label: lambda batch, m=model: m([batch]) for label, model in compiled.items()}
+    calls |= {f"bare {runtime}": bare_runtime(release, runtime) for runtime in [*runtimes(), "openvino-fp32"]}
     return in_batches(calls, images)
 
 

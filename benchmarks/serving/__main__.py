@@ -39,10 +39,9 @@ from inputs import IMAGES, VIEWS, make_release, render_pictures
 from load import Outcome, closed_loop, open_loop
 from machine import on_core, processor
 from network import ARCHITECTURE, DIMENSION, load_network, make_network, save_network
-from reference import Ideal, Simple, decoded
+from reference import Ideal, Simple, decoded, runtimes
 from services import Service, ours, plain, stock
 
-from components.shared.openvino_encoder import computes_bf16
 from components.shared.release import ITEMS_FILE, MANIFEST_FILE, read_manifest
 from components.shared.tables import ITEMS, read_table
 
@@ -62,7 +61,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=110, help="that the network learns for; 0: random weights")
     parser.add_argument("--queries", type=int, default=192, help="searches of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precisions", nargs="*", default=precisions(), choices=precisions())
+    parser.add_argument("--precisions", nargs="*", default=runtimes(), choices=runtimes())
     parser.add_argument("--batches", type=int, nargs="*", default=BATCHES, help="tried for the parts alone")
     parser.add_argument("--server-core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--client-core", type=int, default=min(os.sched_getaffinity(0)))
@@ -75,11 +74,6 @@ def main() -> None:
         benchmark = Benchmark(folder, pictures[: options.queries], options)
         benchmark.run(stack)
         benchmark.report()
-
-
-def precisions() -> list[str]:
-    """Return what this processor computes in."""
-    return ["onnxruntime-fp32", "onnxruntime-int8", "openvino-int8", *(["openvino-bf16"] if computes_bf16() else [])]
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> list[bytes]:

@@ -57,15 +57,19 @@ class Ideal:
         return np.concatenate(found)
 
 
+def runtimes() -> list[str]:
+    """Return what this processor computes in, "engine-precision" each."""
+    return ["onnxruntime-fp32", "onnxruntime-int8", "openvino-int8", *(["openvino-bf16"] if computes_bf16() else [])]
+
+
 def bare_runtime(release: Path, runtime: str) -> Embed:
     """Return a runtime as its own documentation calls it, on one thread."""
     engine, precision = runtime.split("-")
     name = ENCODER_INT8_FILE if precision == "int8" else ENCODER_FILE
     if engine == "openvino":
-        computes_bf16()  # the first import of OpenVINO is ours, which keeps it from reporting home
-        import openvino
+        few_bits = computes_bf16() and precision != "fp32"
+        import openvino  # after `computes_bf16`, whose import of it keeps it from reporting home
 
-        few_bits = precision == "bf16" or (precision == "int8" and computes_bf16())
         hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "bf16" if few_bits else "f32"}
         model = openvino.Core().compile_model(str(release / name), "CPU", hints)
         return lambda squares: model([squares])[0]

@@ -184,10 +184,15 @@ def _ladders(index: CatalogueIndex) -> Iterator[list[SearchSettings]]:
             SearchSettings(
                 nprobe=nprobe,
                 rescored=rescored,
-                quantizer_ef_search=max(32, 2 * nprobe) if kind == "ivf_hnsw_pq" else None,
+                quantizer_ef_search=_quantizer_ef(nprobe) if kind == "ivf_hnsw_pq" else None,
             )
             for nprobe in probes
         ]
+
+
+def _quantizer_ef(nprobe: int) -> int:
+    """Return how widely the graph of centroids is searched for so many of them."""
+    return max(32, 2 * nprobe)
 
 
 def _between(lower: SearchSettings, upper: SearchSettings) -> SearchSettings | None:
@@ -199,7 +204,7 @@ def _between(lower: SearchSettings, upper: SearchSettings) -> SearchSettings | N
         return None
     changes = {dial: middle}
     if upper.quantizer_ef_search is not None:
-        changes["quantizer_ef_search"] = max(32, 2 * middle)
+        changes["quantizer_ef_search"] = _quantizer_ef(middle)
     return upper.model_copy(update=changes)
 
 
@@ -214,7 +219,7 @@ def _beyond(index: CatalogueIndex, settings: SearchSettings) -> list[SearchSetti
     further = []
     for step in range(max(len(probes), len(rescored))):
         nprobe, count = probes[min(step, len(probes) - 1)], rescored[min(step, len(rescored) - 1)]
-        changes = {"nprobe": nprobe, "rescored": count, "quantizer_ef_search": max(32, 2 * nprobe) if ef else None}
+        changes = {"nprobe": nprobe, "rescored": count, "quantizer_ef_search": _quantizer_ef(nprobe) if ef else None}
         further.append(settings.model_copy(update=changes))
     return further
 

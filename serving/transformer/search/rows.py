@@ -89,7 +89,7 @@ class Rows:
 
 
 class _Texts:
-    """A column of texts, read a row at a time: ten times as fast as Arrow's own `take` for the few rows of an answer."""
+    """A column of texts, read a row at a time: with cold caches four times as fast as Arrow's `take` of an answer's rows."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         values = column.cast(pa.large_string()).combine_chunks()

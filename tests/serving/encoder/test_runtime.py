@@ -42,9 +42,7 @@ def spec_of(
     release: Path, engine: str = "onnxruntime", precision: str = "int8", *figures: RuntimeFigures
 ) -> EncoderSpec:
     sha256 = sha256_of(release / ENCODER_INT8_FILE)
-    choice = RuntimeChoice(
-        engine=engine, precision=precision, figures=figures or (INT8, INT8_BY_OPENVINO, BF16), int8_sha256=sha256
-    )
+    choice = RuntimeChoice(engine=engine, precision=precision, figures=figures or ALL, int8_sha256=sha256)
     return read_manifest(release).encoder.model_copy(update={"runtime": choice})
 
 
