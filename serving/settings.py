@@ -89,6 +89,8 @@ class TransformerSettings(ServingSettings):
         encoder_address: host:port of the encoder's gRPC.
         encoder_space: "required": the encoder must name the space of its answer; "trusted": it need not (Triton, OVMS).
         encoder_deadline_seconds: what the encoder may take for one request.
+        encoder_call_images: pictures of requests at the same time that go to the encoder in one call at most; 1: each
+            request's go alone.
         request_seconds: what a request may take in all, from its last byte to its answer.
         max_instances: pictures of one request at most.
         max_image_bytes: of one encoded picture.
@@ -127,6 +129,7 @@ class TransformerSettings(ServingSettings):
     encoder_address: str = "127.0.0.1:8081"
     encoder_space: Literal["required", "trusted"] = "required"
     encoder_deadline_seconds: float = Field(default=2.0, gt=0, le=60)
+    encoder_call_images: int = Field(default=16, ge=1, le=64)
     request_seconds: float = Field(default=10.0, gt=0, le=600)
     max_instances: int = Field(default=16, ge=1, le=64)
     max_image_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)

@@ -116,10 +116,11 @@ class GroupWriter:
             if self._stopping or len(self._impressions) + len(impressions) > self._most_impressions:
                 self._drop(len(impressions))
                 return False
-            if not self._impressions:
-                self._due = max(self._due, time.monotonic() + _LINGER_SECONDS)
+            is_first = not self._impressions
             self._impressions.extend(impressions)
-            self._changed.notify()
+            if is_first:  # the others change nothing of what the writer waits for
+                self._due = max(self._due, time.monotonic() + _LINGER_SECONDS)
+                self._changed.notify()
         return True
 
     def stop(self, timeout_seconds: float) -> bool:

@@ -83,6 +83,7 @@ class Application:
             model_name=settings.model_name,
             timeout_seconds=settings.encoder_deadline_seconds,
             space=settings.encoder_space,
+            call_images=settings.encoder_call_images,
             metadata=self.traces.outgoing,
         )
         self.holder = Holder(settings, encoder_serves=self.encoder.serves, chain=_chain(settings))

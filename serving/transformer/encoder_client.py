@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import grpc
@@ -19,6 +19,7 @@ from components.shared.errors import PoisonedVectorError, SpaceMismatchError
 from components.shared.preprocessing import ENCODER_SIDE, Pixels
 from serving.shell.refusals import EncoderFailedError, EncoderTimeoutError, OverloadedError
 from serving.transformer.breaker import CircuitBreaker
+from serving.transformer.joined_calls import JoinedCalls
 
 SPACE_PARAMETER = "space_id"
 _PROBE_SECONDS = 2.0
@@ -57,6 +58,7 @@ class EncoderClient:
         timeout_seconds: of one call, at most; what is left of a request's own time may be less.
         space: "required": an answer must name its space; "trusted": servers that cannot (Triton, OpenVINO Model Server)
             are believed, one that names another space is refused all the same.
+        call_images: pictures of several requests that go in one call at most.
         breaker: gives an encoder that keeps failing a rest.
         metadata: what a call carries: request id, trace.
     """
@@ -68,6 +70,7 @@ class EncoderClient:
         model_name: str = "visual-search",
         timeout_seconds: float = 2.0,
         space: Literal["required", "trusted"] = "required",
+        call_images: int = 16,
         breaker: CircuitBreaker | None = None,
         metadata: Callable[[], list[tuple[str, str]]] = list,
     ) -> None:
@@ -76,6 +79,7 @@ class EncoderClient:
         self.last_success: float | None = None
         self._model_name, self._timeout_seconds, self._space = model_name, timeout_seconds, space
         self._metadata = metadata
+        self._calls = JoinedCalls(self._call, most_images=call_images)
         self._channel: Any = None
         self._stub: Any = None
         self._probe_lock = threading.Lock()
@@ -87,13 +91,14 @@ class EncoderClient:
 
     async def stop(self) -> None:
         """Close the channel."""
+        await self._calls.stop()
         if self._channel is not None:
             await self._channel.close()
 
     async def encode(
         self, squares: Pixels, *, space_id: str, dimension: int, remaining_seconds: float | None = None
     ) -> Vectors:
-        """Embed preprocessed pictures.
+        """Embed preprocessed pictures, in one call with those that are asked for at the same time.
 
         Args:
             squares: (b, side, side, 3) uint8.
@@ -114,16 +119,16 @@ class EncoderClient:
         seconds = self._timeout_seconds if remaining_seconds is None else min(self._timeout_seconds, remaining_seconds)
         if seconds <= 0:
             raise EncoderTimeoutError("no time is left for the encoder")
-        request = _request_of(squares, space_id, self._model_name)
         with self.breaker.call(_resting, (EncoderFailedError, EncoderTimeoutError)):
-            response = await self._ask(request, time.monotonic() + seconds)
-            vectors = _vectors_of(response, len(squares), dimension, space_id, trusted=self._space == "trusted")
+            vectors = await self._calls.encode(
+                squares, space_id=space_id, dimension=dimension, deadline=time.monotonic() + seconds
+            )
         self.last_success = time.monotonic()
         return vectors
 
     def serves(self, space_id: str) -> bool:
         """Whether the encoder embeds in this space now. Blocks up to some seconds; for threads, not for the event loop."""
-        request = _request_of(_probe(), space_id, self._model_name)
+        request = _request_of([_probe()], space_id, self._model_name)
         with self._probe_lock, grpc.insecure_channel(self.address, options=_CHANNEL_OPTIONS) as channel:
             try:
                 response = GRPCInferenceServiceStub(channel).ModelInfer(
@@ -133,6 +138,10 @@ class EncoderClient:
             except (grpc.RpcError, EncoderFailedError):
                 return False
         return True
+
+    async def _call(self, parts: Sequence[Pixels], *, space_id: str, dimension: int, deadline: float) -> Vectors:
+        response = await self._ask(_request_of(parts, space_id, self._model_name), deadline)
+        return _vectors_of(response, sum(map(len, parts)), dimension, space_id, trusted=self._space == "trusted")
 
     async def _ask(self, request: ModelInferRequest, deadline: float) -> ModelInferResponse:
         """Call once, and once more where nothing listened: that request has reached nobody."""
@@ -150,9 +159,10 @@ class EncoderClient:
         raise EncoderUnavailableError("the encoder cannot be reached")
 
 
-def _request_of(squares: Pixels, space_id: str, model_name: str) -> ModelInferRequest:
-    request = ModelInferRequest(model_name=model_name, raw_input_contents=[np.ascontiguousarray(squares).tobytes()])
-    request.inputs.add(name=INPUT_NAME, datatype="UINT8", shape=squares.shape)
+def _request_of(parts: Sequence[Pixels], space_id: str, model_name: str) -> ModelInferRequest:
+    pixels = b"".join(np.ascontiguousarray(part).data for part in parts)
+    request = ModelInferRequest(model_name=model_name, raw_input_contents=[pixels])
+    request.inputs.add(name=INPUT_NAME, datatype="UINT8", shape=(sum(map(len, parts)), *parts[0].shape[1:]))
     request.parameters[SPACE_PARAMETER].string_param = space_id
     return request
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import starmap
 
 import numpy as np
 import pyarrow as pa
@@ -67,11 +68,8 @@ class Rows:
 
     def items_at(self, rows: Sequence[int]) -> list[Item]:
         """Return what these rows show."""
-        image_ids, item_ids, uris, digests, categories = self._texts
-        return [
-            Item(image_ids.at(row), item_ids.at(row), uris.at(row), digests.at(row), categories.known_at(row))
-            for row in rows
-        ]
+        at = np.asarray(rows, np.int64)
+        return list(starmap(Item, zip(*(texts.known_at(at) for texts in self._texts), strict=True)))
 
     def stand_for(self, rows: Sequence[int], *, item: bool, group: bool) -> list[int]:
         """Return how many other visible rows each stands for: those of its item, of its group of near-duplicates, or either."""
@@ -102,13 +100,14 @@ class _Texts:
         """Return the text of a row in UTF-8; b"" where there is none."""
         return bytes(self._text[self._offsets[row] : self._offsets[row + 1]])
 
-    def at(self, row: int) -> str:
-        """Return the text of a row; "" where there is none."""
-        return self.encoded(row).decode()
-
-    def known_at(self, row: int) -> str | None:
-        """Return the text of a row; None where there is none."""
-        return self.at(row) if self._known is None or self._known[row] else None
+    def known_at(self, rows: NDArray[np.int64]) -> list[str | None]:
+        """Return the texts of (r,) rows; None where there is none."""
+        text = self._text
+        bounds = zip(self._offsets[rows].tolist(), self._offsets[rows + 1].tolist(), strict=True)
+        texts: list[str | None] = [str(text[start:end], "utf-8") for start, end in bounds]
+        if self._known is None:
+            return texts
+        return [text if known else None for text, known in zip(texts, self._known[rows].tolist(), strict=True)]
 
 
 class _Sorted:
