@@ -6,7 +6,6 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import onnx
@@ -14,19 +13,12 @@ from numpy.typing import NDArray
 
 from components.shared.encoder import INPUT_NAME
 from components.shared.files import whole_file
+from components.training.rounding import Pictures, round_weights
 
 CALIBRATION_PICTURES = 256
 _BATCH = 16
 _OPERATIONS = ["Conv", "MatMul", "Gemm", "Relu", "MaxPool"]  # additions stay: they cost little and err most
 _HEAVY = ("Conv", "MatMul", "Gemm")
-
-
-class Pictures(Protocol):
-    """(n, 224, 224, 3) uint8 that is read in parts: an array, or rows of a memory map."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.uint8]: ...
 
 
 def quantise_encoder(source: Path, destination: Path, pictures: Pictures) -> bool:
@@ -44,7 +36,8 @@ def quantise_encoder(source: Path, destination: Path, pictures: Pictures) -> boo
         Whether there was something to quantise; if not, nothing is written.
 
     Source:
-        Nagel et al., A White Paper on Neural Network Quantization, arXiv:2106.08295, sections 2 and 3.
+        Nagel et al., A White Paper on Neural Network Quantization, arXiv:2106.08295, sections 2 and 3; the weights as
+        in `rounding`.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -72,6 +65,7 @@ def quantise_encoder(source: Path, destination: Path, pictures: Pictures) -> boo
                 extra_options={"WeightSymmetric": True, "CalibMovingAverage": True},
             )
             quantised = onnx.load(written)
+            round_weights(onnx.load_from_string(source.read_bytes()), quantised, pictures)  # `model` is used up
     finally:
         logging.getLogger().setLevel(level)
     quantised.producer_name, quantised.producer_version = "visual-search", ""
