@@ -150,8 +150,8 @@ class TransformerSettings(ServingSettings):
     events_key_file: Path | None = None
     events_per_user: int = Field(default=300, ge=1, le=1_000_000)
     events_per_query: int = Field(default=120, ge=1, le=1_000_000)
-    search_concurrency: int = Field(default=16, ge=1, le=10_000)
-    search_queue: int = Field(default=48, ge=0, le=100_000)
+    search_concurrency: int = Field(default=24, ge=1, le=10_000)
+    search_queue: int = Field(default=40, ge=0, le=100_000)
     search_wait_seconds: float = Field(default=1.0, gt=0, le=60)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1024**3)
     api_keys: SecretStr = SecretStr("")

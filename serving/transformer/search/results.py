@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from components.shared.errors import ParameterError
 
@@ -41,8 +42,7 @@ class SearchOptions:
             raise ParameterError(f"expected a number of results k from 1 to {MOST_RESULTS}, got {self.k}")
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """An image of the catalogue that may be shown."""
 
     image_id: str
@@ -52,8 +52,7 @@ class Item:
     category: str | None
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """One image that was found.
 
     Attributes:
