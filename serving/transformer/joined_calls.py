@@ -97,6 +97,7 @@ class JoinedCalls:
                 piece.answer.exception()  # seen, so that asyncio does not complain where the time was over just then
             if piece.call is not None and all(each.answer.done() for each in piece.companions):
                 piece.call.cancel()  # nobody waits for it any more
+            piece.call, piece.companions = None, ()  # no circle: the pictures are freed now, not by the next collection
 
     async def stop(self) -> None:
         """Give up what is on the way."""

@@ -99,6 +99,20 @@ def test_one_alone_goes_at_once_and_what_comes_meanwhile_goes_together():
     assert encoder.calls == [[1], [2], [3], [4, 5, 6, 7], [8, 9]]
 
 
+def test_as_many_go_as_encoders_are_compiled_for():
+    encoder = Encoder(seconds=0.01)
+
+    async def body() -> None:
+        calls = JoinedCalls(encoder, most_images=16)
+        busy = [asyncio.ensure_future(ask(calls, [value])) for value in (1, 2)]
+        await asyncio.sleep(0)
+        assert await asyncio.gather(ask(calls, [3, 4, 5]), ask(calls, [6, 7]), *(ask(calls, [n]) for n in range(8, 18)))
+        await asyncio.gather(*busy)
+
+    asyncio.run(body())
+    assert encoder.calls == [[1], [2], [3, 4, 5, 6, 7, 8, 9, 10], [11, 12, 13, 14], [15, 16], [17]]
+
+
 def test_most_images_of_one_joins_nothing():
     encoder = Encoder(seconds=0.01)
 
@@ -119,8 +133,8 @@ def test_only_what_asks_in_one_space_goes_together():
         assert await asyncio.gather(*asked) == [[value] for value in range(1, 10)]
 
     asyncio.run(body())
-    assert encoder.calls == [[1], [2], [3, 4, 5], [6, 7, 8, 9]]
-    assert encoder.keys == [("old", 1)] * 3 + [("new", 1)]
+    assert encoder.calls == [[1], [2], [3, 4], [5], [6, 7, 8, 9]]
+    assert encoder.keys == [("old", 1)] * 4 + [("new", 1)]
 
 
 def test_each_has_its_own_time_and_the_call_that_of_the_most_patient():
@@ -189,7 +203,7 @@ def test_a_call_speaks_for_its_oldest_request():
         await asyncio.gather(*(one(value) for value in range(5)))
 
     asyncio.run(body())
-    assert encoder.callers == ["r0", "r1", "r2"]
+    assert encoder.callers == ["r0", "r1", "r2", "r4"]
 
 
 def test_over_the_wire_32_requests_take_few_calls_and_each_gets_its_vector():
@@ -211,7 +225,7 @@ def test_over_the_wire_32_requests_take_few_calls_and_each_gets_its_vector():
                     *(encoder.encode(picture[None], space_id="s-1", dimension=16) for picture in pictures)
                 )
                 np.testing.assert_allclose(np.concatenate(found), embed(pictures), atol=1e-5)
-                assert server.calls <= 5
+                assert server.calls <= 8
             finally:
                 await encoder.stop()
 
