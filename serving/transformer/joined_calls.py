@@ -149,15 +149,14 @@ class JoinedCalls:
                 piece.answer.cancel()
             raise
         except Exception as error:
-            if (
-                len(pieces) > 1 and type(error) is EncoderFailedError
-            ):  # no kind of it that blames the encoder as a whole
-                for piece in pieces:
-                    if not piece.answer.done():
-                        await self._run([piece])
-                return
+            # Not for the kinds of this error that blame the encoder as a whole.
+            alone = len(pieces) > 1 and type(error) is EncoderFailedError
             for piece in pieces:
-                if not piece.answer.done():
+                if piece.answer.done():
+                    continue
+                if alone:
+                    await self._run([piece])
+                else:
                     piece.answer.set_exception(error)
             return
         bounds = np.cumsum([len(piece.squares) for piece in pieces])[:-1]
