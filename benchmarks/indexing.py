@@ -82,7 +82,8 @@ def describe_data(vectors: np.ndarray, queries: np.ndarray) -> str:
 class Rival:
     """An index under test: `answer(setting)` gives a function from queries to rows.
 
-    `templates(target)` gives functions from an amount of work to a setting, which are tried for that recall.
+    `templates(target)` gives functions from an amount of work to a setting, which are tried for that recall; none where
+    there is nothing to set.
     """
 
     name: str
@@ -192,11 +193,10 @@ def build_hnswlib(vectors: np.ndarray, folder: Path) -> Rival:
 def build_exact(vectors: np.ndarray) -> Rival:
     index = faiss.IndexFlatIP(vectors.shape[1])
     seconds = cpu(lambda: index.add(vectors))
-    rival = Rival(
-        "exact scan (Faiss Flat)", seconds, vectors.nbytes, lambda _: lambda queries: index.search(queries, K)[1]
-    )
-    rival.settings = dict.fromkeys(TARGETS)
-    return rival
+    return Rival(
+        "exact scan (Faiss Flat)", seconds, vectors.nbytes, lambda _: lambda queries: index.search(queries, K)[1],
+        templates=lambda _: [], settings=dict.fromkeys(TARGETS),
+    )  # fmt: skip
 
 
 def recall_of(found: np.ndarray, truth: np.ndarray) -> float:
@@ -206,11 +206,8 @@ def recall_of(found: np.ndarray, truth: np.ndarray) -> float:
 def find_settings(rival: Rival, queries: np.ndarray, truth: np.ndarray) -> None:
     """Give an index the least work that reaches each target on these very queries, all by the same rule."""
     for target in TARGETS:
-        if rival.name.startswith("exact"):
-            continue
-        points = [
-            point for template in rival.templates(target) if (point := least(rival, template, target, queries, truth))
-        ]
+        found = (least(rival, template, target, queries, truth) for template in rival.templates(target))
+        points = [point for point in found if point is not None]
         if points:
             rival.settings[target] = min(points, key=lambda setting: cpu(lambda: rival.answer(setting)(queries)))
     for target, setting in rival.settings.items():

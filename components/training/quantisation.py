@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from components.shared.encoder import INPUT_NAME
 from components.shared.files import whole_file
-from components.training.rounding import Pictures, round_weights
+from components.training.rounding import Pictures, evenly_spread, round_weights
 
 CALIBRATION_PICTURES = 256
 _BATCH = 16
@@ -45,7 +45,7 @@ def quantise_encoder(source: Path, destination: Path, pictures: Pictures) -> boo
     body = _body(model.graph)
     if not body:
         return False
-    rows = np.unique(np.linspace(0, len(pictures) - 1, min(len(pictures), CALIBRATION_PICTURES)).astype(np.int64))
+    rows = evenly_spread(len(pictures), CALIBRATION_PICTURES)
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # it recommends a preparation that the exporter has already done
     try:

@@ -52,28 +52,32 @@ class _Layer:
     stored: onnx.TensorProto
 
 
-def round_weights(plain: onnx.ModelProto, quantised: onnx.ModelProto, pictures: Pictures) -> int:
+def evenly_spread(count: int, most: int) -> NDArray[np.int64]:
+    """Return up to `most` of the numbers from 0 to `count` − 1, from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+
+
+def round_weights(plain: onnx.ModelProto, quantised: onnx.ModelProto, pictures: Pictures) -> None:
     """Round the weights of convolutions anew, in place; steps and everything else stay as they are.
+
+    Of the convolutions, those of one group with up to 1,200 weights an output.
 
     Args:
         plain: the model in float32.
         quantised: the same, with int8 weights behind a DequantizeLinear by output channel; changed.
         pictures: (n, 224, 224, 3) uint8, of which at most 64 are used, evenly spread.
 
-    Returns:
-        The number of layers: all convolutions of one group with up to 1,200 weights an output.
-
-    Source:
-        Frantar et al., GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers,
-        arXiv:2210.17323, algorithm 1.
+    Source: Frantar et al., GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers,
+    arXiv:2210.17323, algorithm 1.
     """
     layers = _layers(plain, quantised)
-    rows = np.unique(np.linspace(0, len(pictures) - 1, min(len(pictures), _PICTURES)).astype(np.int64))
+    if not layers:
+        return
+    rows = evenly_spread(len(pictures), _PICTURES)
     for layer, moments in zip(layers, _second_moments(plain, layers, pictures, rows), strict=True):
         weights = layer.weights.reshape(len(layer.weights), -1)
         steps = round_together(weights, layer.scales, moments)
         layer.stored.CopyFrom(onnx.numpy_helper.from_array(steps.reshape(layer.weights.shape), layer.stored.name))
-    return len(layers)
 
 
 def round_together(weights: Floats, scales: Floats, moments: NDArray[np.float64]) -> NDArray[np.int8]:

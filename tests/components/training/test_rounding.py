@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from training_inputs import SMALL, make_dataset
 
 from components.shared.encoder import OnnxEncoder
-from components.training import quantisation
+from components.training import quantisation, rounding
 from components.training.encoder import build_encoder
 from components.training.export import export_encoder
 from components.training.quantisation import quantise_encoder
@@ -87,7 +87,7 @@ def test_an_encoder_errs_less_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "encoder.onnx"
     export_encoder(build_encoder(SMALL.model_copy(update={"training_side": 48})).eval(), path)
     assert quantise_encoder(path, tmp_path / "spared.onnx", pictures)
-    monkeypatch.setattr(quantisation, "round_weights", lambda *_: 0)
+    monkeypatch.setattr(quantisation, "round_weights", lambda *_: None)
     assert quantise_encoder(path, tmp_path / "nearest.onnx", pictures)
     wanted = OnnxEncoder(path, threads=1).encode(pictures)
     spared, nearest = (
@@ -95,3 +95,14 @@ def test_an_encoder_errs_less_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for name in ("spared", "nearest")
     )
     assert spared < 0.7 * nearest
+
+
+def test_where_every_layer_is_too_large_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = make_dataset(items=4, views=2).training.pixels
+    path = tmp_path / "encoder.onnx"
+    export_encoder(build_encoder(SMALL.model_copy(update={"training_side": 48})).eval(), path)
+    monkeypatch.setattr(rounding, "_MOST_INPUTS", 0)
+    assert quantise_encoder(path, tmp_path / "left.onnx", pictures)
+    monkeypatch.setattr(quantisation, "round_weights", lambda *_: None)
+    assert quantise_encoder(path, tmp_path / "nearest.onnx", pictures)
+    assert (tmp_path / "left.onnx").read_bytes() == (tmp_path / "nearest.onnx").read_bytes()

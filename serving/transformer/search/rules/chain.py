@@ -74,7 +74,7 @@ class Chain:
 
     def ends(self, score: float) -> bool:
         """Whether no row of this score or less can become a result."""
-        return bool(self._ending) and any(rule.ends(score) for rule in self._ending)
+        return any(rule.ends(score) for rule in self._ending)
 
     def settled(self, count: int) -> NDArray[np.bool_]:
         """Return (count,) the rows that are refused from now on, whatever comes."""
