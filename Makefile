@@ -51,7 +51,7 @@ format: install  ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 
 golden: install  ## write the golden files of pipelines and manifests anew (look at the difference before you commit it)
-	REGENERATE=1 $(BIN)/python -m pytest tests/pipelines/test_golden.py tests/manifests/test_golden.py
+	REGENERATE=1 $(BIN)/python -m pytest tests/pipelines/graphs/test_golden.py tests/manifests/test_golden.py
 
 # The base may be any image with Python 3.11; CERTIFICATES: a company's own certificate authority, if there is one.
 # DOCKER: the first client on the PATH that has BuildKit: its own (before version 23) or by the plugin buildx.

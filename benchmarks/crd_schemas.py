@@ -1,4 +1,4 @@
-"""Compare serving/manifests/schemas.yaml with the public CRDs: each field that ours knows must be there, and of the same kind.
+"""Compare manifests/checks/schemas.yaml with the public CRDs: each field that ours knows must be there, and of the same kind.
 
 python benchmarks/crd_schemas.py CRD.yaml …      (files of CustomResourceDefinitions, as their projects publish them)
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from serving.manifests.schema import custom_schemas
+from manifests.checks.schema import custom_schemas
 
 _TYPES = {"string": "string", "bool": "boolean", "any": None}
 

@@ -28,9 +28,9 @@ import torch
 from components.embedding.images import ImageEmbedder, available_cores
 from components.embedding.parameters import EmbeddingParameters
 from components.embedding.shards import Shard, make_shard
-from components.shared.decoder import load_image
-from components.shared.encoder import OnnxEncoder
-from components.shared.preprocessing import PreprocessingSpec
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.vectors.encoder import OnnxEncoder
 from components.training.encoder import build_encoder
 from components.training.export import export_encoder
 from components.training.parameters import TrainingParameters

@@ -37,11 +37,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from inputs import make_release
 from reference import bare_runtime, runtimes
 
-from components.shared.encoder import INPUT_NAME
-from components.shared.openvino_encoder import open_encoder
+from components.shared.vectors.encoder import INPUT_NAME
+from components.shared.vectors.openvino_encoder import open_encoder
 from components.training.encoder import build_encoder
 from components.training.parameters import TrainingParameters
-from pipelines.serving_processes import MODEL_NAME, ServingProcesses
+from pipelines.commands.serving_processes import MODEL_NAME, ServingProcesses
 
 ROWS = 1000  # of the release that the server needs besides its encoder
 BATCH = 16

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.tables import EVENTS
+from components.shared.files.tables import EVENTS
 
 START_US = 1_767_225_600_000_000
 K = 10

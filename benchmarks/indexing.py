@@ -38,7 +38,7 @@ from components.indexing.choose import choose
 from components.indexing.forecast import describe
 from components.indexing.parameters import IndexingParameters
 from components.indexing.tuning import RESCORED, tune
-from components.shared.search import (
+from components.shared.vectors.search import (
     VECTORS_FILE,
     CatalogueIndex,
     IndexSpec,

@@ -4,7 +4,7 @@
     python benchmarks/labelling.py --events 1_000_000
 
 Each side runs in a process of its own; time and memory are those of the process, its start included. The log is
-simulated (components/catalogue/rendering/clicks.py). Ratios are what to look at: absolute times vary with the machine.
+simulated (components/rendering/clicks.py). Ratios are what to look at: absolute times vary with the machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PAIR = ["query_image_id", "image_id"]
 
 def simulate(folder: Path, events: int, images: int, seed: int) -> None:
     """Write images.parquet and events/*.parquet."""
-    from components.catalogue.rendering.clicks import ClickLog
+    from components.rendering.clicks import ClickLog
 
     rng = np.random.default_rng(seed)
     item = np.arange(images) // VIEWS

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from components.shared import metrics
+from components.shared.truth import metrics
 
 Figures = dict[str, float]
 
@@ -126,7 +126,7 @@ def main() -> None:
     )
 
     expected, our_seconds = timed(lambda: ours(scores, grades), arguments.repeats)
-    rows = [("components.shared.metrics", our_seconds, "from scores, sorting included")]
+    rows = [("components.shared.truth.metrics", our_seconds, "from scores, sorting included")]
     sample = min(RANX_SAMPLE, arguments.queries)
     try:
         measure = prepare_ranx(scores[:sample], grades[:sample])

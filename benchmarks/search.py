@@ -27,11 +27,11 @@ from indexing import make_vectors
 
 from components.indexing.parameters import IndexingParameters
 from components.indexing.step import build_index
-from components.shared.encoder import EncoderSpec
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.release import CatalogueFacts, Manifest, Searchable
-from components.shared.search import CatalogueIndex, read_index_spec
-from components.shared.tables import ITEMS
+from components.shared.files.tables import ITEMS
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.release.manifest import CatalogueFacts, Manifest, Searchable
+from components.shared.vectors.encoder import EncoderSpec
+from components.shared.vectors.search import CatalogueIndex, read_index_spec
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.results import SearchOptions
 from serving.transformer.search.rules.chain import ChainParameters

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, folder: Path) -> int:
-    from components.shared.tables import JUDGEMENTS, read_table
+    from components.shared.files.tables import JUDGEMENTS, read_table
     from monitoring import console
     from monitoring.run import RunInputs, run
     from monitoring.status.page import PAGE_FILE

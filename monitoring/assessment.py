@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from components.shared.embeddings import Vectors
-from components.shared.release import Manifest
-from components.shared.search import CatalogueIndex
+from components.shared.release.manifest import Manifest
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.search import CatalogueIndex
 from monitoring.diagnosis.catalogue import catalogue_lag
 from monitoring.diagnosis.decision import diagnose
 from monitoring.diagnosis.encoder import Expected, JudgedQueries, encoder_quality, judged_hits

@@ -7,7 +7,7 @@ import textwrap
 import threading
 from pathlib import Path
 
-from components.shared.files import whole_file
+from components.shared.files.atomic import whole_file
 from monitoring.findings import State
 from monitoring.remedies.act import Action
 from monitoring.remedies.advice import ADVICE, CAUSE_TITLES, command_of

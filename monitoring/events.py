@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.shared.errors import SourceError
-from components.shared.storage import filesystem_of, is_remote
-from components.shared.tables import EVENTS
+from components.shared.files.storage import filesystem_of, is_remote
+from components.shared.files.tables import EVENTS
 
 BATCH_ROWS = 100_000
 _DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:")

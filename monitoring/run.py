@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.shared.encoder import ENCODER_FILE, OnnxEncoder
 from components.shared.errors import DataError, NotReadyError, SourceError
-from components.shared.generation import Generation, open_generation
-from components.shared.release import Manifest, is_release, open_catalogue
-from components.shared.search import CatalogueIndex
-from components.shared.served import read_current
-from components.shared.tables import QUERY_SAMPLES, read_table
+from components.shared.files.tables import QUERY_SAMPLES, read_table
+from components.shared.release.generation import Generation, open_generation
+from components.shared.release.manifest import Manifest, is_release, open_catalogue
+from components.shared.release.served import read_current
+from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
+from components.shared.vectors.search import CatalogueIndex
 from monitoring.assessment import Assessment, Evidence, assess
 from monitoring.diagnosis.encoder import JudgedQueries, judged_hits
 from monitoring.diagnosis.golden import Encoder, LiveEncoder

@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from components.shared.files import write_json
-from components.shared.release import is_release
+from components.shared.files.atomic import write_json
+from components.shared.release.manifest import is_release
 from monitoring.remedies.act import ActPolicy, Outcome, act
 from monitoring.remedies.ledger import Ledger
 from monitoring.run import RunInputs, open_served, publish_page

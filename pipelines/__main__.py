@@ -373,7 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     from components.shared.errors import VisualSearchError
-    from pipelines import commands
+    from pipelines.commands import actions as commands
 
     try:
         return int(getattr(commands, options.command)(options))

@@ -8,7 +8,7 @@ import numpy as np
 from kept import Kept
 from partners import WINDOWS, evidently_methods
 
-from components.shared.embeddings import normalise
+from components.shared.vectors.embeddings import normalise
 from monitoring.drift.comparison import EMBEDDING_TESTS, compare
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.samples import Sample

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from components.shared.embeddings import normalise
+from components.shared.vectors.embeddings import normalise
 
 _FRACTION = 10  # of the rows, where a whole run has no end
 

@@ -11,13 +11,18 @@ import numpy as np
 import pyarrow as pa
 from reference import decoded
 
-from components.catalogue.rendering.designs import design_items
-from components.catalogue.rendering.photographs import build_mesh, take_photograph
-from components.catalogue.rendering.views import plan_view
 from components.indexing.parameters import IndexingParameters
 from components.indexing.step import build_index
-from components.shared.embeddings import normalise, write_embeddings
-from components.shared.encoder import (
+from components.rendering.designs import design_items
+from components.rendering.photographs import build_mesh, take_photograph
+from components.rendering.views import plan_view
+from components.shared.files.atomic import sha256_of
+from components.shared.files.tables import ITEMS, write_table
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.release.golden import write_golden
+from components.shared.release.manifest import GOLDEN_FILE, ITEMS_FILE, REFERENCE_FILE, CatalogueFacts, seal_release
+from components.shared.vectors.embeddings import normalise, write_embeddings
+from components.shared.vectors.encoder import (
     ENCODER_FILE,
     ENCODER_INT8_FILE,
     ENCODER_SPEC_FILE,
@@ -26,12 +31,7 @@ from components.shared.encoder import (
     RuntimeFigures,
     write_encoder_spec,
 )
-from components.shared.files import sha256_of
-from components.shared.golden import write_golden
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.release import GOLDEN_FILE, ITEMS_FILE, REFERENCE_FILE, CatalogueFacts, seal_release
-from components.shared.search import CatalogueIndex, read_index_spec
-from components.shared.tables import ITEMS, write_table
+from components.shared.vectors.search import CatalogueIndex, read_index_spec
 from components.training.encoder import Encoder
 from components.training.export import export_encoder
 from components.training.quantisation import quantise_encoder

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from components.shared.decoder import decode_image, decoding_side
-from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE
-from components.shared.openvino_encoder import computes_bf16
-from components.shared.preprocessing import PreprocessingSpec, preprocess
-from components.shared.release import read_manifest
-from components.shared.search import CatalogueIndex
+from components.shared.pictures.decoder import decode_image, decoding_side
+from components.shared.pictures.preprocessing import PreprocessingSpec, preprocess
+from components.shared.release.manifest import read_manifest
+from components.shared.vectors.encoder import ENCODER_FILE, ENCODER_INT8_FILE
+from components.shared.vectors.openvino_encoder import computes_bf16
+from components.shared.vectors.search import CatalogueIndex
 
 K = 20
 _SPEC = PreprocessingSpec()

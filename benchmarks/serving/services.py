@@ -15,7 +15,7 @@ from pathlib import Path
 
 from machine import cpu_seconds, family, memory_bytes, on_core
 
-from pipelines.serving_processes import MODEL_NAME, ServingProcesses, free_port
+from pipelines.commands.serving_processes import MODEL_NAME, ServingProcesses, free_port
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]

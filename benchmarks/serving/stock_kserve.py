@@ -22,8 +22,8 @@ from kserve import InferInput, InferOutput, InferRequest, InferResponse, model_s
 from kserve.utils.utils import generate_uuid  # noqa: E402
 from reference import K, bare_runtime, pillow_square  # noqa: E402
 
-from components.shared.release import read_manifest  # noqa: E402
-from components.shared.search import CatalogueIndex  # noqa: E402
+from components.shared.release.manifest import read_manifest  # noqa: E402
+from components.shared.vectors.search import CatalogueIndex  # noqa: E402
 
 _RELEASE = _FOLDER / "release"
 

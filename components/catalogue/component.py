@@ -1,6 +1,4 @@
-"""The catalogue as pipeline tasks: pictures from a folder or manifest, or rendered ones to start from."""
-
-from typing import NamedTuple
+"""The catalogue as a pipeline task."""
 
 from kfp import dsl
 
@@ -22,23 +20,3 @@ def catalogue(catalogue: dsl.Output[dsl.Dataset], images: str, workspace: str, p
         workspace=Path(workspace),
         parameters=CatalogueParameters(**json.loads(parameters).get("catalogue", {})),
     )
-
-
-@dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
-def rendering(workspace: str, parameters: str) -> NamedTuple(  # type: ignore[valid-type]
-    "World", [("images", str), ("judgements", str), ("events", str), ("truth", str)]
-):
-    """Render a catalogue with judgements and clicks of simulated people into the workspace."""
-    import json
-    from pathlib import Path
-
-    from components.catalogue.rendering.parameters import RenderingParameters
-    from components.catalogue.rendering.step import run
-
-    world = Path(workspace) / "rendered"
-    run(
-        destination=world,
-        workspace=Path(workspace),
-        parameters=RenderingParameters(**json.loads(parameters).get("rendering", {})),
-    )
-    return str(world / "manifest.csv"), str(world / "judgements.csv"), str(world / "events.parquet"), str(world)

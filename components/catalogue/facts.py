@@ -26,9 +26,9 @@ from components.catalogue.inspection import Inspection
 from components.catalogue.inspection_pool import inspect_pictures
 from components.catalogue.parameters import CatalogueParameters
 from components.catalogue.pictures import OfferedPicture
-from components.shared import decoder, exif, jpeg
-from components.shared.files import digest_of, whole_file
-from components.shared.progress import progress_bar
+from components.shared.files.atomic import digest_of, whole_file
+from components.shared.files.progress import progress_bar
+from components.shared.pictures import decoder, exif, jpeg
 
 _ROWS_PER_FILE = 5_000
 _SECONDS_PER_FILE = 5.0

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.preprocessing import Pixels
+from components.shared.pictures.preprocessing import Pixels
 
 Fingerprints = NDArray[np.uint8]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from components.catalogue.pictures import SPLIT_NAMES, Offer, OfferedPicture, RefusedPicture, safe_id
 from components.shared.errors import SourceError
-from components.shared.storage import filesystem_of, is_remote
+from components.shared.files.storage import filesystem_of, is_remote
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 # Pictures, too, but not for this decoder: they are offered, so that the quarantine can say what to do.

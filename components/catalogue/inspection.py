@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass
 
 from components.catalogue.fingerprints import fingerprint_of
-from components.shared.decoder import decode_picture
 from components.shared.errors import BadImageError
-from components.shared.limits import DecodingLimits
+from components.shared.pictures.decoder import decode_picture
+from components.shared.pictures.limits import DecodingLimits
 
 # The fingerprint looks at 64 × 64 pixels; three times that leaves averaging enough to do.
 _DECODED_SIDE = 192

@@ -18,7 +18,7 @@ from typing import IO, Any
 import components
 from components.catalogue.inspection import Inspection
 from components.shared.errors import ResourceError
-from components.shared.limits import DecodingLimits
+from components.shared.pictures.limits import DecodingLimits
 
 _AHEAD = 24  # pictures handed to a process before it has answered
 _PICTURES_PER_PROCESS = 50  # fewer are not worth another start

@@ -17,8 +17,8 @@ import cv2
 
 from components.catalogue.inspection import Inspection, inspect_bytes
 from components.shared.errors import BadImageError, SourceError
-from components.shared.limits import DecodingLimits
-from components.shared.storage import is_remote, read_bytes
+from components.shared.files.storage import is_remote, read_bytes
+from components.shared.pictures.limits import DecodingLimits
 
 _REAL_TIME_FACTOR = 20  # what waits instead of computing, say for a dead disk, is stopped, too, if much later
 _REMOTE_READS = 16  # files under way at once, so that latency does not add up

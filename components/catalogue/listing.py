@@ -14,7 +14,7 @@ from components.catalogue.folders import offer_of_folder
 from components.catalogue.manifests import MANIFEST_SUFFIXES, offer_of_manifest
 from components.catalogue.parameters import CatalogueParameters
 from components.catalogue.pictures import RefusedPicture
-from components.shared.tables import ITEMS
+from components.shared.files.tables import ITEMS
 
 _UNKNOWN_TIME = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 

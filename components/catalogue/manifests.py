@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from components.catalogue.folders import modification_of, version_of_local
 from components.catalogue.pictures import SPLIT_NAMES, Offer, OfferedPicture, RefusedPicture, safe_id
 from components.shared.errors import SourceError
-from components.shared.storage import filesystem_of, is_remote
-from components.shared.tables import require_columns
+from components.shared.files.storage import filesystem_of, is_remote
+from components.shared.files.tables import require_columns
 
 MANIFEST_SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("uri", "image_id", "item_id", "category", "is_public", "is_appropriate", "added_at", "split")

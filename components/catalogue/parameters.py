@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.shared.limits import DecodingLimits
+from components.shared.pictures.limits import DecodingLimits
 
 
 class CatalogueParameters(BaseModel):

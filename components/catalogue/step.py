@@ -19,10 +19,10 @@ from components.catalogue.manifests import MANIFEST_SUFFIXES, offer_of_manifest
 from components.catalogue.parameters import CatalogueParameters
 from components.catalogue.pictures import Offer, OfferedPicture, RefusedPicture
 from components.catalogue.splits import SplitImage, Splits, split_images
-from components.shared.artifacts import Artifact
 from components.shared.errors import SourceError
-from components.shared.tables import CATALOGUE, QUARANTINE, SPLITS, write_table
-from components.shared.workspace import Workspace
+from components.shared.files.artifacts import Artifact
+from components.shared.files.tables import CATALOGUE, QUARANTINE, SPLITS, write_table
+from components.shared.files.workspace import Workspace
 
 CATALOGUE_FILE = "catalogue.parquet"
 QUARANTINE_FILE = "quarantine.parquet"

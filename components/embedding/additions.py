@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from components.embedding.images import Failure, ImageEmbedder
 from components.embedding.parameters import EmbeddingParameters
-from components.shared.embeddings import Vectors
-from components.shared.encoder import ENCODER_FILE, OnnxEncoder
 from components.shared.errors import InputError
-from components.shared.generation import open_generation, write_generation
-from components.shared.release import ITEMS_FILE, Manifest, read_items, verify_release
-from components.shared.served import publish_generation, read_current
-from components.shared.tables import ITEMS
+from components.shared.files.tables import ITEMS
+from components.shared.release.generation import open_generation, write_generation
+from components.shared.release.manifest import ITEMS_FILE, Manifest, read_items, verify_release
+from components.shared.release.served import publish_generation, read_current
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 
 Row = dict[str, Any]
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.embedding.parameters import EmbeddingParameters
-from components.shared.decoder import load_image
-from components.shared.embeddings import Vectors
-from components.shared.encoder import OnnxEncoder
 from components.shared.errors import BadImageError, PoisonedVectorError
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.storage import is_remote
+from components.shared.files.storage import is_remote
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.encoder import OnnxEncoder
 
 TRANSIENT_REASONS = frozenset({"missing", "unreadable", "out_of_memory"})  # another attempt may succeed
 NO_EMBEDDING = "no_embedding"  # the encoder gave something that is not a unit vector

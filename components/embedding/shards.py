@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from components.embedding.images import Failure, ImageEmbedder
 from components.embedding.source import EarlierVectors
-from components.shared.embeddings import Vectors, write_embeddings
-from components.shared.tables import QUARANTINE, write_table
+from components.shared.files.tables import QUARANTINE, write_table
+from components.shared.vectors.embeddings import Vectors, write_embeddings
 
 
 @dataclass(frozen=True)

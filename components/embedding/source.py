@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors, normalise
-from components.shared.encoder import ENCODER_FILE, ENCODER_SPEC_FILE, EncoderSpec, read_encoder_spec
 from components.shared.errors import ContractError, InputError, SpaceMismatchError
-from components.shared.files import sha256_of
-from components.shared.release import is_release, read_manifest
-from components.shared.search import CatalogueIndex
-from components.shared.tables import ITEMS, read_table
+from components.shared.files.atomic import sha256_of
+from components.shared.files.tables import ITEMS, read_table
+from components.shared.release.manifest import is_release, read_manifest
+from components.shared.vectors.embeddings import Vectors, normalise
+from components.shared.vectors.encoder import ENCODER_FILE, ENCODER_SPEC_FILE, EncoderSpec, read_encoder_spec
+from components.shared.vectors.search import CatalogueIndex
 
 ABSENT_FILE = "absent.json"  # in place of a champion's release where there is none
 

@@ -17,14 +17,14 @@ from components.embedding.images import TRANSIENT_REASONS, ImageEmbedder
 from components.embedding.parameters import EmbeddingParameters
 from components.embedding.shards import Shard, make_shard, plan_shards
 from components.embedding.source import EarlierVectors, encoder_spec_of
-from components.shared.artifacts import Artifact, open_artifact
-from components.shared.embeddings import FAILED_FILE, EmbeddingsSpec, write_embeddings_spec
-from components.shared.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder
 from components.shared.errors import ContractError, DataError, ParameterError
-from components.shared.files import digest_of
-from components.shared.progress import progress_bar
-from components.shared.tables import CATALOGUE, QUARANTINE, read_table, write_table
-from components.shared.workspace import Workspace
+from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.atomic import digest_of
+from components.shared.files.progress import progress_bar
+from components.shared.files.tables import CATALOGUE, QUARANTINE, read_table, write_table
+from components.shared.files.workspace import Workspace
+from components.shared.vectors.embeddings import FAILED_FILE, EmbeddingsSpec, write_embeddings_spec
+from components.shared.vectors.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder
 
 
 def run(

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
-from components.shared.preprocessing import Pixels
+from components.shared.pictures.preprocessing import Pixels
+from components.shared.vectors.embeddings import Vectors
 
 HISTOGRAM_BINS = 8  # per channel of hue, saturation, value
 PIXEL_SIDE = 16

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.errors import InputError
-from components.shared.metrics import PerQuery
+from components.shared.truth.metrics import PerQuery
 
 _BLOCK_ELEMENTS = 4_000_000
 _NORMAL = NormalDist()

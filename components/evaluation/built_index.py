@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from components.evaluation.gallery import Gallery
 from components.evaluation.measurement import without_own
-from components.shared.embeddings import Vectors
 from components.shared.errors import ContractError
-from components.shared.metrics import PerQuery, Rows, ann_recall_at_k
-from components.shared.neighbours import exact_search
-from components.shared.search import CatalogueIndex
-from components.shared.tables import ITEMS, read_table
+from components.shared.files.tables import ITEMS, read_table
+from components.shared.truth.metrics import PerQuery, Rows, ann_recall_at_k
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.neighbours import exact_search
+from components.shared.vectors.search import CatalogueIndex
 
 ANN_CUT = 10
 

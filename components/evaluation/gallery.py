@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
 from components.shared.errors import DataError
-from components.shared.labels import JUDGEMENTS_FILE, LabelsSpec
-from components.shared.metrics import Rows
-from components.shared.relevance import RELEVANT_GRADE, Relevance, RelevanceRule
-from components.shared.tables import CATALOGUE, JUDGEMENTS, read_table
+from components.shared.files.tables import CATALOGUE, JUDGEMENTS, read_table
+from components.shared.truth.labels import JUDGEMENTS_FILE, LabelsSpec
+from components.shared.truth.metrics import Rows
+from components.shared.truth.relevance import RELEVANT_GRADE, Relevance, RelevanceRule
+from components.shared.vectors.embeddings import Vectors
 
 
 @dataclass(frozen=True)

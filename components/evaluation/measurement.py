@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.gallery import Gallery
-from components.shared.embeddings import Vectors
-from components.shared.metrics import (
+from components.shared.files.progress import progress
+from components.shared.truth.metrics import (
     Counts,
     PerQuery,
     Rows,
@@ -24,8 +24,8 @@ from components.shared.metrics import (
     recall_at_k,
     reciprocal_rank,
 )
-from components.shared.progress import progress
-from components.shared.relevance import Grades
+from components.shared.truth.relevance import Grades
+from components.shared.vectors.embeddings import Vectors
 
 METRICS: dict[str, Callable[[Grades, Counts, Grades], PerQuery]] = {
     "hit_rate_at_1": lambda ranked, relevant, ideal: hit_rate_at_k(ranked, relevant, 1),

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.shared.decoder import load_image
-from components.shared.embeddings import Vectors
 from components.shared.errors import BadImageError, DamagedArtifactError, SourceError
-from components.shared.files import whole_file
-from components.shared.preprocessing import Pixels, PreprocessingSpec
-from components.shared.progress import progress
+from components.shared.files.atomic import whole_file
+from components.shared.files.progress import progress
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import Pixels, PreprocessingSpec
+from components.shared.vectors.embeddings import Vectors
 
 _SHARD = 256  # pictures read at once: 224 × 224 × 3 × 256 = 38 MB
 

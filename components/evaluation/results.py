@@ -16,7 +16,7 @@ from components.evaluation.bootstrap import Interval, bootstrap
 from components.evaluation.gallery import Gallery
 from components.evaluation.measurement import METRICS, Outcome
 from components.evaluation.parameters import EvaluationParameters
-from components.shared.metrics import PerQuery
+from components.shared.truth.metrics import PerQuery
 
 Figures = dict[str, Interval]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.measurement import Outcome
-from components.shared.relevance import RELEVANT_GRADE, Grades
+from components.shared.truth.relevance import RELEVANT_GRADE, Grades
 
 PRECISIONS = (0.8, 0.9, 0.95)
 _CANDIDATES = 200

@@ -18,15 +18,15 @@ from components.evaluation.pictures import Describe, describe_pictures
 from components.evaluation.report.page import ReportInputs, template_digest, write_report
 from components.evaluation.results import Results, flat_metrics, metrics_json, per_query_table, summarise
 from components.evaluation.score_floors import floors_of
-from components.shared.artifacts import Artifact, open_artifact
-from components.shared.embeddings import Vectors, read_all_embeddings
-from components.shared.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder, read_encoder_spec
 from components.shared.errors import DataError
-from components.shared.files import whole_file, write_json
-from components.shared.labels import LabelsSpec, read_labels_spec
-from components.shared.preprocessing import Pixels, PreprocessingSpec
-from components.shared.release import is_release, read_manifest
-from components.shared.workspace import StepWork, Workspace
+from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.atomic import whole_file, write_json
+from components.shared.files.workspace import StepWork, Workspace
+from components.shared.pictures.preprocessing import Pixels, PreprocessingSpec
+from components.shared.release.manifest import is_release, read_manifest
+from components.shared.truth.labels import LabelsSpec, read_labels_spec
+from components.shared.vectors.embeddings import Vectors, read_all_embeddings
+from components.shared.vectors.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder, read_encoder_spec
 
 METRICS_FILE = "metrics.json"
 GATE_FILE = "gate.json"

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from components.indexing.clustering import two_level_kmeans
 from components.indexing.forecast import CENTROID_LINKS, HNSW_LINKS, Plan
-from components.shared.embeddings import Vectors
 from components.shared.errors import DamagedArtifactError
-from components.shared.files import whole_file
-from components.shared.neighbours import BLOCK_ROWS
-from components.shared.progress import progress
+from components.shared.files.atomic import whole_file
+from components.shared.files.progress import progress
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.neighbours import BLOCK_ROWS
 
 EF_CONSTRUCTION = 100
 _CODE_BITS = 4

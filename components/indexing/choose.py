@@ -12,7 +12,7 @@ import math
 from components.indexing.forecast import Plan, forecast
 from components.indexing.parameters import IndexingParameters
 from components.shared.errors import ParameterError
-from components.shared.search import Forecast, Kind
+from components.shared.vectors.search import Forecast, Kind
 
 EXACT_KINDS = ("exact", "exact_f16")
 EXACT_VALUES = 50_000 * 128  # up to here the vectors fit a CPU's cache, and a scan takes about a millisecond

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
+from components.shared.vectors.embeddings import Vectors
 
 ITERATIONS = 10
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from components.shared.search import Forecast, Kind
+from components.shared.vectors.search import Forecast, Kind
 
 HNSW_LINKS = 16  # of the index "hnsw": 2 × 16 links on the ground level
 CENTROID_LINKS = 32

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors, read_embeddings_spec, read_shards
 from components.shared.errors import ContractError, DataError, PoisonedVectorError
-from components.shared.tables import ITEMS
+from components.shared.files.tables import ITEMS
+from components.shared.vectors.embeddings import Vectors, read_embeddings_spec, read_shards
 
 _IN_MEMORY_BYTES = 1 << 30
 

@@ -16,9 +16,11 @@ from components.indexing.gather import gather, items_table, locate, read_image_i
 from components.indexing.parameters import IndexingParameters
 from components.indexing.tuning import tune
 from components.indexing.verify import check_blocks, sampled_rows, verify_index
-from components.shared.artifacts import Artifact, open_artifact
-from components.shared.embeddings import Vectors, read_embeddings_spec
-from components.shared.search import (
+from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.tables import CATALOGUE, ITEMS, read_table, write_table
+from components.shared.files.workspace import Workspace
+from components.shared.vectors.embeddings import Vectors, read_embeddings_spec
+from components.shared.vectors.search import (
     INDEX_FILE,
     VECTORS_FILE,
     CatalogueIndex,
@@ -28,8 +30,6 @@ from components.shared.search import (
     SearchSettings,
     write_index_spec,
 )
-from components.shared.tables import CATALOGUE, ITEMS, read_table, write_table
-from components.shared.workspace import Workspace
 
 ITEMS_FILE = "items.parquet"
 _HELD_OUT = ("validation", "test")

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.indexing.choose import EXACT_KINDS
-from components.shared.embeddings import Vectors
-from components.shared.index_spec import TUNING_K
-from components.shared.search import (
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.index_spec import TUNING_K
+from components.shared.vectors.search import (
     CatalogueIndex,
     OperatingPoint,
     RecallFacts,

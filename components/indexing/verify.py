@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors, check_vectors
 from components.shared.errors import ContractError, PoisonedVectorError
-from components.shared.neighbours import BLOCK_ROWS
-from components.shared.search import CatalogueIndex, IndexSpec, Neighbours
+from components.shared.vectors.embeddings import Vectors, check_vectors
+from components.shared.vectors.neighbours import BLOCK_ROWS
+from components.shared.vectors.search import CatalogueIndex, IndexSpec, Neighbours
 
 _FLOAT16_ERROR = 1e-3  # of a component of a unit vector: half a unit in the 11th binary place
 SAMPLED_ROWS = 256

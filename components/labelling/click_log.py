@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from components.labelling.engine import Engine, Frame
 from components.labelling.parameters import LabellingParameters
 from components.shared.errors import SourceError
-from components.shared.files import digest_of
-from components.shared.storage import filesystem_of, is_remote
+from components.shared.files.atomic import digest_of
+from components.shared.files.storage import filesystem_of, is_remote
 
 _STRINGS = ("event_id", "query_id", "user_id", "query_image_id", "returned_image_id", "type")
 _INTEGERS = ("position", "dwell_ms")
@@ -113,7 +113,7 @@ def _check_columns(schema: pa.Schema, name: str) -> None:
     if missing:
         raise SourceError(
             f"{name} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} of a click log "
-            f"(it has {', '.join(schema.names)}); write the events table of components/shared/tables.py",
+            f"(it has {', '.join(schema.names)}); write the events table of components/shared/files/tables.py",
             source=name,
         )
     for column in COLUMNS:

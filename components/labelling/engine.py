@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from components.labelling.parameters import LabellingParameters
 from components.shared.errors import ResourceError
-from components.shared.files import whole_file
+from components.shared.files.atomic import whole_file
 
 Frame = Any  # pyspark.sql.DataFrame or its equal of sqlframe
 Column = Any

@@ -16,9 +16,9 @@ from pyarrow.lib import ArrowInvalid
 
 from components.labelling.label_studio import read_label_studio
 from components.shared.errors import DataError, SourceError
-from components.shared.relevance import MAX_GRADE
-from components.shared.storage import read_bytes
-from components.shared.tables import JUDGEMENTS, require_columns
+from components.shared.files.storage import read_bytes
+from components.shared.files.tables import JUDGEMENTS, require_columns
+from components.shared.truth.relevance import MAX_GRADE
 
 SIZE_LIMIT_BYTES = 2 * 1024**3
 

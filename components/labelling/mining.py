@@ -15,7 +15,7 @@ from components.labelling.engine import Column, Engine, Frame
 from components.labelling.parameters import LabellingParameters
 from components.labelling.propensities import Propensities, estimate_propensities
 from components.shared.errors import SourceError
-from components.shared.progress import progress_bar
+from components.shared.files.progress import progress_bar
 
 SIGNALS = ("attraction", "preference", "together")
 

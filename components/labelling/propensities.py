@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from components.labelling.engine import SCALE, Engine, Frame
 from components.labelling.parameters import LabellingParameters
-from components.shared.position_model import fit_position_model, pair_groups
+from components.shared.truth.position_model import fit_position_model, pair_groups
 
 Floats = NDArray[np.float64]
 

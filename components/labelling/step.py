@@ -17,12 +17,12 @@ from components.labelling.mining import mine_clicks
 from components.labelling.parameters import LabellingParameters
 from components.labelling.supervision import codes, image_pairs
 from components.labelling.truth import Truth, compare_with_truth, truth_digest
-from components.shared.artifacts import Artifact, open_artifact
 from components.shared.errors import NoPositivePairError, ParameterError
-from components.shared.labels import JUDGEMENTS_FILE, PAIRS_FILE, LabelsSpec, write_labels_spec
-from components.shared.relevance import MAX_GRADE, RELEVANT_GRADE, RelevanceRule
-from components.shared.tables import CATALOGUE, JUDGEMENTS, PAIRS, read_table, write_table
-from components.shared.workspace import Workspace
+from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.tables import CATALOGUE, JUDGEMENTS, PAIRS, read_table, write_table
+from components.shared.files.workspace import Workspace
+from components.shared.truth.labels import JUDGEMENTS_FILE, PAIRS_FILE, LabelsSpec, write_labels_spec
+from components.shared.truth.relevance import MAX_GRADE, RELEVANT_GRADE, RelevanceRule
 
 _COLUMNS = ["image_id", "item_id", "category", "is_public", "is_appropriate", "split", "duplicate_group"]
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 from components.labelling.engine import Engine
 from components.labelling.mining import SIGNALS, MinedClicks
 from components.shared.errors import SourceError
-from components.shared.files import sha256_of
-from components.shared.relevance import MAX_GRADE, RELEVANT_GRADE
-from components.shared.tables import JUDGEMENTS, read_table
+from components.shared.files.atomic import sha256_of
+from components.shared.files.tables import JUDGEMENTS, read_table
+from components.shared.truth.relevance import MAX_GRADE, RELEVANT_GRADE
 
 # "propensities" (by position, from 1), "bots" (user ids), and "items" (item id → {"family": …}) if there are; more is ignored
 TRUTH_FILE = "truth.json"

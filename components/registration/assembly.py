@@ -12,11 +12,11 @@ from components.registration.golden import write_chosen
 from components.registration.parameters import RegistrationParameters
 from components.registration.reference import write_reference
 from components.registration.verdict import read_gate, read_metrics
-from components.shared.artifacts import open_artifact
-from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE, OnnxEncoder, read_encoder_spec
 from components.shared.errors import ContractError
-from components.shared.files import link_or_copy
-from components.shared.release import (
+from components.shared.files.artifacts import open_artifact
+from components.shared.files.atomic import link_or_copy
+from components.shared.files.tables import CATALOGUE, ITEMS, read_table
+from components.shared.release.manifest import (
     GOLDEN_FILE,
     ITEMS_FILE,
     REFERENCE_FILE,
@@ -27,8 +27,8 @@ from components.shared.release import (
     read_manifest,
     seal_release,
 )
-from components.shared.search import INDEX_FILE, VECTORS_FILE, CatalogueIndex, read_index_spec
-from components.shared.tables import CATALOGUE, ITEMS, read_table
+from components.shared.vectors.encoder import ENCODER_FILE, ENCODER_INT8_FILE, OnnxEncoder, read_encoder_spec
+from components.shared.vectors.search import INDEX_FILE, VECTORS_FILE, CatalogueIndex, read_index_spec
 
 
 @dataclass(frozen=True)

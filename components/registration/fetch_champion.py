@@ -7,8 +7,8 @@ from pathlib import Path
 
 from components.registration.parameters import RegistrationParameters
 from components.registration.registry import CHAMPION, Registry
-from components.shared.artifacts import Artifact, seal_artifact
-from components.shared.files import publish_tree, write_json
+from components.shared.files.artifacts import Artifact, seal_artifact
+from components.shared.files.atomic import publish_tree, write_json
 
 ABSENT_FILE = "absent.json"
 STEP = "champion"

@@ -12,14 +12,14 @@ import pyarrow as pa
 from PIL import Image
 
 from components.registration.parameters import RegistrationParameters
-from components.shared.decoder import DEFAULT_LIMITS, decode_image
-from components.shared.embeddings import Vectors
-from components.shared.encoder import EncoderSpec, OnnxEncoder
 from components.shared.errors import BadImageError, DataError, SourceError
-from components.shared.golden import embed_pictures, write_golden
-from components.shared.preprocessing import resize
-from components.shared.search import CatalogueIndex
-from components.shared.storage import read_bytes
+from components.shared.files.storage import read_bytes
+from components.shared.pictures.decoder import DEFAULT_LIMITS, decode_image
+from components.shared.pictures.preprocessing import resize
+from components.shared.release.golden import embed_pictures, write_golden
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.encoder import EncoderSpec, OnnxEncoder
+from components.shared.vectors.search import CatalogueIndex
 
 _TRIED = 200  # pictures that are read at most before larger ones are shrunk
 _SHRUNK_SIDE = 448  # pixels; twice what the encoder takes

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.shared.decoder import DEFAULT_LIMITS, decode_picture, decoding_side
-from components.shared.embeddings import read_embeddings_spec, read_shards
 from components.shared.errors import BadImageError, DataError, SourceError
-from components.shared.picture_statistics import picture_statistics
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.progress import progress
-from components.shared.reference import PICTURES_SCHEMA, write_reference_file
-from components.shared.storage import read_bytes
+from components.shared.files.progress import progress
+from components.shared.files.storage import read_bytes
+from components.shared.pictures.decoder import DEFAULT_LIMITS, decode_picture, decoding_side
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.pictures.statistics import picture_statistics
+from components.shared.release.reference import PICTURES_SCHEMA, write_reference_file
+from components.shared.vectors.embeddings import read_embeddings_spec, read_shards
 
 
 def write_reference(

@@ -20,7 +20,7 @@ from components.registration.release_files import ReleaseFiles, unless_gone
 from components.registration.tracking_store import TrackingStore, has_code
 from components.registration.versions import RegisteredRelease, read_version, tags_of
 from components.shared.errors import ContractError, ParameterError
-from components.shared.release import Manifest, is_intact, verify_release
+from components.shared.release.manifest import Manifest, is_intact, verify_release
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _ANNOUNCED = "announced"

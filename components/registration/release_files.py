@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from components.registration.tracking_store import TrackingStore, has_code
 from components.shared.errors import ContractError, UnfinishedArtifactError
-from components.shared.release import MANIFEST_FILE, Manifest, copy_release, is_intact, verify_release
+from components.shared.release.manifest import MANIFEST_FILE, Manifest, copy_release, is_intact, verify_release
 
 _RELEASE_TAG = "release_id"
 _READY = "READY"

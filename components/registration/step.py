@@ -10,8 +10,8 @@ from components.registration.assembly import ReleaseParts, assemble_release
 from components.registration.parameters import RegistrationParameters
 from components.registration.registry import Registry
 from components.registration.verdict import read_gate
-from components.shared.artifacts import Artifact, open_artifact
-from components.shared.workspace import Workspace
+from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.workspace import Workspace
 
 
 def run(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from components.shared.release import Manifest
+from components.shared.release.manifest import Manifest
 
 _RELEASE_ID = re.compile(r"r-[0-9a-f]{16}")  # it becomes the name of a directory, so nothing else is let in
 

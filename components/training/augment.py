@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.preprocessing import Pixels
+from components.shared.pictures.preprocessing import Pixels
 from components.training.parameters import TrainingParameters
 
 Draws = NDArray[np.float32]

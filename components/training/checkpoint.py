@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from components.shared.errors import DamagedArtifactError
-from components.shared.files import whole_file
+from components.shared.files.atomic import whole_file
 
 CHECKPOINT_FILE = "checkpoint.pt"
 

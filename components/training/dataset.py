@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.shared.errors import NoPositivePairError
-from components.shared.labels import JUDGEMENTS_FILE, PAIRS_FILE, read_labels_spec
-from components.shared.preprocessing import ENCODER_SIDE, PreprocessingSpec
-from components.shared.relevance import Relevance
-from components.shared.tables import CATALOGUE, JUDGEMENTS, PAIRS, read_table
+from components.shared.files.tables import CATALOGUE, JUDGEMENTS, PAIRS, read_table
+from components.shared.pictures.preprocessing import ENCODER_SIDE, PreprocessingSpec
+from components.shared.truth.labels import JUDGEMENTS_FILE, PAIRS_FILE, read_labels_spec
+from components.shared.truth.relevance import Relevance
 from components.training.image_cache import cache_images
 from components.training.parameters import TrainingParameters
 from components.training.relations import Pairs, Rows

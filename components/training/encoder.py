@@ -16,7 +16,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.models.vision_transformer import VisionTransformer
 
 from components.shared.errors import ParameterError, ResourceError
-from components.shared.preprocessing import ENCODER_SIDE
+from components.shared.pictures.preprocessing import ENCODER_SIDE
 from components.training.convolution import convert
 from components.training.parameters import TrainingParameters
 

@@ -13,10 +13,10 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from components.shared.encoder import INPUT_NAME, OUTPUT_NAME, OnnxEncoder
 from components.shared.errors import ContractError
-from components.shared.files import whole_file
-from components.shared.preprocessing import ENCODER_SIDE
+from components.shared.files.atomic import whole_file
+from components.shared.pictures.preprocessing import ENCODER_SIDE
+from components.shared.vectors.encoder import INPUT_NAME, OUTPUT_NAME, OnnxEncoder
 from components.training.encoder import Encoder
 
 OPSET = 18

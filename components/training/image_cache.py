@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from components.shared.decoder import load_image
 from components.shared.errors import BadImageError, SourceError
-from components.shared.files import whole_file
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.progress import progress_bar
+from components.shared.files.atomic import whole_file
+from components.shared.files.progress import progress_bar
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import PreprocessingSpec
 
 _BLOCK = 256
 _PENDING, _READY, _BAD = 0, 1, 2

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 
 from components.shared.errors import ResourceError
-from components.shared.files import whole_file, write_json
+from components.shared.files.atomic import whole_file, write_json
 from components.training.dataset import Dataset, open_dataset
 from components.training.distributed import Group, process_group
 from components.training.loop import Figures, Training

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from components.shared.progress import progress_bar
+from components.shared.files.progress import progress_bar
 from components.training.augment import Augmentation
 from components.training.checkpoint import load_checkpoint, save_checkpoint
 from components.training.contrastive_loss import contrastive_sum, require_positives

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from components.shared.encoder import INPUT_NAME
-from components.shared.files import whole_file
+from components.shared.files.atomic import whole_file
+from components.shared.vectors.encoder import INPUT_NAME
 from components.training.rounding import Pictures, evenly_spread, round_weights
 
 CALIBRATION_PICTURES = 256

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.shared.relevance import RELEVANT_GRADE, Relevance
+from components.shared.truth.relevance import RELEVANT_GRADE, Relevance
 
 Rows = NDArray[np.int64]
 

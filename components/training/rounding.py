@@ -15,7 +15,7 @@ import onnx
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from components.shared.encoder import INPUT_NAME
+from components.shared.vectors.encoder import INPUT_NAME
 
 Floats = NDArray[np.float32]
 

@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
-from components.shared.encoder import (
+from components.shared.errors import ContractError, PoisonedVectorError
+from components.shared.files.atomic import sha256_of
+from components.shared.truth.relevance import RELEVANT_GRADE, Relevance
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.encoder import (
     ENCODER_FILE,
     ENCODER_INT8_FILE,
     Engine,
@@ -24,10 +27,7 @@ from components.shared.encoder import (
     RuntimeChoice,
     RuntimeFigures,
 )
-from components.shared.errors import ContractError, PoisonedVectorError
-from components.shared.files import sha256_of
-from components.shared.openvino_encoder import computes_bf16, open_encoder, preferred_runtimes
-from components.shared.relevance import RELEVANT_GRADE, Relevance
+from components.shared.vectors.openvino_encoder import computes_bf16, open_encoder, preferred_runtimes
 from components.training.dataset import Dataset, ImageSet
 from components.training.quantisation import quantise_encoder
 

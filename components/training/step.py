@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file
 
-from components.shared.artifacts import Artifact, open_artifact
-from components.shared.encoder import ENCODER_FILE, write_encoder_spec
 from components.shared.errors import ParameterError
-from components.shared.files import sha256_of
-from components.shared.workspace import Workspace
+from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.atomic import sha256_of
+from components.shared.files.workspace import Workspace
+from components.shared.vectors.encoder import ENCODER_FILE, write_encoder_spec
 from components.training.dataset import Dataset, preprocessing_of
 from components.training.encoder import Encoder, build_encoder
 from components.training.export import Parity, check_parity, export_encoder

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from components.shared.errors import ResourceError
-from components.shared.files import whole_file
+from components.shared.files.atomic import whole_file
 
 EXPERIMENT = "visual-search"
 _RUN_FILE = "mlflow_run_id"

@@ -16,9 +16,9 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.shared.artifacts import open_artifact
 from components.shared.errors import DataError, NoPositivePairError, ParameterError, ResourceError
-from components.shared.files import digest_of
+from components.shared.files.artifacts import open_artifact
+from components.shared.files.atomic import digest_of
 from components.training.dataset import Dataset, open_dataset
 from components.training.distributed import Group
 from components.training.loop import Figures, Training

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from components.shared.relevance import RELEVANT_GRADE, Relevance
+from components.shared.truth.relevance import RELEVANT_GRADE, Relevance
 
 _BLOCK = 512
 

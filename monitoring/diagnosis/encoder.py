@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from components.shared.embeddings import Vectors
-from components.shared.metrics import hit_rate_at_k
-from components.shared.relevance import RELEVANT_GRADE
-from components.shared.search import CatalogueIndex
+from components.shared.truth.metrics import hit_rate_at_k
+from components.shared.truth.relevance import RELEVANT_GRADE
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.search import CatalogueIndex
 from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.findings import Concern
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors, read_embeddings
-from components.shared.encoder import ENCODER_FILE, INPUT_NAME, OUTPUT_NAME, OnnxEncoder
 from components.shared.errors import NotReadyError, VisualSearchError
-from components.shared.golden import embed_pictures
-from components.shared.release import GOLDEN_FILE, Manifest
-from components.shared.search import CatalogueIndex
+from components.shared.release.golden import embed_pictures
+from components.shared.release.manifest import GOLDEN_FILE, Manifest
+from components.shared.vectors.embeddings import Vectors, read_embeddings
+from components.shared.vectors.encoder import ENCODER_FILE, INPUT_NAME, OUTPUT_NAME, OnnxEncoder
+from components.shared.vectors.search import CatalogueIndex
 from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.findings import Concern
 

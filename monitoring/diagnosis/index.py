@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu, norm
 
-from components.shared.embeddings import Vectors
-from components.shared.metrics import ann_recall_at_k
-from components.shared.search import CatalogueIndex
+from components.shared.truth.metrics import ann_recall_at_k
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.search import CatalogueIndex
 from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.findings import Concern
 

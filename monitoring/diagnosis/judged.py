@@ -7,10 +7,10 @@ from collections import defaultdict
 import numpy as np
 import pyarrow as pa
 
-from components.shared.decoder import load_image
 from components.shared.errors import BadImageError, SourceError
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.relevance import RELEVANT_GRADE
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.truth.relevance import RELEVANT_GRADE
 from monitoring.diagnosis.encoder import JudgedQueries
 from monitoring.diagnosis.golden import Encoder
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from components.shared.embeddings import Vectors, normalise
+from components.shared.vectors.embeddings import Vectors, normalise
 from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.drift.comparison import Comparison
 from monitoring.drift.domain_classifier import domain_classifier

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from components.shared.embeddings import Vectors
+from components.shared.vectors.embeddings import Vectors
 from monitoring.drift.domain_classifier import domain_classifier
 from monitoring.drift.inputs import input_outcomes
 from monitoring.drift.local_excess import Crowd, local_excess

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from components.shared.embeddings import Vectors
+from components.shared.vectors.embeddings import Vectors
 from monitoring.drift.outcome import Outcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import Floats, Groups, permuted_groups, sequential_p_value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.shared.embeddings import Vectors
+from components.shared.vectors.embeddings import Vectors
 from monitoring.drift.outcome import Outcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import Floats, Groups, permuted_groups, sequential_p_value

@@ -8,8 +8,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
-from components.shared.search import CatalogueIndex
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.search import CatalogueIndex
 from monitoring.drift.outcome import Outcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import Floats, sequential_p_value

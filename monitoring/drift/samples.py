@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors, check_vectors, read_embeddings
 from components.shared.errors import ContractError, DataError, SpaceMismatchError
-from components.shared.reference import read_reference_pictures
-from components.shared.release import REFERENCE_FILE, Manifest
-from components.shared.tables import QUERY_SAMPLES, read_table
+from components.shared.files.tables import QUERY_SAMPLES, read_table
+from components.shared.release.manifest import REFERENCE_FILE, Manifest
+from components.shared.release.reference import read_reference_pictures
+from components.shared.vectors.embeddings import Vectors, check_vectors, read_embeddings
 
 FIGURES = ("brightness", "contrast", "sharpness", "saturation", "pixels", "aspect", "bytes_per_pixel")
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
-from components.shared.embeddings import Vectors
+from components.shared.vectors.embeddings import Vectors
 from monitoring.drift.outcome import Outcome
 from monitoring.drift.parameters import DriftParameters
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from components.shared.decoder import load_image
 from components.shared.errors import BadImageError, SourceError
-from components.shared.preprocessing import Pixels, PreprocessingSpec
-from components.shared.release import Release, open_release
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import Pixels, PreprocessingSpec
+from components.shared.release.manifest import Release, open_release
 
 SHOWN = 6
 _SIDE, _QUALITY = 112, 76

@@ -4,7 +4,7 @@ Rankings differ between releases, arms and days, so many pairs of query image an
 pair's attraction is the same there; what differs in its clicks is the position. That needs no randomised traffic. Positions
 which too few pairs reached follow a power of the position, fitted to those that were.
 
-Source: `components/shared/position_model.py`; Joachims, Swaminathan, Schnabel (2017), section 5 (the power).
+Source: `components/shared/truth/position_model.py`; Joachims, Swaminathan, Schnabel (2017), section 5 (the power).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 
-from components.shared.position_model import Floats, fit_position_model, pair_groups
+from components.shared.truth.position_model import Floats, fit_position_model, pair_groups
 from monitoring.online.parameters import OnlineParameters
 
 _PAIRS = """

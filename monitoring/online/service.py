@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from components.shared.errors import SourceError
-from components.shared.tables import require_columns
+from components.shared.files.tables import require_columns
 
 COUNTERS = ("requests", "errors", "slow", "zero_results")
 SERVICE_SCHEMA = pa.schema(

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from components.shared.errors import ContractError, VisualSearchError
-from components.shared.files import digest_of, write_json
+from components.shared.files.atomic import digest_of, write_json
 from monitoring.findings import Remedy
 
 LEDGER_FILE = "remedies.json"

@@ -10,7 +10,7 @@ from typing import get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from components.shared.files import whole_file
+from components.shared.files.atomic import whole_file
 from monitoring.findings import Concern, State, Topic
 from monitoring.remedies.advice import ADVICE, CAUSE_TITLES, command_of
 from monitoring.remedies.ledger import Entry

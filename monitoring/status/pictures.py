@@ -10,9 +10,9 @@ import cv2
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.shared.decoder import load_image
 from components.shared.errors import BadImageError, SourceError
-from components.shared.preprocessing import PreprocessingSpec
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import PreprocessingSpec
 
 _SIDE, _QUALITY = 104, 74
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from components.shared.errors import ContractError, UnfinishedArtifactError
-from components.shared.files import write_json
-from components.shared.release import Manifest
+from components.shared.files.atomic import write_json
+from components.shared.release.manifest import Manifest
 from monitoring.findings import Concern, Report, State, worst_state
 
 LATEST_FILE = "latest.json"

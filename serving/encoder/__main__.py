@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from components.shared.errors import VisualSearchError
+from serving.server.flags import Flags, read_flags
 from serving.settings import EncoderSettings, read_settings
-from serving.shell.flags import Flags, read_flags
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

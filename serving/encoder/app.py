@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from components.shared.preprocessing import ENCODER_SIDE
+from components.shared.pictures.preprocessing import ENCODER_SIDE
 from serving.encoder.loading import EncoderHolder
 from serving.encoder.metrics import EncoderMetrics
 from serving.encoder.predictor import EncoderModel
+from serving.server.limits import GuardSettings
+from serving.server.metrics import Identity, ServerMetrics
+from serving.server.server import run_server
+from serving.server.traces import start_traces
 from serving.settings import EncoderSettings
-from serving.shell.limits import GuardSettings
-from serving.shell.metrics import Identity, ServerMetrics
-from serving.shell.server import run_server
-from serving.shell.traces import start_traces
 
 _HEADROOM_BYTES = 1 << 20
 

@@ -18,10 +18,10 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
 from components.shared.errors import NotReadyError
+from components.shared.vectors.embeddings import Vectors
 from serving.encoder.metrics import BatchMetrics
-from serving.shell.refusals import EncoderTimeoutError, OverloadedError
+from serving.server.refusals import EncoderTimeoutError, OverloadedError
 
 Encode = Callable[[NDArray[np.uint8]], Vectors]
 

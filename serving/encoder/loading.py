@@ -15,7 +15,7 @@ from time import monotonic
 import numpy as np
 
 from components.shared.errors import NotReadyError, SpaceMismatchError
-from components.shared.release import Manifest
+from components.shared.release.manifest import Manifest
 from serving.encoder.batching import Batcher
 from serving.encoder.metrics import EncoderMetrics
 from serving.encoder.runtime import Runtime, open_runtime

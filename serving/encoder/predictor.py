@@ -11,15 +11,15 @@ import numpy as np
 from kserve import InferInput, InferOutput, InferRequest, InferResponse
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
-from components.shared.encoder import INPUT_NAME, OUTPUT_NAME
 from components.shared.errors import DataError, NotReadyError, ParameterError, VisualSearchError
-from components.shared.preprocessing import ENCODER_SIDE
+from components.shared.pictures.preprocessing import ENCODER_SIDE
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.encoder import INPUT_NAME, OUTPUT_NAME
 from serving.encoder.loading import EncoderHolder, Served
+from serving.server.open_inference import keep_binary_tensors, parameters_of
+from serving.server.refusals import EncoderFailedError
+from serving.server.request import CURRENT_REQUEST
 from serving.settings import EncoderSettings
-from serving.shell.open_inference import keep_binary_tensors, parameters_of
-from serving.shell.refusals import EncoderFailedError
-from serving.shell.request import CURRENT_REQUEST
 
 SPACE_PARAMETER = "space_id"
 _STUCK_SECONDS = 60.0

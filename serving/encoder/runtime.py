@@ -11,18 +11,18 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
-from components.shared.encoder import (
+from components.shared.errors import ContractError, DataError
+from components.shared.release.golden import MIN_COSINE, check_golden_embeddings
+from components.shared.release.manifest import GOLDEN_FILE
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.encoder import (
     ENCODER_INT8_FILE,
     EncoderSpec,
     Engine,
     Precision,
     RuntimeChoice,
 )
-from components.shared.errors import ContractError, DataError
-from components.shared.golden import MIN_COSINE, check_golden_embeddings
-from components.shared.openvino_encoder import computes_bf16, open_encoder, preferred_runtimes
-from components.shared.release import GOLDEN_FILE
+from components.shared.vectors.openvino_encoder import computes_bf16, open_encoder, preferred_runtimes
 
 _LOG = logging.getLogger(__name__)
 _PLAIN: tuple[Engine, Precision] = ("onnxruntime", "fp32")

@@ -8,13 +8,20 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from components.shared.artifacts import check_files
-from components.shared.encoder import ENCODER_FILE, ENCODER_INT8_FILE
 from components.shared.errors import ContractError, SourceError
-from components.shared.files import whole_file
-from components.shared.release import GOLDEN_FILE, MANIFEST_FILE, Manifest, check_complete, is_release, read_manifest
-from components.shared.served import CURRENT_FILE, read_current
-from components.shared.storage import is_remote, read_bytes
+from components.shared.files.artifacts import check_files
+from components.shared.files.atomic import whole_file
+from components.shared.files.storage import is_remote, read_bytes
+from components.shared.release.manifest import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    Manifest,
+    check_complete,
+    is_release,
+    read_manifest,
+)
+from components.shared.release.served import CURRENT_FILE, read_current
+from components.shared.vectors.encoder import ENCODER_FILE, ENCODER_INT8_FILE
 
 _NEEDED = (ENCODER_FILE, GOLDEN_FILE)  # and encoder.int8.onnx where the manifest lists it
 _MAX_FILE_BYTES = 4 << 30

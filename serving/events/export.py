@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from components.shared.errors import ResourceError
-from components.shared.storage import filesystem_of, is_remote
-from components.shared.tables import EVENTS, write_table
+from components.shared.files.storage import filesystem_of, is_remote
+from components.shared.files.tables import EVENTS, write_table
 from serving.events.database import Database
 from serving.events.tokens import microseconds, moment
 

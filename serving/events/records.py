@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import from_json
 
 from components.shared.errors import ParameterError
-from components.shared.files import digest_of
+from components.shared.files.atomic import digest_of
 from serving.events.tokens import LONGEST_TOKEN, Impression, microseconds
 
 MOST_EVENTS = 100  # of one request

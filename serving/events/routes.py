@@ -14,7 +14,7 @@ from serving.events.limits import FloodLimits
 from serving.events.records import ClientEvent, Event, parse_batch
 from serving.events.store import EventStore
 from serving.events.tokens import TokenSigner
-from serving.shell.refusals import BodyTooLargeError, MediaTypeError, TooManyEventsError
+from serving.server.refusals import BodyTooLargeError, MediaTypeError, TooManyEventsError
 
 MOST_BODY_BYTES = 256 * 1024
 _MEDIA_TYPES = ("application/json", "text/plain")  # the latter is what navigator.sendBeacon sends for a text

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from components.registration.registry import Registry
 from components.shared.errors import ContractError
-from components.shared.files import canonical_json
+from components.shared.files.atomic import canonical_json
 
 TAG = "rollout"
 _LONGEST_WHY = 1_000  # MLflow keeps 5,000 characters of a tag

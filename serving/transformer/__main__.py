@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from components.shared.errors import VisualSearchError
+from serving.server.flags import Flags, read_flags
 from serving.settings import TransformerSettings, read_settings
-from serving.shell.flags import Flags, read_flags
 
 _GRPC_PORT = 8081
 

@@ -13,35 +13,35 @@ from fastapi import APIRouter
 from pydantic import SecretStr, ValidationError
 
 from components.shared.errors import BadImageError, ParameterError, SourceError
-from components.shared.limits import DecodingLimits
+from components.shared.pictures.limits import DecodingLimits
 from serving.events.keys import parse_keys, read_keys
 from serving.events.limits import FloodLimits
 from serving.events.routes import events_router
 from serving.events.store import EventStore
 from serving.events.tokens import TokenSigner
+from serving.server.flags import Flags
+from serving.server.limits import GuardSettings, QueueSettings
+from serving.server.metrics import Identity, ServerMetrics
+from serving.server.open_inference import keep_binary_tensors
+from serving.server.problems import ProblemKind
+from serving.server.server import run_server
+from serving.server.traces import start_traces
 from serving.settings import TransformerSettings
-from serving.shell.flags import Flags
-from serving.shell.limits import GuardSettings, QueueSettings
-from serving.shell.metrics import Identity, ServerMetrics
-from serving.shell.open_inference import keep_binary_tensors
-from serving.shell.problems import ProblemKind
-from serving.shell.server import run_server
-from serving.shell.traces import start_traces
-from serving.transformer.decoding import DecodingPool
-from serving.transformer.encoder_client import EncoderClient, EncoderUnavailableError
-from serving.transformer.encoder_watch import EncoderWatch
-from serving.transformer.metrics import TransformerMetrics
+from serving.transformer.edge.routes import catalogue_router
+from serving.transformer.encoding.decoding import DecodingPool
+from serving.transformer.encoding.encoder_client import EncoderClient, EncoderUnavailableError
 from serving.transformer.model import Rules, SearchModel
-from serving.transformer.recall import RecallWatch
-from serving.transformer.reporting import Reporter
-from serving.transformer.routes import catalogue_router
-from serving.transformer.samples import QuerySamples
 from serving.transformer.search.catalogue import Catalogue, UnknownImageError
 from serving.transformer.search.holder import Holder
 from serving.transformer.search.rules.chain import ChainParameters
 from serving.transformer.searching import Searcher
-from serving.transformer.service_counts import ServiceCounts
-from serving.transformer.stages import Stages
+from serving.transformer.watching.encoder_watch import EncoderWatch
+from serving.transformer.watching.metrics import TransformerMetrics
+from serving.transformer.watching.recall import RecallWatch
+from serving.transformer.watching.reporting import Reporter
+from serving.transformer.watching.samples import QuerySamples
+from serving.transformer.watching.service_counts import ServiceCounts
+from serving.transformer.watching.stages import Stages
 from serving.web.routes import make_router
 from serving.web.thumbnails import Source, ThumbnailCache
 

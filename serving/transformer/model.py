@@ -11,14 +11,14 @@ from typing import Any, Protocol
 import kserve
 
 from components.shared.errors import NotReadyError
-from serving.shell.refusals import OverloadedError
-from serving.shell.request import CURRENT_REQUEST
-from serving.transformer.encoder_watch import EncoderWatch
-from serving.transformer.open_inference import response_of
-from serving.transformer.reporting import Reporter
-from serving.transformer.requests import SearchRequest, read_person, read_request
+from serving.server.refusals import OverloadedError
+from serving.server.request import CURRENT_REQUEST
+from serving.transformer.edge.open_inference import response_of
+from serving.transformer.edge.requests import SearchRequest, read_person, read_request
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.searching import Searcher
+from serving.transformer.watching.encoder_watch import EncoderWatch
+from serving.transformer.watching.reporting import Reporter
 
 _LARGE_BODY_BYTES = 64 * 1024
 

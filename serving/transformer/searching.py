@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.shared.embeddings import Vectors
 from components.shared.errors import ParameterError
-from serving.transformer.answers import new_query_id
-from serving.transformer.decoding import DecodingPool, QueryPicture
-from serving.transformer.encoder_client import EncoderClient
-from serving.transformer.requests import Parameters, Query, SearchRequest
+from components.shared.vectors.embeddings import Vectors
+from serving.transformer.edge.answers import new_query_id
+from serving.transformer.edge.requests import Parameters, Query, SearchRequest
+from serving.transformer.encoding.decoding import DecodingPool, QueryPicture
+from serving.transformer.encoding.encoder_client import EncoderClient
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.results import Answer, SearchOptions
-from serving.transformer.stages import Stages
+from serving.transformer.watching.stages import Stages
 
 
 @dataclass(frozen=True)

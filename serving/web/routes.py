@@ -13,7 +13,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from components.shared.errors import ContractError, ParameterError
-from serving.shell.refusals import RouteNotFoundError, UnknownThingError
+from serving.server.refusals import RouteNotFoundError, UnknownThingError
 
 STATIC = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY = (

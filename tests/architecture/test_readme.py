@@ -6,7 +6,7 @@ from pathlib import Path
 
 import components
 from pipelines.__main__ import build_parser
-from pipelines.parameters import merge_assignments
+from pipelines.runs.parameters import merge_assignments
 
 ROOT = Path(components.__file__).parents[1]
 README = (ROOT / "README.md").read_text()

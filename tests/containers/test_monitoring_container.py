@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from container_images import HARDENED, build, docker, require_engine, size_of
-from factories import encode_picture, make_picture
-from serving_processes import make_local_release
 
-from components.shared.encoder import ENCODER_FILE, OnnxEncoder
-from components.shared.golden import embed_pictures
-from components.shared.release import read_manifest
-from components.shared.tables import QUERY_SAMPLES, write_table
+from components.shared.files.tables import QUERY_SAMPLES, write_table
+from components.shared.release.golden import embed_pictures
+from components.shared.release.manifest import read_manifest
+from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
+from support.factories.basics import encode_picture, make_picture
+from support.servers.container_images import HARDENED, build, docker, require_engine, size_of
+from support.servers.serving_processes import make_local_release
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2_400)]
 _BUILD_SECONDS = 1_200

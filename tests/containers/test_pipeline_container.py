@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from container_images import build, docker, require_engine
-from factories import make_folder
-from small_run import SMALL
 
 from components.container_images import PIPELINE_IMAGE
-from pipelines.parameters import encode_parameters, merge_assignments
+from pipelines.runs.parameters import encode_parameters, merge_assignments
+from support.factories.basics import make_folder
+from support.inputs.small_run import SMALL
+from support.servers.container_images import build, docker, require_engine
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 _USER = 1000
@@ -48,7 +48,7 @@ def quiet_kfp() -> Iterator[None]:
 def test_training_pipeline_in_hardened_containers(image: str, tmp_path: Path) -> None:
     from kfp import local
 
-    from pipelines.local_run import load_pipeline
+    from pipelines.runs.process import load_pipeline
 
     root = tmp_path / "root"  # the one folder that a task sees
     images = make_folder(root / "images", items=12, views=3)

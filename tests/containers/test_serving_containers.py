@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from container_images import Hardened, build, docker, require_engine, size_of
-from release_factory import make_release
+
+from support.factories.release_factory import make_release
+from support.servers.container_images import Hardened, build, docker, require_engine, size_of
 
 pytestmark = pytest.mark.timeout(900)
 _BUILD_SECONDS = 240

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from rendered_overlays import OVERLAYS, documents, one
 
+from manifests.checks.pods import ENCODER, TRANSFORMER, Container, pods_of
 from pipelines.__main__ import build_parser
 from serving.encoder.__main__ import settings_of as encoder_settings
-from serving.manifests.pods import ENCODER, TRANSFORMER, Container, pods_of
-from serving.shell.flags import read_flags
+from serving.server.flags import read_flags
 from serving.transformer.__main__ import settings_of as transformer_settings
+from support.inputs.rendered_overlays import OVERLAYS, documents, one
 
 
 def containers(overlay: str, image: str) -> list[Container]:

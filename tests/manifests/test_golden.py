@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rendered_overlays import FOLDERS, GOLDEN, MANIFESTS, ROOT, documents, faults
 
 from components.shared.errors import NotReadyError, VisualSearchError
-from pipelines.compilation import compile_pipeline
-from serving.manifests.rendering import check_version, load, parse, render
+from manifests.checks.rendering import check_version, load, parse, render
+from pipelines.graphs.compilation import compile_pipeline
+from support.inputs.rendered_overlays import FOLDERS, GOLDEN, MANIFESTS, ROOT, documents, faults
 
 REGENERATE = os.environ.get("REGENERATE") == "1"
 needs_kubectl = pytest.mark.skipif(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from rendered_overlays import MANIFESTS
+
+from support.inputs.rendered_overlays import MANIFESTS
 
 README = (MANIFESTS / "README.md").read_text()
 FOLDERS = sorted(path for kind in ("components", "overlays") for path in (MANIFESTS / kind).iterdir())

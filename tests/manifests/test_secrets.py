@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rendered_overlays import documents, one
 
-from serving.manifests.secrets import check_secrets
+from manifests.checks.secrets import check_secrets
+from support.inputs.rendered_overlays import documents, one
 
 Json = dict[str, Any]
 _RANDOM = random.Random(7)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rendered_overlays import documents, faults, one
+
+from support.inputs.rendered_overlays import documents, faults, one
 
 Json = dict[str, Any]
 

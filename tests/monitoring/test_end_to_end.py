@@ -11,16 +11,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from factories import encode_picture, make_picture
-from kubeflow_server import kubeflow_server
-from serving_processes import make_local_release, serving
-from small_run import SMALL
 
 from components.registration.registry import Registry
-from components.shared.served import publish_release, read_current
+from components.shared.release.served import publish_release, read_current
 from monitoring.remedies.ledger import Ledger
 from monitoring.status.record import Record, RecordStore
 from pipelines.__main__ import main
+from support.factories.basics import encode_picture, make_picture
+from support.inputs.small_run import SMALL
+from support.servers.kubeflow_server import kubeflow_server
+from support.servers.serving_processes import make_local_release, serving
 
 ITEMS, VIEWS, NEW, QUERIES, SHARE = 10, 22, 777, 240, 0.2
 
@@ -123,7 +123,7 @@ def test_alarm_and_submission(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsy
     with kubeflow_server() as server:
         monkeypatch.setenv("VISUAL_SEARCH_KFP_HOST", server.url)
         images = ["--images", "s3://bucket/photos.parquet"]
-        monkeypatch.setattr("pipelines.monitor_command._listing", lambda *_: None)  # nothing of a bucket is here
+        monkeypatch.setattr("pipelines.commands.monitor._listing", lambda *_: None)  # nothing of a bucket is here
         assert shop.monitor("--act", *images, "--set", "training.epochs=7", "--argument", "cpu=2") == 4
         (run,) = server.runs.values()
         spec = run["pipeline_spec"]

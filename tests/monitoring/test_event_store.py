@@ -6,12 +6,12 @@ import datetime
 from pathlib import Path
 
 import pytest
-from postgres_server import PostgresServer, find_binaries
 
 from monitoring import events
 from monitoring.events import open_events
 from serving.events.store import EventStore
 from serving.events.tokens import Impression
+from support.servers.postgres_server import PostgresServer, find_binaries
 
 NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
 

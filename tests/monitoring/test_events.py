@@ -4,11 +4,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from event_factory import make_events
 
 from components.shared.errors import SourceError
-from components.shared.tables import EVENTS, write_table
+from components.shared.files.tables import EVENTS, write_table
 from monitoring.events import open_events
+from support.factories.event_factory import make_events
 
 
 def _read(source: str) -> list[tuple]:

@@ -10,16 +10,16 @@ from pathlib import Path
 import httpx
 import pyarrow as pa
 import pytest
-from serving_processes import make_local_release, settings_for
 
-from components.shared.release import ITEMS_FILE
-from components.shared.tables import ITEMS, JUDGEMENTS, read_table, write_table
+from components.shared.files.tables import ITEMS, JUDGEMENTS, read_table, write_table
+from components.shared.release.manifest import ITEMS_FILE
 from monitoring.__main__ import main as monitoring
 from monitoring.diagnosis.judged import right_answers
 from monitoring.findings import Report
 from monitoring.status.record import RecordStore
 from pipelines.__main__ import main
-from pipelines.serving_processes import MODEL_NAME, ServingProcesses
+from pipelines.commands.serving_processes import MODEL_NAME, ServingProcesses
+from support.servers.serving_processes import make_local_release, settings_for
 
 ITEMS_COUNT, VIEWS = 12, 5
 PROMISED = {"hit_rate_at_10": 0.95, "hit_rate_at_10_low": 0.93, "hit_rate_at_10_high": 0.97}

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_factory import embed_fresh, write_query_samples
-from serving_processes import make_local_release
-from small_run import SMALL
 
 from components.registration.registry import Registry
-from components.shared.files import write_json
+from components.shared.files.atomic import write_json
 from monitoring.remedies.ledger import Ledger
 from monitoring.status.record import RecordStore
-from pipelines.parameters import encode_parameters, merge_assignments
+from pipelines.runs.parameters import encode_parameters, merge_assignments
+from support.factories.sample_factory import embed_fresh, write_query_samples
+from support.inputs.small_run import SMALL
+from support.servers.serving_processes import make_local_release
 
 ITEMS, VIEWS, QUERIES, NEW = 10, 22, 240, 36
 
@@ -41,7 +41,7 @@ def test_it_looks_and_mends(tmp_path: Path) -> None:
         """Run the pipeline on these queries; the tasks that ran."""
         write_query_samples(tmp_path / "samples", release, fresh, moved=moved)
         write_json(tmp_path / name / "request.json", {"pipeline": "monitoring", "arguments": arguments})
-        command = [sys.executable, "-m", "pipelines.local_run", str(tmp_path / name / "request.json")]
+        command = [sys.executable, "-m", "pipelines.runs.process", str(tmp_path / name / "request.json")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return {path.name for path in (tmp_path / name).glob("*/*") if path.is_dir()}

@@ -14,21 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from event_factory import START, make_events
-from factories import make_vectors
-from generation_factory import make_items
-from sample_factory import embed_fresh, write_query_samples
-from serving_processes import make_local_release
 
-from components.shared.generation import write_generation
-from components.shared.release import read_manifest
-from components.shared.served import publish_generation, publish_release
-from components.shared.tables import EVENTS, write_table
+from components.shared.files.tables import EVENTS, write_table
+from components.shared.release.generation import write_generation
+from components.shared.release.manifest import read_manifest
+from components.shared.release.served import publish_generation, publish_release
 from monitoring.__main__ import main as monitoring
 from monitoring.online.service import SERVICE_SCHEMA
 from monitoring.run import open_served
 from monitoring.status.record import RecordStore
 from pipelines.__main__ import main
+from support.factories.basics import make_vectors
+from support.factories.event_factory import START, make_events
+from support.factories.generation_factory import make_items
+from support.factories.sample_factory import embed_fresh, write_query_samples
+from support.servers.serving_processes import make_local_release
 
 ITEMS_COUNT, QUERIES = 35, 210
 NOW = datetime.datetime.now(datetime.UTC)

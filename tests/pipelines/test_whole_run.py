@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factories import make_folder
-from small_run import SMALL
 
-from pipelines.compilation import compile_pipeline
+from pipelines.graphs.compilation import compile_pipeline
+from support.factories.basics import make_folder
+from support.inputs.small_run import SMALL
 
 STEPS = ("champion", "catalogue", "labelling", "training", "embedding", "indexing", "evaluation", "registration")
 

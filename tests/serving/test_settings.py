@@ -4,8 +4,8 @@ import pytest
 
 from components.shared.errors import ParameterError
 from serving.encoder.__main__ import settings_of
+from serving.server.flags import read_flags
 from serving.settings import EncoderSettings, TransformerSettings, read_settings
-from serving.shell.flags import read_flags
 
 
 @pytest.fixture(autouse=True)

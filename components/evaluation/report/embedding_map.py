@@ -9,8 +9,8 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from components.evaluation.report.thumbnails import Thumbnails
-from components.shared.embeddings import Vectors
-from components.shared.preprocessing import Pixels
+from components.shared.pictures.preprocessing import Pixels
+from components.shared.vectors.embeddings import Vectors
 
 Positions = NDArray[np.float64]
 

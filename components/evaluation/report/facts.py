@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from components.evaluation.report.wording import plain, short_path
-from components.shared.labels import LabelsSpec
-from components.shared.tables import CATALOGUE, QUARANTINE, SPLITS, read_table
+from components.shared.files.tables import CATALOGUE, QUARANTINE, SPLITS, read_table
+from components.shared.truth.labels import LabelsSpec
 
 Points = list[tuple[float, float]]
 

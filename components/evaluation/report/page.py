@@ -20,10 +20,10 @@ from components.evaluation.report.embedding_map import draw_mosaic, lay_out
 from components.evaluation.report.sheets import EXPECTED, SHOWN, SheetMaker
 from components.evaluation.report.thumbnails import Thumbnails, jpeg_data_uri
 from components.evaluation.results import UNKNOWN_CATEGORY, Results
-from components.shared.encoder import EncoderSpec
-from components.shared.files import sha256_of, whole_file
-from components.shared.index_spec import IndexSpec, read_index_spec
-from components.shared.labels import LabelsSpec
+from components.shared.files.atomic import sha256_of, whole_file
+from components.shared.truth.labels import LabelsSpec
+from components.shared.vectors.encoder import EncoderSpec
+from components.shared.vectors.index_spec import IndexSpec, read_index_spec
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 

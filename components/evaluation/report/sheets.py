@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from components.evaluation.gallery import Gallery
 from components.evaluation.measurement import Outcome
 from components.evaluation.report.thumbnails import Thumbnails
-from components.shared.metrics import Rows
-from components.shared.relevance import RELEVANT_GRADE
+from components.shared.truth.metrics import Rows
+from components.shared.truth.relevance import RELEVANT_GRADE
 
 SHOWN = 8  # neighbours of a query
 EXPECTED = 3  # relevant images beside a query that went wrong

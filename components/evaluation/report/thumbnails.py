@@ -10,9 +10,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from components.evaluation.gallery import Gallery
-from components.shared.decoder import load_image
 from components.shared.errors import BadImageError, SourceError
-from components.shared.preprocessing import Pixels, PreprocessingSpec
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import Pixels, PreprocessingSpec
 
 SIDE = 112
 QUALITY = 76

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from components.shared.files import whole_file
+from components.shared.files.atomic import whole_file
 from monitoring.experiments.analysis import Analysis, Trajectory
 from monitoring.experiments.decision import Decision
 from monitoring.experiments.guardrails import TITLES

@@ -8,12 +8,12 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors, normalise
 from components.shared.errors import ContractError
-from components.shared.generation import Generation
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.release import Manifest, Searchable
-from serving.shell.refusals import UnknownThingError
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.release.generation import Generation
+from components.shared.release.manifest import Manifest, Searchable
+from components.shared.vectors.embeddings import Vectors, normalise
+from serving.server.refusals import UnknownThingError
 from serving.transformer.search.layers import Layers
 from serving.transformer.search.results import Answer, Item, Result, SearchOptions
 from serving.transformer.search.rows import Rows

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.embeddings import Vectors
-from components.shared.index_spec import TUNING_K
-from components.shared.search import MAX_K, CatalogueIndex, RowFilter, SearchSettings, exact_search
+from components.shared.vectors.embeddings import Vectors
+from components.shared.vectors.index_spec import TUNING_K
+from components.shared.vectors.search import MAX_K, CatalogueIndex, RowFilter, SearchSettings, exact_search
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 

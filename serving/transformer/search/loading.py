@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.generation import Generation, open_generation
-from components.shared.release import Searchable, open_catalogue
+from components.shared.release.generation import Generation, open_generation
+from components.shared.release.manifest import Searchable, open_catalogue
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.results import SearchOptions
 from serving.transformer.search.rules.chain import ChainParameters

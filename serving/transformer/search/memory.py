@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.shared.generation import GENERATION_FILE
-from components.shared.release import ITEMS_FILE
-from components.shared.search import INDEX_FILE
+from components.shared.release.generation import GENERATION_FILE
+from components.shared.release.manifest import ITEMS_FILE
+from components.shared.vectors.search import INDEX_FILE
 
 _CGROUP = Path("/sys/fs/cgroup")
 _UNFOLDING = 4  # a Parquet file in memory, compared with the disk

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.shared.errors import ContractError
-from components.shared.generation import Generation
+from components.shared.release.generation import Generation
 from serving.transformer.search.results import Item
 
 _COLUMNS = ["image_id", "item_id", "uri", "sha256", "category"]

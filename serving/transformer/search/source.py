@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from components.shared.artifacts import FileEntry
 from components.shared.errors import ContractError, SourceError, UnfinishedArtifactError
-from components.shared.files import full_disk_named, whole_file
-from components.shared.generation import GENERATION_FILE, read_generation_manifest, verify_generation
-from components.shared.release import MANIFEST_FILE, is_release, read_manifest, verify_release
-from components.shared.served import CURRENT_FILE, read_current
-from components.shared.storage import filesystem_of, is_remote, read_bytes
+from components.shared.files.artifacts import FileEntry
+from components.shared.files.atomic import full_disk_named, whole_file
+from components.shared.files.storage import filesystem_of, is_remote, read_bytes
+from components.shared.release.generation import GENERATION_FILE, read_generation_manifest, verify_generation
+from components.shared.release.manifest import MANIFEST_FILE, is_release, read_manifest, verify_release
+from components.shared.release.served import CURRENT_FILE, read_current
 
 _MAX_JSON_BYTES = 16 << 20
 _UNFINISHED = ".unfinished-"

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from factories import encode_picture
-from object_store import s3_server
-from photographs import copies_of, make_photograph
 from pydantic import ValidationError
 
 from components.catalogue import facts
 from components.catalogue.parameters import CatalogueParameters
 from components.catalogue.step import run
-from components.shared.artifacts import Artifact, open_artifact
 from components.shared.errors import SourceError
-from components.shared.files import sha256_of
-from components.shared.tables import CATALOGUE, QUARANTINE, read_table
+from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.atomic import sha256_of
+from components.shared.files.tables import CATALOGUE, QUARANTINE, read_table
+from support.factories.basics import encode_picture
+from support.inputs.photographs import copies_of, make_photograph
+from support.servers.object_store import s3_server
 
 ONE = CatalogueParameters(workers=1)
 AT = 1_750_000_000

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from photographs import copies_of, make_photograph
 
 from components.catalogue import duplicates
 from components.catalogue.duplicates import Groups, group_duplicates
 from components.catalogue.fingerprints import FINGERPRINT_BYTES, fingerprint_of
+from support.inputs.photographs import copies_of, make_photograph
 
 
 def codes_with_copies(originals: int, copies: int, flips: list[int], seed: int = 0) -> list[bytes]:

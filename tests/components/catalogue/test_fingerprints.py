@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from photographs import copies_of, make_photograph
 
 from components.catalogue.fingerprints import _ORDER, FINGERPRINT_BYTES, fingerprint_of, hashes_of, look_alike
+from support.inputs.photographs import copies_of, make_photograph
 
 
 def as_array(*prints: bytes | None) -> np.ndarray:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from object_store import s3_server
 
 from components.catalogue.folders import modification_of, offer_of_folder
 from components.catalogue.pictures import safe_id
 from components.shared.errors import SourceError
+from support.servers.object_store import s3_server
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from factories import encode_picture, make_folder, make_picture
 
 from components.catalogue.inspection import Inspection, inspect_bytes
 from components.catalogue.inspection_pool import inspect_pictures
 from components.shared.errors import ResourceError
-from components.shared.limits import DecodingLimits
+from components.shared.pictures.limits import DecodingLimits
+from support.factories.basics import encode_picture, make_folder, make_picture
 
 LIMITS = DecodingLimits()
 LAX = DecodingLimits(max_scans=10_000, max_scanned_pixels=10**12)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from object_store import s3_server
 
 from components.catalogue.manifests import offer_of_manifest
 from components.shared.errors import SourceError
+from support.servers.object_store import s3_server
 
 UTC = datetime.UTC
 

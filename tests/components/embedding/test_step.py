@@ -11,17 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from encoder_factory import make_encoder
-from factories import encode_picture, make_catalogue, make_picture
 from pydantic import ValidationError
-from release_factory import make_absent_champion, make_release
 
 from components.embedding.parameters import EmbeddingParameters
 from components.embedding.step import embed_shard, number_of_shards, run
-from components.shared.artifacts import open_artifact, seal_artifact
-from components.shared.decoder import load_image
-from components.shared.embeddings import read_all_embeddings
-from components.shared.encoder import OnnxEncoder, read_encoder_spec
 from components.shared.errors import (
     ContractError,
     DataError,
@@ -29,8 +22,15 @@ from components.shared.errors import (
     ParameterError,
     SpaceMismatchError,
 )
-from components.shared.release import read_manifest
-from components.shared.tables import CATALOGUE, QUARANTINE, read_table, write_table
+from components.shared.files.artifacts import open_artifact, seal_artifact
+from components.shared.files.tables import CATALOGUE, QUARANTINE, read_table, write_table
+from components.shared.pictures.decoder import load_image
+from components.shared.release.manifest import read_manifest
+from components.shared.vectors.embeddings import read_all_embeddings
+from components.shared.vectors.encoder import OnnxEncoder, read_encoder_spec
+from support.factories.basics import encode_picture, make_catalogue, make_picture
+from support.factories.encoder_factory import make_encoder
+from support.factories.release_factory import make_absent_champion, make_release
 
 SMALL = {"shard_images": 11, "batch_images": 4}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import colorsys
 
 import numpy as np
-from factories import make_picture
 
 from components.evaluation.baselines import centred_pixels, colour_histogram
+from support.factories.basics import make_picture
 
 PICTURES = np.stack([make_picture(seed, size=(64, 64)) for seed in range(6)])
 

@@ -7,13 +7,13 @@ import tracemalloc
 import numpy as np
 import pyarrow as pa
 import pytest
-from factories import EPOCH, make_vectors
 
 from components.evaluation import measurement
 from components.evaluation.gallery import Gallery
 from components.evaluation.measurement import METRICS, Ranker, measure, without_own
-from components.shared.relevance import Relevance, RelevanceRule
-from components.shared.tables import CATALOGUE
+from components.shared.files.tables import CATALOGUE
+from components.shared.truth.relevance import Relevance, RelevanceRule
+from support.factories.basics import EPOCH, make_vectors
 
 
 def make_gallery(n: int = 40, items: int = 12, seed: int = 0) -> Gallery:

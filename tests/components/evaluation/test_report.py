@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from evaluation_inputs import EvaluationInputs, make_evaluation_inputs
 from PIL import Image
 
 from components.evaluation.bootstrap import Interval
@@ -21,10 +20,11 @@ from components.evaluation.report import facts, plots, wording
 from components.evaluation.report.embedding_map import lay_out, settle_on_grid
 from components.evaluation.report.page import _category_colours, _headline
 from components.evaluation.step import run
-from components.shared.artifacts import seal_artifact
-from components.shared.labels import LabelsSpec
-from components.shared.relevance import RelevanceRule
-from components.shared.tables import CATALOGUE, QUARANTINE, read_table, write_table
+from components.shared.files.artifacts import seal_artifact
+from components.shared.files.tables import CATALOGUE, QUARANTINE, read_table, write_table
+from components.shared.truth.labels import LabelsSpec
+from components.shared.truth.relevance import RelevanceRule
+from support.inputs.evaluation_inputs import EvaluationInputs, make_evaluation_inputs
 
 FAST = EvaluationParameters(resamples=200, report_queries=6, map_images=20, threads=1)
 VOID = {"meta", "img", "br", "link"}

@@ -11,17 +11,17 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from evaluation_inputs import EvaluationInputs, make_champion, make_evaluation_inputs, make_labels
 
 from components.evaluation.parameters import EvaluationParameters
 from components.evaluation.step import run
-from components.shared.artifacts import open_artifact, seal_artifact
-from components.shared.decoder import load_image
-from components.shared.encoder import OnnxEncoder
 from components.shared.errors import ContractError, DataError, SpaceMismatchError, UnfinishedArtifactError
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.relevance import RelevanceRule
-from components.shared.tables import CATALOGUE, read_table, write_table
+from components.shared.files.artifacts import open_artifact, seal_artifact
+from components.shared.files.tables import CATALOGUE, read_table, write_table
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.truth.relevance import RelevanceRule
+from components.shared.vectors.encoder import OnnxEncoder
+from support.inputs.evaluation_inputs import EvaluationInputs, make_champion, make_evaluation_inputs, make_labels
 
 FAST = EvaluationParameters(resamples=200, min_queries=10, map_images=0, report_queries=2, threads=1)
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from factories import make_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.indexing.clustering import apportion, spherical_kmeans, two_level_kmeans
+from support.factories.basics import make_vectors
 
 VECTORS = make_vectors(8000, 12, clusters=300, spread=0.3)
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import faiss
 import pytest
-from factories import make_vectors
 
 from components.indexing.build import fill, train, write_index
 from components.indexing.choose import choose
 from components.indexing.forecast import Plan, describe, forecast
 from components.indexing.parameters import IndexingParameters
+from support.factories.basics import make_vectors
 
 
 @pytest.mark.parametrize("kind", ["exact", "exact_f16", "hnsw", "ivf_flat", "pq", "ivf_pq", "ivf_hnsw_pq"])

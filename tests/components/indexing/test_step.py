@@ -12,15 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import EPOCH, make_vectors
 
 from components.indexing.parameters import IndexingParameters
 from components.indexing.step import run
-from components.shared.artifacts import open_artifact, seal_artifact
-from components.shared.embeddings import EmbeddingsSpec, write_embeddings, write_embeddings_spec
 from components.shared.errors import ContractError, DataError, ParameterError, PoisonedVectorError
-from components.shared.search import CatalogueIndex, exact_search
-from components.shared.tables import CATALOGUE, ITEMS, read_table, write_table
+from components.shared.files.artifacts import open_artifact, seal_artifact
+from components.shared.files.tables import CATALOGUE, ITEMS, read_table, write_table
+from components.shared.vectors.embeddings import EmbeddingsSpec, write_embeddings, write_embeddings_spec
+from components.shared.vectors.search import CatalogueIndex, exact_search
+from support.factories.basics import EPOCH, make_vectors
 
 KINDS = ("exact", "exact_f16", "hnsw", "ivf_flat", "pq", "ivf_pq", "ivf_hnsw_pq")
 D = 16

@@ -3,14 +3,14 @@ from __future__ import annotations
 import faiss
 import numpy as np
 import pytest
-from factories import make_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.indexing.parameters import IndexingParameters
 from components.indexing.step import build_index
 from components.indexing.tuning import ann_recalls
-from components.shared.search import CatalogueIndex, exact_search
+from components.shared.vectors.search import CatalogueIndex, exact_search
+from support.factories.basics import make_vectors
 
 D = 16
 TUNED_KINDS = ("hnsw", "ivf_flat", "pq", "ivf_pq", "ivf_hnsw_pq")

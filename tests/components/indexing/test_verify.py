@@ -3,13 +3,13 @@ from __future__ import annotations
 import faiss
 import numpy as np
 import pytest
-from factories import make_vectors
 
 from components.indexing.parameters import IndexingParameters
 from components.indexing.step import build_index
 from components.indexing.verify import check_blocks, sampled_rows, verify_index
 from components.shared.errors import ContractError, PoisonedVectorError
-from components.shared.search import CatalogueIndex, read_index_spec
+from components.shared.vectors.search import CatalogueIndex, read_index_spec
+from support.factories.basics import make_vectors
 
 VECTORS = make_vectors(900, 16, spread=0.4)
 KINDS = ("exact", "exact_f16", "hnsw", "ivf_flat", "pq", "ivf_pq", "ivf_hnsw_pq")

@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import EPOCH
 
-from components.catalogue.rendering.clicks import simulate_clicks
 from components.labelling.engine import Engine, open_engine
 from components.labelling.parameters import LabellingParameters
-from components.shared.artifacts import seal_artifact
-from components.shared.tables import CATALOGUE, EVENTS, JUDGEMENTS, write_table
+from components.rendering.clicks import simulate_clicks
+from components.shared.files.artifacts import seal_artifact
+from components.shared.files.tables import CATALOGUE, EVENTS, JUDGEMENTS, write_table
+from support.factories.basics import EPOCH
 
 VIEWS, CATEGORIES, LOOKS = 4, 4, 3
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from factories import EPOCH
 
 from components.labelling.bots import count_bots, find_bots
 from components.labelling.engine import Engine
 from components.labelling.parameters import LabellingParameters
+from support.factories.basics import EPOCH
 
 Rows = list[dict[str, Any]]
 

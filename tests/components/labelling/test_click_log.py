@@ -19,7 +19,7 @@ from components.labelling.click_log import count_events, open_click_log, read_ev
 from components.labelling.engine import Engine, open_engine
 from components.labelling.parameters import LabellingParameters
 from components.shared.errors import SourceError
-from components.shared.tables import EVENTS
+from components.shared.files.tables import EVENTS
 
 Rows = list[dict[str, Any]]
 PARAMETERS = LabellingParameters(threads=1)

@@ -18,8 +18,8 @@ import pytest
 from components.labelling.engine import open_engine
 from components.labelling.parameters import LabellingParameters
 from components.shared.errors import ResourceError
-from components.shared.labels import read_labels_spec
-from components.shared.tables import JUDGEMENTS, write_table
+from components.shared.files.tables import JUDGEMENTS, write_table
+from components.shared.truth.labels import read_labels_spec
 
 Rows = list[dict[str, Any]]
 

@@ -12,12 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from factories import EPOCH, make_catalogue
 from pydantic import ValidationError
 
 from components.labelling.parameters import LabellingParameters
 from components.labelling.step import run
-from components.shared.artifacts import Artifact, open_artifact, seal_artifact
 from components.shared.errors import (
     ContractError,
     DataError,
@@ -26,8 +24,10 @@ from components.shared.errors import (
     SourceError,
     UnfinishedArtifactError,
 )
-from components.shared.labels import read_labels_spec
-from components.shared.tables import CATALOGUE, EVENTS, JUDGEMENTS, PAIRS, read_table, write_table
+from components.shared.files.artifacts import Artifact, open_artifact, seal_artifact
+from components.shared.files.tables import CATALOGUE, EVENTS, JUDGEMENTS, PAIRS, read_table, write_table
+from components.shared.truth.labels import read_labels_spec
+from support.factories.basics import EPOCH, make_catalogue
 
 Rows = list[dict[str, Any]]
 

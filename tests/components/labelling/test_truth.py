@@ -9,7 +9,7 @@ import pytest
 
 from components.labelling.truth import Truth, truth_digest
 from components.shared.errors import SourceError
-from components.shared.tables import JUDGEMENTS, write_table
+from components.shared.files.tables import JUDGEMENTS, write_table
 
 
 def _write(folder: Path, **values: Any) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from release_factory import make_release
 
 from components.registration.tracking_store import TrackingStore
+from support.factories.release_factory import make_release
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from components.registration.registry import CHALLENGER, CHAMPION, Registry
 from components.registration.tracking_store import TrackingStore
 from components.shared.errors import ResourceError
-from components.shared.release import read_manifest, verify_release
+from components.shared.release.manifest import read_manifest, verify_release
 
 WRITES = (*("create_", "log_model_", "finalize_", "set_", "delete_", "restore_"),)
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from release_factory import make_parts
 
 from components.registration.reference import write_reference
-from components.shared.decoder import decode_picture, decoding_side
-from components.shared.embeddings import read_all_embeddings, read_embeddings, write_embeddings
-from components.shared.encoder import read_encoder_spec
 from components.shared.errors import ContractError
-from components.shared.picture_statistics import picture_statistics
-from components.shared.reference import PICTURES_SCHEMA, read_reference_pictures, write_reference_file
-from components.shared.tables import ITEMS, read_table
+from components.shared.files.tables import ITEMS, read_table
+from components.shared.pictures.decoder import decode_picture, decoding_side
+from components.shared.pictures.statistics import picture_statistics
+from components.shared.release.reference import PICTURES_SCHEMA, read_reference_pictures, write_reference_file
+from components.shared.vectors.embeddings import read_all_embeddings, read_embeddings, write_embeddings
+from components.shared.vectors.encoder import read_encoder_spec
+from support.factories.release_factory import make_parts
 
 
 @pytest.fixture

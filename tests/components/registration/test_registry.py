@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from release_factory import make_release
 
 from components.registration import console
 from components.registration.registry import CHALLENGER, CHAMPION, Registry
 from components.shared.errors import ContractError, DamagedArtifactError, ParameterError, UnfinishedArtifactError
-from components.shared.release import MANIFEST_FILE, open_release, read_manifest
+from components.shared.release.manifest import MANIFEST_FILE, open_release, read_manifest
+from support.factories.release_factory import make_release
 
 
 def stored_files(uri: str) -> Path:

@@ -12,7 +12,7 @@ from components.registration.fetch_champion import run_fetch_champion
 from components.registration.parameters import RegistrationParameters
 from components.registration.registry import CHALLENGER, CHAMPION, Registry
 from components.shared.errors import ContractError, UnfinishedArtifactError
-from components.shared.release import open_release, read_manifest
+from components.shared.release.manifest import open_release, read_manifest
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # a server takes half a minute to start
 

@@ -13,26 +13,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import encode_picture
-from release_factory import make_absent_champion, make_encoder, make_evaluation, make_parts
 
 from components.registration.fetch_champion import run_fetch_champion
 from components.registration.parameters import RegistrationParameters
 from components.registration.registry import CHAMPION, Registry
 from components.registration.step import run
-from components.shared.artifacts import open_artifact, seal_artifact
-from components.shared.embeddings import read_all_embeddings, read_embeddings, write_embeddings
-from components.shared.encoder import (
+from components.shared.errors import ContractError, DataError, SpaceMismatchError, UnfinishedArtifactError
+from components.shared.files.artifacts import open_artifact, seal_artifact
+from components.shared.files.atomic import sha256_of, write_json
+from components.shared.files.tables import ITEMS, read_table, write_table
+from components.shared.release.manifest import GOLDEN_FILE, REFERENCE_FILE, open_release, read_manifest
+from components.shared.vectors.embeddings import read_all_embeddings, read_embeddings, write_embeddings
+from components.shared.vectors.encoder import (
     ENCODER_FILE,
     ENCODER_INT8_FILE,
     ENCODER_SPEC_FILE,
     RuntimeChoice,
     read_encoder_spec,
 )
-from components.shared.errors import ContractError, DataError, SpaceMismatchError, UnfinishedArtifactError
-from components.shared.files import sha256_of, write_json
-from components.shared.release import GOLDEN_FILE, REFERENCE_FILE, open_release, read_manifest
-from components.shared.tables import ITEMS, read_table, write_table
+from support.factories.basics import encode_picture
+from support.factories.release_factory import make_absent_champion, make_encoder, make_evaluation, make_parts
 
 PARAMETERS = RegistrationParameters(threads=1, reference_rows=20)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from release_factory import make_evaluation
-
 from components.registration.verdict import read_metrics
+from support.factories.release_factory import make_evaluation
 
 
 def test_score_floors_travel_whole(tmp_path: Path) -> None:

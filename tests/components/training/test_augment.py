@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from factories import make_picture
 from torchvision.transforms.v2 import functional
 
 from components.training.augment import DRAWS, Augmentation, augment, draw
 from components.training.parameters import TrainingParameters
+from support.factories.basics import make_picture
 
 STILL = Augmentation(side=64, crop_area=1, rotation_degrees=0, flip=0, colour=0, hue=0, grey=0, blur=0, erase=0)
 MIDDLE = np.full(DRAWS, 0.5, np.float32)

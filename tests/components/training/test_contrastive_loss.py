@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_inputs import unit
 
 import components.training.contrastive_loss as module
 from components.shared.errors import NoPositivePairError
 from components.training.contrastive_loss import contrastive_loss, contrastive_sum
+from support.inputs.training_inputs import unit
 
 
 @dataclass

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from factories import make_catalogue
 from safetensors.torch import load_file
-from training_inputs import SMALL, make_labels
 
 from components.shared.errors import ResourceError
 from components.training.encoder import build_encoder
 from components.training.job import HISTORY_FILE, WEIGHTS_FILE, TrainingJob, launch
 from components.training.parameters import TrainingParameters
+from support.factories.basics import make_catalogue
+from support.inputs.training_inputs import SMALL, make_labels
 
 # One step of plain SGD from known weights: what the weights move by is the gradient.
 ONE_STEP = SMALL.model_dump() | {

@@ -9,11 +9,11 @@ import torch
 import torchvision
 from pydantic import ValidationError
 from safetensors.torch import save_file
-from training_inputs import SMALL
 
 from components.shared.errors import ParameterError, ResourceError
 from components.training.encoder import build_encoder
 from components.training.parameters import TrainingParameters
+from support.inputs.training_inputs import SMALL
 
 
 def images(n: int = 3, seed: int = 0) -> torch.Tensor:

@@ -7,12 +7,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from training_inputs import SMALL
 
-from components.shared.encoder import OnnxEncoder
 from components.shared.errors import ContractError
+from components.shared.vectors.encoder import OnnxEncoder
 from components.training.encoder import Encoder, build_encoder
 from components.training.export import check_parity, export_encoder
+from support.inputs.training_inputs import SMALL
 
 
 def pictures(n: int) -> np.ndarray:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import encode_picture, make_picture
 
 import components.training.image_cache as module
-from components.shared.decoder import load_image
-from components.shared.preprocessing import PreprocessingSpec
+from components.shared.pictures.decoder import load_image
+from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.training.image_cache import cache_images
+from support.factories.basics import encode_picture, make_picture
 
 SPEC = PreprocessingSpec(side=32)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_inputs import SMALL, make_dataset
 
 import components.training.loop as module
 from components.shared.errors import DamagedArtifactError, ParameterError
@@ -13,6 +12,7 @@ from components.training.checkpoint import CHECKPOINT_FILE
 from components.training.distributed import Group
 from components.training.loop import Training, best_epoch
 from components.training.parameters import TrainingParameters
+from support.inputs.training_inputs import SMALL, make_dataset
 
 DATASET = make_dataset()
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from torch import nn
-from training_inputs import SMALL
 
 from components.training.optimiser import WeightAverage, build_optimiser, learning_rate, scale_gradients
+from support.inputs.training_inputs import SMALL
 
 
 def test_learning_rate_rises_and_then_falls_like_a_cosine() -> None:

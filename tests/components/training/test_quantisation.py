@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from encoder_factory import make_encoder
-from training_inputs import SMALL, make_dataset
 
-from components.shared.encoder import ENCODER_FILE, OnnxEncoder
+from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 from components.training.encoder import build_encoder
 from components.training.export import export_encoder
 from components.training.quantisation import quantise_encoder
+from support.factories.encoder_factory import make_encoder
+from support.inputs.training_inputs import SMALL, make_dataset
 
 
 @pytest.fixture(scope="module")

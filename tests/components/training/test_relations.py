@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_inputs import make_pairs, make_relevance
 
-from components.shared.relevance import RelevanceRule
+from components.shared.truth.relevance import RelevanceRule
 from components.training.relations import Relations, batch_targets
+from support.inputs.training_inputs import make_pairs, make_relevance
 
 RULES = [RelevanceRule(), RelevanceRule(same_category=2), RelevanceRule(same_item=1, same_category=1)]
 

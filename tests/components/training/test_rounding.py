@@ -9,14 +9,14 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_inputs import SMALL, make_dataset
 
-from components.shared.encoder import OnnxEncoder
+from components.shared.vectors.encoder import OnnxEncoder
 from components.training import quantisation, rounding
 from components.training.encoder import build_encoder
 from components.training.export import export_encoder
 from components.training.quantisation import quantise_encoder
 from components.training.rounding import _patches, round_together
+from support.inputs.training_inputs import SMALL, make_dataset
 
 
 def inputs(rng: np.random.Generator, count: int, width: int) -> np.ndarray:

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_inputs import SMALL, make_dataset, unit
 
-from components.shared.embeddings import normalise
-from components.shared.encoder import (
+from components.shared.errors import ContractError
+from components.shared.files.atomic import sha256_of
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.truth.relevance import Relevance, RelevanceRule
+from components.shared.vectors.embeddings import normalise
+from components.shared.vectors.encoder import (
     ENCODER_FILE,
     ENCODER_INT8_FILE,
     Engine,
@@ -18,15 +21,12 @@ from components.shared.encoder import (
     read_encoder_spec,
     write_encoder_spec,
 )
-from components.shared.errors import ContractError
-from components.shared.files import sha256_of
-from components.shared.openvino_encoder import OpenVinoEncoder, computes_bf16, preferred_runtimes
-from components.shared.preprocessing import PreprocessingSpec
-from components.shared.relevance import Relevance, RelevanceRule
+from components.shared.vectors.openvino_encoder import OpenVinoEncoder, computes_bf16, preferred_runtimes
 from components.training.dataset import Dataset
 from components.training.encoder import build_encoder
 from components.training.export import export_encoder
 from components.training.runtime_choice import MIN_PICTURES, choose_runtime, judge
+from support.inputs.training_inputs import SMALL, make_dataset, unit
 
 
 def relevance(n: int, size: int = 4) -> Relevance:

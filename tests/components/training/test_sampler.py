@@ -4,10 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from training_inputs import make_pairs
 
 from components.shared.errors import NoPositivePairError
 from components.training.sampler import PairSampler
+from support.inputs.training_inputs import make_pairs
 
 
 def make_sampler(**changes: object) -> PairSampler:

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from factories import make_catalogue
 from safetensors.torch import load_file
-from training_inputs import SMALL, make_labels
 
-from components.shared.artifacts import open_artifact, seal_artifact
-from components.shared.encoder import OnnxEncoder, read_encoder_spec
 from components.shared.errors import ContractError, NoPositivePairError, ParameterError, UnfinishedArtifactError
-from components.shared.labels import PAIRS_FILE
-from components.shared.tables import CATALOGUE, PAIRS, read_table, write_table
+from components.shared.files.artifacts import open_artifact, seal_artifact
+from components.shared.files.tables import CATALOGUE, PAIRS, read_table, write_table
+from components.shared.truth.labels import PAIRS_FILE
+from components.shared.vectors.encoder import OnnxEncoder, read_encoder_spec
 from components.training.dataset import open_dataset
 from components.training.parameters import TrainingParameters
 from components.training.step import _digest, run
+from support.factories.basics import make_catalogue
+from support.inputs.training_inputs import SMALL, make_labels
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from factories import make_catalogue
-from training_inputs import SMALL, make_labels
 
 import components.training.tuning as module
 from components.shared.errors import DataError, ParameterError, ResourceError
 from components.training.tuning import TuningResult, tune
+from support.factories.basics import make_catalogue
+from support.inputs.training_inputs import SMALL, make_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Optuna's libraries
 

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from factories import make_vectors
-from training_inputs import make_pairs, make_relevance
 
 import components.training.validation as module
-from components.shared.relevance import Relevance, RelevanceRule
+from components.shared.truth.relevance import Relevance, RelevanceRule
 from components.training.hard_negatives import mine
 from components.training.relations import Relations
 from components.training.validation import validate
+from support.factories.basics import make_vectors
+from support.inputs.training_inputs import make_pairs, make_relevance
 
 
 def test_figures_are_those_of_explicit_loops(monkeypatch: pytest.MonkeyPatch) -> None:

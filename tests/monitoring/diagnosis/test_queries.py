@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drift_factory import SHARES, make_inputs, make_sample, make_vectors
 from scipy.stats import mannwhitneyu
 
-from components.shared.embeddings import normalise
+from components.shared.vectors.embeddings import normalise
 from monitoring.diagnosis.decision import diagnose
 from monitoring.diagnosis.queries import van_elteren
 from monitoring.drift.comparison import compare
 from monitoring.drift.concerns import drift_concerns
 from monitoring.drift.parameters import DriftParameters
 from monitoring.findings import Concern, Diagnosis
+from support.factories.drift_factory import SHARES, make_inputs, make_sample, make_vectors
 
 PARAMETERS = DriftParameters()
 

@@ -14,16 +14,14 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
-from drift_factory import make_vectors
-from release_factory import make_encoder, make_release
 
-from components.shared.decoder import decode_image
-from components.shared.embeddings import normalise
-from components.shared.encoder import OnnxEncoder
-from components.shared.index_spec import Forecast, IndexSpec, RecallFacts, SearchSettings
-from components.shared.preprocessing import preprocess
-from components.shared.release import open_release
-from components.shared.search import CatalogueIndex, exact_search
+from components.shared.pictures.decoder import decode_image
+from components.shared.pictures.preprocessing import preprocess
+from components.shared.release.manifest import open_release
+from components.shared.vectors.embeddings import normalise
+from components.shared.vectors.encoder import OnnxEncoder
+from components.shared.vectors.index_spec import Forecast, IndexSpec, RecallFacts, SearchSettings
+from components.shared.vectors.search import CatalogueIndex, exact_search
 from monitoring.assessment import Evidence, assess
 from monitoring.diagnosis.catalogue import catalogue_lag
 from monitoring.diagnosis.decision import diagnose
@@ -32,6 +30,8 @@ from monitoring.diagnosis.golden import LiveEncoder, golden_scores, golden_vecto
 from monitoring.diagnosis.index import imbalance, index_recall, list_sizes, quantisation_errors, quantiser_age
 from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.findings import Concern
+from support.factories.drift_factory import make_vectors
+from support.factories.release_factory import make_encoder, make_release
 
 PARAMETERS = DiagnosisParameters()
 NOW = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drift_factory import make_inputs, make_sample, make_vectors
 
-from components.shared.embeddings import normalise
 from components.shared.errors import ContractError, DataError, SpaceMismatchError
+from components.shared.vectors.embeddings import normalise
 from monitoring.drift.comparison import EMBEDDING_TESTS, Comparison, compare
 from monitoring.drift.evidently_report import HTML_FILE, JSON_FILE, add_to_workspace, make_report
 from monitoring.drift.parameters import DriftParameters
+from support.factories.drift_factory import make_inputs, make_sample, make_vectors
 
 AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 PARAMETERS = DriftParameters(seed=3)

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from drift_factory import make_inputs, make_sample, make_vectors
-from release_factory import make_release
 
-from components.shared.embeddings import read_embeddings
 from components.shared.errors import ContractError, DataError, PoisonedVectorError, SpaceMismatchError
-from components.shared.picture_statistics import PictureStatistics
-from components.shared.reference import PICTURES_SCHEMA, write_reference_file
-from components.shared.release import REFERENCE_FILE, read_manifest
-from components.shared.tables import QUERY_SAMPLES, write_table
+from components.shared.files.tables import QUERY_SAMPLES, write_table
+from components.shared.pictures.statistics import PictureStatistics
+from components.shared.release.manifest import REFERENCE_FILE, read_manifest
+from components.shared.release.reference import PICTURES_SCHEMA, write_reference_file
+from components.shared.vectors.embeddings import read_embeddings
 from monitoring.drift.samples import read_reference, read_window, window_of
+from support.factories.drift_factory import make_inputs, make_sample, make_vectors
+from support.factories.release_factory import make_release
 
 AT = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 

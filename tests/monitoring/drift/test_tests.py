@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drift_factory import CENTRES, SHARES, make_inputs, make_sample, make_vectors
 from scipy.stats import binom, chi2_contingency, false_discovery_control, ks_2samp, mannwhitneyu
 
-from components.shared.embeddings import normalise
 from components.shared.errors import SpaceMismatchError
+from components.shared.vectors.embeddings import normalise
 from monitoring.drift.comparison import EMBEDDING_TESTS, Comparison, compare, judged
 from monitoring.drift.domain_classifier import _auc, cross_fitted_auc
 from monitoring.drift.inputs import input_outcomes
@@ -19,6 +18,7 @@ from monitoring.drift.outcome import Outcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import permuted_groups, sequential_p_value
 from monitoring.drift.similarity import nearness, top_similarity
+from support.factories.drift_factory import CENTRES, SHARES, make_inputs, make_sample, make_vectors
 
 PARAMETERS = DriftParameters()
 

@@ -4,16 +4,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from event_factory import add_events, make_events
 from scipy.stats import binomtest, norm
 
 from components.shared.errors import DataError
-from components.shared.tables import EVENTS
+from components.shared.files.tables import EVENTS
 from monitoring.experiments.interleaving import analyse_interleaving, preference
 from monitoring.experiments.parameters import ExperimentParameters
 from monitoring.online.parameters import OnlineParameters
 from monitoring.online.searches import clean_results
-from serving.rollout.rehearsal.interleaving import coins_of, team_draft
+from pipelines.rehearsal.interleaving import coins_of, team_draft
+from support.factories.event_factory import add_events, make_events
 
 _LOOKED_AT = 1 / np.arange(1, 7)
 

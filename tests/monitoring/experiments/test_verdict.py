@@ -13,12 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from event_factory import START, add_events, make_events
-from factories import encode_picture, make_picture
-from release_factory import make_release
 
 from components.shared.errors import DataError, ParameterError, SourceError
-from components.shared.tables import EVENTS, write_table
+from components.shared.files.tables import EVENTS, write_table
 from monitoring.experiments import console
 from monitoring.experiments.analysis import Analysis, analyse
 from monitoring.experiments.decision import decide
@@ -29,6 +26,9 @@ from monitoring.experiments.report.plots import time_axis
 from monitoring.online.searches import clean_results, fold_searches
 from monitoring.online.service import SERVICE_SCHEMA, read_service, service_rates
 from pipelines.__main__ import main
+from support.factories.basics import encode_picture, make_picture
+from support.factories.event_factory import START, add_events, make_events
+from support.factories.release_factory import make_release
 
 SMALL = ExperimentParameters(minimum_users=30, minimum_clicks=20, minimum_lift=0.2)
 

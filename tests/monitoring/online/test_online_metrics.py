@@ -8,14 +8,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from event_factory import PROPENSITY, START, K, add_events, make_events
 
-from components.shared.tables import EVENTS, write_table
+from components.shared.files.tables import EVENTS, write_table
 from monitoring.online.metrics import DIMENSIONS, online_metrics
 from monitoring.online.parameters import OnlineParameters
 from monitoring.online.propensities import estimate_propensities
 from monitoring.online.searches import Cleaning, clean_results, fold_searches
 from monitoring.online.summary import summarise
+from support.factories.event_factory import PROPENSITY, START, K, add_events, make_events
 
 PARAMETERS = OnlineParameters(k=3)
 

@@ -12,13 +12,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from monitoring_factory import AT, make_report
 
 from components.shared.errors import ContractError, NotReadyError
 from monitoring.findings import REMEDIES
 from monitoring.remedies.act import ActPolicy, Outcome, act, urgent
 from monitoring.remedies.advice import ADVICE, CAUSE_TITLES, command_of
 from monitoring.remedies.ledger import LEDGER_FILE, Ledger
+from support.factories.monitoring_factory import AT, make_report
 
 NOW = AT + datetime.timedelta(minutes=5)
 POLICY = ActPolicy()

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from monitoring_factory import AT, make_record, make_report
-from serving_processes import make_local_release, pictures_of, serving
 
 from monitoring.findings import REMEDIES
 from monitoring.remedies.advice import ADVICE
@@ -27,8 +25,10 @@ from monitoring.remedies.ledger import Entry, Ledger
 from monitoring.status.record import RecordStore
 from monitoring.status.server import StatusServer
 from pipelines.__main__ import build_parser
-from pipelines.serving_processes import free_port
+from pipelines.commands.serving_processes import free_port
 from serving.client import SearchClient
+from support.factories.monitoring_factory import AT, make_record, make_report
+from support.servers.serving_processes import make_local_release, pictures_of, serving
 
 ROOT = Path(__file__).parents[3]
 ALERTS, DASHBOARD = ROOT / "monitoring/alerts.yaml", ROOT / "monitoring/dashboard.json"

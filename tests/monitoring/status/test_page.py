@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from monitoring_factory import AT, make_concern, make_record, make_report
-from page_browser import open_browser, open_page
 
 from monitoring.findings import CAUSES, REMEDIES
 from monitoring.remedies.advice import ADVICE, CAUSE_TITLES
@@ -16,6 +14,8 @@ from monitoring.remedies.ledger import Entry
 from monitoring.status.page import empty_page, write_page
 from monitoring.status.pictures import Tile
 from monitoring.status.record import OnlineRow, Record, RecordStore
+from support.clients.page_browser import open_browser, open_page
+from support.factories.monitoring_factory import AT, make_concern, make_record, make_report
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 PAYLOADS = [

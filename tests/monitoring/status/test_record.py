@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from monitoring_factory import AT, make_concern, make_record, make_report
 
 from components.shared.errors import ContractError, UnfinishedArtifactError
 from monitoring.findings import STATES
@@ -25,6 +24,7 @@ from monitoring.status.record import (
     online_rows,
     overall_state,
 )
+from support.factories.monitoring_factory import AT, make_concern, make_record, make_report
 
 HOUR = datetime.timedelta(hours=1)
 

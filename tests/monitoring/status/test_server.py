@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from monitoring_factory import AT, make_record, make_report
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.shared.errors import ResourceError
@@ -20,6 +19,7 @@ from monitoring.status.exporter import render
 from monitoring.status.page import write_page
 from monitoring.status.record import LATEST_FILE, RecordStore
 from monitoring.status.server import StatusServer
+from support.factories.monitoring_factory import AT, make_record, make_report
 
 
 def fill(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from components.shared.errors import NotReadyError, PoisonedVectorError
 from serving.encoder.batching import Batcher
-from serving.shell.refusals import EncoderTimeoutError, OverloadedError
+from serving.server.refusals import EncoderTimeoutError, OverloadedError
 
 
 class Recorder:

@@ -13,28 +13,28 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from encoder_factory import make_encoder
 from kserve import InferRequest, InferResponse
 from prometheus_client import CollectorRegistry
-from release_factory import make_release
 
-from components.shared.artifacts import list_files
-from components.shared.embeddings import normalise, read_embeddings
-from components.shared.encoder import ENCODER_FILE, OnnxEncoder
 from components.shared.errors import NotReadyError, ParameterError, SpaceMismatchError
-from components.shared.files import digest_of
-from components.shared.golden import write_golden
-from components.shared.release import MANIFEST_FILE, read_manifest
-from components.shared.served import Current, publish_release, write_current
+from components.shared.files.artifacts import list_files
+from components.shared.files.atomic import digest_of
+from components.shared.release.golden import write_golden
+from components.shared.release.manifest import MANIFEST_FILE, read_manifest
+from components.shared.release.served import Current, publish_release, write_current
+from components.shared.vectors.embeddings import normalise, read_embeddings
+from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 from serving.encoder.batching import Batcher
 from serving.encoder.loading import EncoderHolder, Served
 from serving.encoder.metrics import EncoderMetrics
 from serving.encoder.predictor import EncoderModel
 from serving.encoder.runtime import Runtime
+from serving.server.problems import ProblemTable
+from serving.server.refusals import EncoderFailedError, EncoderTimeoutError, OverloadedError
+from serving.server.request import CURRENT_REQUEST, CurrentRequest
 from serving.settings import EncoderSettings
-from serving.shell.problems import ProblemTable
-from serving.shell.refusals import EncoderFailedError, EncoderTimeoutError, OverloadedError
-from serving.shell.request import CURRENT_REQUEST, CurrentRequest
+from support.factories.encoder_factory import make_encoder
+from support.factories.release_factory import make_release
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +376,7 @@ def test_no_mutant_of_what_the_encoder_reads_is_served(release: Path, tmp_path: 
 def test_another_encoder_with_fitting_digests_is_found_out_by_the_golden_pictures(
     release: Path, other: Path, tmp_path: Path
 ) -> None:
-    from release_factory import make_encoder as make_other
+    from support.factories.release_factory import make_encoder as make_other
 
     for file in release.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -13,13 +13,13 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-from encoder_process import MODEL, EncoderProcess, read, request, running
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from release_factory import make_release
 
-from components.shared.encoder import ENCODER_FILE, OnnxEncoder
-from components.shared.release import read_manifest
-from components.shared.served import CURRENT_FILE, Current, publish_release, write_current
+from components.shared.release.manifest import read_manifest
+from components.shared.release.served import CURRENT_FILE, Current, publish_release, write_current
+from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
+from support.factories.release_factory import make_release
+from support.servers.encoder_process import MODEL, EncoderProcess, read, request, running
 
 
 @pytest.fixture(scope="module")

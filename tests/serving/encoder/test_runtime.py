@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from release_factory import make_release
 
-from components.shared.encoder import (
+from components.shared.errors import ContractError, InputError
+from components.shared.files.atomic import sha256_of
+from components.shared.release.manifest import read_manifest
+from components.shared.vectors.encoder import (
     ENCODER_FILE,
     ENCODER_INT8_FILE,
     EncoderSpec,
@@ -17,12 +19,10 @@ from components.shared.encoder import (
     RuntimeChoice,
     RuntimeFigures,
 )
-from components.shared.errors import ContractError, InputError
-from components.shared.files import sha256_of
-from components.shared.openvino_encoder import computes_bf16
-from components.shared.release import read_manifest
+from components.shared.vectors.openvino_encoder import computes_bf16
 from serving.encoder import runtime as runtime_module
 from serving.encoder.runtime import open_runtime, usable_cores
+from support.factories.release_factory import make_release
 
 INT8 = RuntimeFigures(engine="onnxruntime", precision="int8", minimum_cosine=0.998, passed=True, reason="x")
 INT8_BY_OPENVINO = INT8.model_copy(update={"engine": "openvino"})
@@ -154,7 +154,7 @@ def test_openvino_does_not_report_home() -> None:
         "import socket, sys, urllib.request\n"
         "def refuse(*_, **__): raise SystemExit('reported home')\n"
         "urllib.request.urlopen = refuse\n"
-        "from components.shared.openvino_encoder import computes_bf16\n"
+        "from components.shared.vectors.openvino_encoder import computes_bf16\n"
         "computes_bf16()\n"
         "import openvino\n"
         "from openvino.tools.ovc import telemetry_utils\n"

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from release_factory import make_release
 
-from components.shared.encoder import ENCODER_FILE
 from components.shared.errors import ContractError, DamagedArtifactError, SourceError, UnfinishedArtifactError
-from components.shared.release import GOLDEN_FILE, INDEX_FILE, MANIFEST_FILE, read_manifest
-from components.shared.served import CURRENT_FILE, publish_release
+from components.shared.release.manifest import GOLDEN_FILE, INDEX_FILE, MANIFEST_FILE, read_manifest
+from components.shared.release.served import CURRENT_FILE, publish_release
+from components.shared.vectors.encoder import ENCODER_FILE
 from serving.encoder.source import ReleaseSource
+from support.factories.release_factory import make_release
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgres_server import PostgresServer, find_binaries
+
+from support.servers.postgres_server import PostgresServer, find_binaries
 
 
 @pytest.fixture(scope="session")

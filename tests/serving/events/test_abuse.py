@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 import pytest
-from event_collector import KEY, STATUS, application, impression
 
 from serving.events.database import Database
 from serving.events.export import export_events
 from serving.events.records import LONGEST_DWELL_MS
 from serving.events.store import EventStore
 from serving.events.tokens import TokenSigner
+from support.servers.event_collector import KEY, STATUS, application, impression
 
 SIGNER = TokenSigner([KEY])
 PAYLOADS = [
@@ -192,7 +192,7 @@ def test_what_a_database_cannot_hold_does_not_block_the_others(store: EventStore
 
 
 def test_codes_agree_with_those_of_the_shell() -> None:
-    from serving.shell.problems import ProblemTable  # loads kserve
+    from serving.server.problems import ProblemTable  # loads kserve
 
     table = ProblemTable()
     for kind, status in STATUS.items():

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from event_collector import KEY, Client, Collector, collector, impression
-from postgres_server import PostgresServer
 
 from serving.events.database import Database
 from serving.events.records import Event
 from serving.events.tokens import TokenSigner
+from support.servers.event_collector import KEY, Client, Collector, collector, impression
+from support.servers.postgres_server import PostgresServer
 
 SIGNER = TokenSigner([KEY])
 BATCH = 50

@@ -15,14 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from event_collector import impression
-from object_store import s3_server
 
 from components.labelling.click_log import count_events, open_click_log, read_events, shown_results
 from components.labelling.engine import open_engine
 from components.labelling.parameters import LabellingParameters
 from components.shared.errors import ContractError, ParameterError, SourceError
-from components.shared.tables import EVENTS, read_table
+from components.shared.files.tables import EVENTS, read_table
 from pipelines.__main__ import main
 from serving.events import export as exporting
 from serving.events.database import Database
@@ -31,6 +29,8 @@ from serving.events.export import export_events
 from serving.events.records import Event
 from serving.events.store import EventStore
 from serving.events.writer import GroupWriter
+from support.servers.event_collector import impression
+from support.servers.object_store import s3_server
 
 AT = datetime.datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=datetime.UTC)
 

@@ -11,7 +11,6 @@ import string
 from pathlib import Path
 
 import pytest
-from event_collector import impression
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from components.shared.errors import ParameterError
 from serving.events.errors import TokenError
 from serving.events.keys import parse_keys, read_keys
 from serving.events.tokens import LONGEST_TOKEN, Impression, TokenSigner
+from support.servers.event_collector import impression
 
 NOW = datetime.datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=datetime.UTC)
 OLD, NEW = b"o" * 32, b"n" * 32

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from release_factory import make_release
 
 from components.registration.registry import Registry
+from support.factories.release_factory import make_release
 
 
 @pytest.fixture(scope="session")

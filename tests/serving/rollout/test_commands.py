@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster_factory import make_objects
 
-from serving.rollout.commands import EXAMPLES, example_commands
+from support.factories.cluster_factory import make_objects
+from support.factories.kubectl_commands import EXAMPLES, example_commands
 
 ROOT = Path(__file__).parents[3]
 KINDS = ("InferenceService", "HTTPRoute")

@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 import pytest
-from api_server import ApiServer
-from cluster_factory import NAMESPACE, make_controller, make_objects
 
 from components.registration.registry import CHAMPION
 from serving.rollout.cluster import Cluster
 from serving.rollout.reconciler import Reconciler
 from serving.rollout.state import TAG, read_rollout
 from serving.rollout.store import ReleaseStore
+from support.factories.cluster_factory import NAMESPACE, make_controller, make_objects
+from support.servers.api_server import ApiServer
 
 _HERE = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ class Victim:
     def __init__(self, model, log, environment):
         self.log = log.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(_HERE / "rollout_victim.py"), model],
+            [sys.executable, "-P", str(_HERE / "support" / "servers" / "rollout_victim.py"), model],
             env={**os.environ, "PYTHONPATH": str(_HERE.parent), **environment}, cwd=_HERE.parent,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
         )  # fmt: skip

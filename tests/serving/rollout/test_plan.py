@@ -7,14 +7,14 @@ import shutil
 import subprocess
 
 import pytest
-from api_server import ApiServer, apply_json_patch
-from cluster_factory import NAMESPACE, make_controller, make_objects
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.shared.errors import ContractError
 from serving.rollout.cluster import plan_for
 from serving.rollout.plan import ArmRelease, Desired
+from support.factories.cluster_factory import NAMESPACE, make_controller, make_objects
+from support.servers.api_server import ApiServer, apply_json_patch
 
 MODES = ("knative", "standard")
 A, B, C = (ArmRelease(n, f"r-{n:016x}", f"s3://store/r-{n:016x}/") for n in (1, 2, 3))

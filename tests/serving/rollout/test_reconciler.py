@@ -6,18 +6,18 @@ import threading
 from pathlib import Path
 
 import pytest
-from api_server import ApiServer
-from cluster_factory import NAMESPACE, make_controller, make_objects
 
 from components.shared.errors import ContractError, NotReadyError, ParameterError, ResourceError
-from pipelines import rollout_command
 from pipelines.__main__ import build_parser
+from pipelines.commands import rollout as rollout_command
 from serving.rollout import decisions
 from serving.rollout.cluster import Cluster
 from serving.rollout.reconciler import Reconciler, desired_of
 from serving.rollout.state import read_rollout
 from serving.rollout.status import as_text, status
 from serving.rollout.store import ReleaseStore
+from support.factories.cluster_factory import NAMESPACE, make_controller, make_objects
+from support.servers.api_server import ApiServer
 
 BY = {"who": "tester", "why": "to see"}
 MODES = ("knative", "standard")

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from object_store import s3_server
 
 from components.shared.errors import ContractError
-from components.shared.release import MANIFEST_FILE, read_manifest, verify_release
+from components.shared.release.manifest import MANIFEST_FILE, read_manifest, verify_release
 from serving.rollout.store import ReleaseStore
+from support.servers.object_store import s3_server
 
 
 def test_a_local_store_publishes_whole_releases_once(release_folders, tmp_path):

@@ -14,15 +14,15 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from factories import encode_picture
-from offline_search import Offline
 from PIL import Image
-from serving_processes import hidden_ids, make_local_release, pictures_of, serving
 
-from components.shared.release import read_manifest
-from components.shared.tables import EVENTS, QUERY_SAMPLES, read_table
+from components.shared.files.tables import EVENTS, QUERY_SAMPLES, read_table
+from components.shared.release.manifest import read_manifest
 from serving.client import ConnectionFailedError, RefusedError, SearchClient
 from serving.events.export import export_events
+from support.factories.basics import encode_picture
+from support.inputs.offline_search import Offline
+from support.servers.serving_processes import hidden_ids, make_local_release, pictures_of, serving
 
 PREDICT = "/v1/models/visual-search:predict"
 INFER = "/v2/models/visual-search/infer"
@@ -323,7 +323,7 @@ def test_metrics_have_stages_and_recall(http, pictures):
 def test_what_answers_queries_loads_no_framework():
     code = (
         "import sys\n"
-        "import serving.transformer.app, serving.transformer.__main__, serving.transformer.decoder_process\n"
+        "import serving.transformer.app, serving.transformer.__main__, serving.transformer.encoding.decoder_process\n"
         "print(','.join(sorted({name.split('.')[0] for name in sys.modules})))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.shared.errors import ParameterError
-from serving.shell.flags import Flags, read_flags
+from serving.server.flags import Flags, read_flags
 from serving.transformer.__main__ import main, settings_of
 
 

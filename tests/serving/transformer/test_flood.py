@@ -9,13 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from factories import encode_picture, make_picture
-from people import p99, times_of_people
-from serving_processes import make_local_release, pictures_of, serving
 
-from components.shared.tables import EVENTS, read_table
+from components.shared.files.tables import EVENTS, read_table
 from serving.client import SearchClient
 from serving.events.export import export_events
+from support.clients.people import p99, times_of_people
+from support.factories.basics import encode_picture, make_picture
+from support.servers.serving_processes import make_local_release, pictures_of, serving
 
 LIMIT = 60  # events a minute of one session
 FLOOD = 20 * LIMIT / 60  # a second

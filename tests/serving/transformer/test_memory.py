@@ -6,11 +6,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factories import encode_picture, make_picture
-from large_release import make_large_release
-from serving_processes import serving
 
 from serving.client import SearchClient
+from support.factories.basics import encode_picture, make_picture
+from support.inputs.large_release import make_large_release
+from support.servers.serving_processes import serving
 
 LIMIT_BYTES = 1_500_000_000
 

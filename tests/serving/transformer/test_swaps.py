@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from factories import encode_picture, make_picture
-from large_release import make_large_release
-from offline_search import Offline
-from serving_processes import make_local_release, pictures_of, serving
 
-from components.shared.release import read_manifest
-from components.shared.search import INDEX_FILE
-from components.shared.served import Current, publish_release, write_current
-from pipelines.serving_processes import ServingProcesses
+from components.shared.release.manifest import read_manifest
+from components.shared.release.served import Current, publish_release, write_current
+from components.shared.vectors.search import INDEX_FILE
+from pipelines.commands.serving_processes import ServingProcesses
 from serving.client import ConnectionFailedError, SearchClient, SearchError, UnavailableError
+from support.factories.basics import encode_picture, make_picture
+from support.inputs.large_release import make_large_release
+from support.inputs.offline_search import Offline
+from support.servers.serving_processes import make_local_release, pictures_of, serving
 
 K = 6
 

@@ -18,16 +18,16 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from manifests_of_releases import make_true
 from onnx import TensorProto, helper
-from serving_processes import log_lines, make_local_release, pictures_of, serving
 
-from components.shared.encoder import ENCODER_FILE
-from components.shared.release import GOLDEN_FILE, ITEMS_FILE, MANIFEST_FILE, REFERENCE_FILE, read_manifest
-from components.shared.search import INDEX_FILE
-from components.shared.served import Current, publish_release, write_current
-from pipelines.serving_processes import ServingProcesses
+from components.shared.release.manifest import GOLDEN_FILE, ITEMS_FILE, MANIFEST_FILE, REFERENCE_FILE, read_manifest
+from components.shared.release.served import Current, publish_release, write_current
+from components.shared.vectors.encoder import ENCODER_FILE
+from components.shared.vectors.search import INDEX_FILE
+from pipelines.commands.serving_processes import ServingProcesses
 from serving.client import SearchClient
+from support.inputs.manifests_of_releases import make_true
+from support.servers.serving_processes import log_lines, make_local_release, pictures_of, serving
 
 # In every process of the service: what would unpickle a class, or start a program, is written down and refused.
 WATCH = """

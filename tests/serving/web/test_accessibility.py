@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from factories import encode_picture, make_picture
-from page_browser import open_browser, open_page
-from page_shop import Shop, serving
 from playwright.sync_api import Browser, Page, expect
 
 from serving.web.routes import STATIC
+from support.clients.page_browser import open_browser, open_page
+from support.clients.page_shop import Shop, serving
+from support.factories.basics import encode_picture, make_picture
 
 TEXT_PAIRS = [
     ("ink", "paper"),

@@ -15,13 +15,10 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from page_browser import open_browser, open_page
 from PIL import Image
 from playwright.sync_api import expect
-from script_payloads import PAYLOADS
-from serving_processes import make_local_release, pictures_of, serving
 
-from components.shared.release import (
+from components.shared.release.manifest import (
     GOLDEN_FILE,
     ITEMS_FILE,
     MANIFEST_FILE,
@@ -29,6 +26,9 @@ from components.shared.release import (
     read_manifest,
     seal_release,
 )
+from support.clients.page_browser import open_browser, open_page
+from support.inputs.script_payloads import PAYLOADS
+from support.servers.serving_processes import make_local_release, pictures_of, serving
 
 PREDICT = "/v1/models/visual-search:predict"
 IDS = [f"{payload} {number}" for number, payload in enumerate(PAYLOADS)]  # two of them are equal

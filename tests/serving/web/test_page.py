@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from factories import encode_picture, make_picture
-from page_browser import open_browser, open_page, until
-from page_shop import KEY, Asked, Shop, serving
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from script_payloads import PAYLOADS, PLAIN_PAYLOADS
+
+from support.clients.page_browser import open_browser, open_page, until
+from support.clients.page_shop import KEY, Asked, Shop, serving
+from support.factories.basics import encode_picture, make_picture
+from support.inputs.script_payloads import PAYLOADS, PLAIN_PAYLOADS
 
 PICTURE = encode_picture(make_picture(77, size=(400, 300)))
 

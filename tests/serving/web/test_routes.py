@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from factories import encode_picture, make_picture
-from page_shop import bare_app, serving
 
 from components.shared.errors import ContractError
 from serving.web.routes import CONTENT_SECURITY_POLICY, STATIC, make_router, read_static_files
+from support.clients.page_shop import bare_app, serving
+from support.factories.basics import encode_picture, make_picture
 
 WEBP = encode_picture(make_picture(1), "WEBP")
 JPEG = encode_picture(make_picture(1))

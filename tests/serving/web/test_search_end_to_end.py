@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import sklearn
-from page_browser import open_browser, open_page, until
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page, expect
-from serving_processes import hidden_ids, make_local_release, pictures_of, serving
 
-from components.shared.release import read_manifest
-from components.shared.tables import EVENTS, read_table
+from components.shared.files.tables import EVENTS, read_table
+from components.shared.release.manifest import read_manifest
 from serving.events.export import export_events
+from support.clients.page_browser import open_browser, open_page, until
+from support.servers.serving_processes import hidden_ids, make_local_release, pictures_of, serving
 
 PHOTOGRAPH = Path(sklearn.__file__).parent / "datasets" / "images" / "flower.jpg"  # comes with scikit-learn
 ARM = "challenger"

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.shell.refusals import OverloadedError
+from serving.server.refusals import OverloadedError
 from serving.web.thumbnails import Source, ThumbnailCache
 
 

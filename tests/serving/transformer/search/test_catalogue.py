@@ -7,16 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue_factory import expected, make_generation, make_manifest, make_rows, make_searchable, spread_vectors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from components.shared.errors import ContractError, InputError, ParameterError, PoisonedVectorError
-from components.shared.release import Manifest
+from components.shared.release.manifest import Manifest
 from serving.transformer.search.catalogue import Catalogue, UnknownImageError
 from serving.transformer.search.results import Answer, SearchOptions
 from serving.transformer.search.rules.chain import ChainParameters
+from support.factories.catalogue_factory import (
+    expected,
+    make_generation,
+    make_manifest,
+    make_rows,
+    make_searchable,
+    spread_vectors,
+)
 
 D = 16
 

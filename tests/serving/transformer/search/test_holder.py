@@ -18,18 +18,18 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from generation_factory import make_items
-from manifests_of_releases import make_true
-from release_factory import make_release
 
 from components.shared.errors import ContractError
-from components.shared.generation import GENERATION_FILE, write_generation
-from components.shared.release import open_catalogue, read_manifest
-from components.shared.search import INDEX_FILE
-from components.shared.served import Current, publish_generation, publish_release, read_current, write_current
+from components.shared.release.generation import GENERATION_FILE, write_generation
+from components.shared.release.manifest import open_catalogue, read_manifest
+from components.shared.release.served import Current, publish_generation, publish_release, read_current, write_current
+from components.shared.vectors.search import INDEX_FILE
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.holder import Holder
 from serving.transformer.search.results import SearchOptions
+from support.factories.generation_factory import make_items
+from support.factories.release_factory import make_release
+from support.inputs.manifests_of_releases import make_true
 
 REPOSITORY = Path(__file__).parents[4]
 OPTIONS = SearchOptions(k=5)

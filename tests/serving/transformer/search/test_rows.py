@@ -7,7 +7,7 @@ import datetime
 import numpy as np
 import pyarrow as pa
 
-from components.shared.tables import ITEMS
+from components.shared.files.tables import ITEMS
 from serving.transformer.search.rows import Rows
 
 N = 40

@@ -1,0 +1,59 @@
+"""A manifest that is named by its own contents: what it says cannot be altered without its name showing it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.shared.errors import ContractError, UnfinishedArtifactError
+from components.shared.files.atomic import digest_of
+
+
+class SealedManifest(BaseModel):
+    """The manifest of a directory; one of its fields, the name, is the digest of all others.
+
+    Class attributes:
+        kind: what it is, for messages.
+        name_field: the field that holds the name.
+        prefix: what a name begins with.
+        most_bytes: no honest file is longer.
+        remedy: what to do about a bad one, for messages.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+    name_field: ClassVar[str]
+    prefix: ClassVar[str]
+    most_bytes: ClassVar[int]
+    remedy: ClassVar[str]
+
+    def digest(self) -> str:
+        """Return the name that the contents give."""
+        # Not mode="json": that would write NaN as null, and a NaN must be refused, not lost.
+        return self.prefix + digest_of(self.model_dump(exclude={self.name_field}))[:16]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a manifest and check that it is true to itself.
+
+        Raises:
+            UnfinishedArtifactError: there is none (MLflow gives an empty folder for a version whose files were deleted).
+            ContractError: unreadable, of a newer version, or altered.
+        """
+        if not path.is_file():
+            raise UnfinishedArtifactError(f"{path.parent} holds no {path.name}, so it is no {cls.kind}; {cls.remedy}")
+        if path.stat().st_size > cls.most_bytes:
+            raise ContractError(f"{path} has more than {cls.most_bytes} bytes; the manifest of a {cls.kind} never has")
+        try:
+            manifest = cls.model_validate(json.loads(path.read_bytes()))
+            digest = manifest.digest()
+        except (ValueError, ValidationError, RecursionError) as error:
+            raise ContractError(f"{path} is not the manifest of a {cls.kind} of version 1: {error}") from error
+        name = getattr(manifest, cls.name_field)
+        if digest != name:
+            raise ContractError(f"{path} was altered: its contents do not give {name}; {cls.remedy}")
+        return manifest

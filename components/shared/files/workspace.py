@@ -1,0 +1,127 @@
+"""Where steps keep finished and unfinished work, so that a rerun picks up where it stopped.
+
+A step's work lies under a key made of its name, its code, its parameters and the digests of its inputs. Asked for the
+same work again, the step finds it finished and hands it on; killed half-way, it finds its scratch files (shards,
+checkpoints). Kubeflow's own cache cannot do this: it knows nothing of a file's content or of the package's code.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib
+import inspect
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from components.shared.files.artifacts import ARTIFACT_FILE, Artifact, open_artifact, seal_artifact
+from components.shared.files.atomic import digest_of, publish_tree, remove_unfinished_files, write_json
+
+
+@dataclass
+class StepWork:
+    """One step's work under one key.
+
+    Attributes:
+        name: the step.
+        key: hexadecimal digest of everything that the result depends on.
+        output: directory for the files to hand on.
+        scratch: directory for shards, checkpoints and the like; kept until the step has finished.
+    """
+
+    name: str
+    key: str
+    output: Path
+    scratch: Path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the output is complete; then nothing is to be done but `publish`."""
+        return (self.output / ARTIFACT_FILE).exists()
+
+    def finish(self, summary: dict[str, Any] | None = None) -> Artifact:
+        """Seal the output and remove the scratch files."""
+        artifact = seal_artifact(self.output, self.name, summary)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return artifact
+
+    def publish(self, destination: Path) -> Artifact:
+        """Hand the finished output on as the directory `destination` (hard links where possible)."""
+        artifact = open_artifact(self.output, self.name)
+        publish_tree(self.output, destination)
+        return artifact
+
+
+class Workspace:
+    """A directory that outlives runs: a folder on a laptop, a mounted volume on the cluster."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    @contextmanager
+    def step(
+        self, name: str, *, inputs: Mapping[str, Path | str], parameters: BaseModel | Mapping[str, Any]
+    ) -> Iterator[StepWork]:
+        """Open the work of one step, alone; a second process that wants the same waits, and then finds it finished.
+
+        Args:
+            name: the step, a package below `components`.
+            inputs: artifact directories (their digest counts) or strings (they count as they are).
+            parameters: everything else that the result depends on.
+
+        Raises:
+            UnfinishedArtifactError: an input directory was not finished.
+        """
+        values = parameters.model_dump(mode="json") if isinstance(parameters, BaseModel) else dict(parameters)
+        facts = {
+            "step": name,
+            "code": _code_digest(name),
+            "parameters": values,
+            "inputs": {key: _input_digest(value) for key, value in inputs.items()},
+        }
+        key = digest_of(facts)[:20]
+        directory = self.root / name / key
+        work = StepWork(name, key, directory / "output", directory / "scratch")
+        work.output.mkdir(parents=True, exist_ok=True)
+        with _alone(directory / "lock", name):
+            if not work.is_finished:
+                work.scratch.mkdir(exist_ok=True)
+                remove_unfinished_files(work.output)  # of a killed attempt; they must not be sealed
+                write_json(directory / "key.json", facts)
+            yield work
+
+
+@contextmanager
+def _alone(lock: Path, step: str) -> Iterator[None]:
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it when the process dies
+        except BlockingIOError:
+            notice = f"another process is doing this work of the step {step} ({lock.parent}); waiting for it"
+            print(notice, file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _input_digest(value: Path | str) -> str:
+    if isinstance(value, str):
+        return value
+    path = value / ARTIFACT_FILE
+    step = Artifact.model_validate_json(path.read_text()).step if path.exists() else "before this one"
+    return open_artifact(value, step).digest
+
+
+def _code_digest(step: str) -> str:
+    digest = hashlib.sha256()
+    for package in (f"components.{step}", "components.shared"):
+        root = Path(inspect.getfile(importlib.import_module(package))).parent
+        for path in sorted(root.rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

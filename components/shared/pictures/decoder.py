@@ -1,0 +1,260 @@
+"""The one decoder of the product: from the bytes of a JPEG, PNG or WebP file to upright RGB pixels.
+
+Every limit is checked on the file's header, before anything is decoded, so that a bomb costs microseconds. Colour
+profiles are not applied. A picture within the limits can still be made to take long; who decodes for strangers does it
+in a process that can be killed.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from components.shared.errors import BadImageError, ImageTooLargeError, SourceError
+from components.shared.files.storage import read_bytes
+from components.shared.pictures.exif import orientation_of, turn_upright
+from components.shared.pictures.jpeg import JpegHeader, read_jpeg_header
+from components.shared.pictures.limits import DecodingLimits
+from components.shared.pictures.preprocessing import Pixels, PreprocessingSpec, preprocess
+
+_READERS: dict[str, type[ImageFile.ImageFile]] = {"jpeg": JpegImageFile, "png": PngImageFile, "webp": WebPImageFile}
+_FOREIGN = (
+    (b"GIF8", "a GIF"),
+    (b"BM", "a BMP"),
+    (b"II*\x00", "a TIFF"),
+    (b"MM\x00*", "a TIFF"),
+    (b"\x00\x00\x01\x00", "an icon"),
+    (b"8BPS", "a Photoshop file"),
+    (b"%PDF", "a PDF"),
+    (b"%!PS", "PostScript"),
+    (b"<", "markup (HTML, SVG or XML)"),
+)
+_warnings_lock = threading.Lock()
+
+
+DEFAULT_LIMITS = DecodingLimits()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB, upright, contiguous.
+        width: of the file, pixels, after EXIF orientation; `pixels` is smaller where it was decoded at reduced scale.
+        height: likewise.
+        format: "jpeg", "png" or "webp".
+    """
+
+    pixels: Pixels
+    width: int
+    height: int
+    format: str
+
+
+def decode_image(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_side: int | None = None) -> Pixels:
+    """Decode a JPEG, PNG or WebP file; of an animation, the first frame.
+
+    EXIF orientation is applied, transparency laid on white, CMYK, palettes and greys become RGB, and of 16 bits a
+    channel the upper 8 are kept.
+
+    Args:
+        data: the file's bytes.
+        limits: what the picture may ask for.
+        minimum_side: if given, a JPEG file may be decoded at a reduced scale (n/8), but so that both sides stay at
+            least this long; a file with a shorter side is decoded in full.
+
+    Returns:
+        (h, w, 3) uint8 RGB, contiguous.
+
+    Raises:
+        ImageTooLargeError: a limit is exceeded.
+        BadImageError: the bytes are not a picture that can be decoded.
+    """
+    return decode_picture(data, limits=limits, minimum_side=minimum_side).pixels
+
+
+def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_side: int | None = None) -> Picture:
+    """Do as `decode_image`, and tell size and format of the file as well."""
+    if len(data) > limits.max_bytes:
+        raise ImageTooLargeError(
+            f"the picture has {len(data)} bytes, at most {limits.max_bytes} are allowed", reason="too_many_bytes"
+        )
+    kind = _kind_of(data)
+    try:
+        header = read_jpeg_header(data) if kind == "jpeg" else None
+        if header is not None:
+            pixels, size, exif = _decode_jpeg(data, header, limits, minimum_side)
+        else:
+            pixels, size, exif = _decode_with_pillow(data, kind, limits)
+        orientation = orientation_of(exif)
+        pixels = turn_upright(pixels, orientation)
+    except BadImageError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
+        raise ImageTooLargeError(f"the {kind.upper()} file is too large: {error}", reason="too_many_pixels") from error
+    except MemoryError as error:
+        raise BadImageError("the picture needs more memory than there is", reason="out_of_memory") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
+        if _is_truncated(data, kind, str(error)):
+            raise BadImageError(
+                f"the {kind.upper()} file is truncated (its end is missing); copy it again", reason="truncated"
+            ) from error
+        text = " ".join(str(error).split())[:200]
+        text = text if re.search("[a-z]{3}", text) else "its data are damaged"  # of some errors all that there is: -1
+        raise BadImageError(f"the {kind.upper()} file cannot be decoded: {text}", reason="damaged") from error
+    width, height = size[::-1] if orientation >= 5 else size
+    return Picture(pixels, width, height, kind)
+
+
+def read_picture(uri: str, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_side: int | None = None) -> Pixels:
+    """Read a file from anywhere and decode it as `decode_image` does.
+
+    Raises:
+        BadImageError: the file is missing ("missing"), cannot be read ("unreadable") or decoded; the message names it.
+    """
+    try:
+        data = read_bytes(uri, limit_bytes=limits.max_bytes)
+    except SourceError as error:
+        reason = "missing" if isinstance(error.__cause__, FileNotFoundError) else "unreadable"
+        raise BadImageError(str(error), reason=reason) from error
+    try:
+        return decode_image(data, limits=limits, minimum_side=minimum_side)
+    except BadImageError as error:
+        raise type(error)(f"{uri}: {error}", reason=error.reason) from error
+
+
+def load_image(uri: str, preprocessing: PreprocessingSpec, *, limits: DecodingLimits = DEFAULT_LIMITS) -> Pixels:
+    """Read, decode and preprocess: what training, embedding and evaluation see of a picture.
+
+    Returns:
+        (side, side, 3) uint8 RGB.
+
+    Raises:
+        BadImageError: the file is missing, unreadable or cannot be decoded.
+    """
+    return preprocess(read_picture(uri, limits=limits, minimum_side=decoding_side(preprocessing)), preprocessing)
+
+
+def decoding_side(preprocessing: PreprocessingSpec) -> int:
+    """Return the `minimum_side` for what is preprocessed afterwards: twice its side.
+
+    Then at least half of the reduction is left to area averaging, and the result differs from that of a full decode by
+    less than one grey level on average.
+    """
+    return 2 * preprocessing.side
+
+
+def _kind_of(data: bytes) -> str:
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if not data:
+        raise BadImageError("the file is empty", reason="empty")
+    found = next((name for magic, name in _FOREIGN if data.lstrip()[:8].startswith(magic)), None)
+    if data[4:8] == b"ftyp":
+        found = "HEIC, AVIF or a video"
+    if found is None:
+        raise BadImageError("the file is not a picture (no JPEG, PNG or WebP signature)", reason="not_an_image")
+    raise BadImageError(f"the file is {found}; convert it to JPEG, PNG or WebP", reason="unsupported_format")
+
+
+def _is_truncated(data: bytes, kind: str, text: str) -> bool:
+    """Tell whether a file that cannot be decoded lacks its end, by the decoder's words or by the file's own marks."""
+    if "truncated" in text.lower():
+        return True
+    if kind == "webp":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return (b"IEND" if kind == "png" else b"\xff\xd9") not in data
+
+
+def _check_size(width: int, height: int, limits: DecodingLimits, scans: int = 1) -> None:
+    shorter, longer = sorted((width, height))
+    size, pixels = f"{width} × {height} pixels", width * height
+    if shorter < limits.min_side:
+        raise BadImageError(f"the picture has {size}, each side needs at least {limits.min_side}", reason="too_small")
+    if longer > limits.max_side:
+        raise ImageTooLargeError(
+            f"the picture has {size}, a side may have at most {limits.max_side}", reason="side_too_long"
+        )
+    if pixels > limits.max_pixels:
+        raise ImageTooLargeError(
+            f"the picture has {size}, at most {limits.max_pixels} in all are allowed", reason="too_many_pixels"
+        )
+    if longer > limits.max_aspect * shorter:
+        raise ImageTooLargeError(
+            f"the picture has {size}, the longer side may be at most {limits.max_aspect:g} times the shorter",
+            reason="too_elongated",
+        )
+    if scans > limits.max_scans or (scans * pixels > limits.max_scanned_pixels and scans > 1):
+        raise ImageTooLargeError(
+            f"the JPEG file has {scans} scans of {size}, at most {limits.max_scans} scans and "
+            f"{limits.max_scanned_pixels} scanned pixels are allowed; save it as baseline JPEG",
+            reason="too_many_scans",
+        )
+
+
+def _decode_jpeg(
+    data: bytes, header: JpegHeader, limits: DecodingLimits, minimum_side: int | None
+) -> tuple[Pixels, tuple[int, int], bytes]:
+    _check_size(header.width, header.height, limits, header.scans)
+    size = (header.width, header.height)
+    if header.is_plain:
+        least = 0 if minimum_side is None or minimum_side > min(size) else minimum_side
+        try:
+            pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
+        except ValueError:  # a warning or an error of libjpeg; Pillow, laxer in what it takes, has the last word
+            pass
+        else:
+            return pixels, size, header.exif
+    pixels, found, _ = _decode_with_pillow(data, "jpeg", limits)
+    return pixels, found, header.exif
+
+
+def _decode_with_pillow(data: bytes, kind: str, limits: DecodingLimits) -> tuple[Pixels, tuple[int, int], bytes]:
+    with _quiet():  # headers only
+        image = _READERS[kind](io.BytesIO(data))
+    with image:
+        _check_size(*image.size, limits)
+        exif = image.info.get("exif", b"")
+        return _rgb_of(image), image.size, exif if isinstance(exif, bytes) else b""
+
+
+def _rgb_of(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion clips it to white
+        levels = np.asarray(image).astype(np.int64)
+        grey = np.clip(levels >> 8, 0, 255).astype(np.uint8)
+        clear = image.info.get("transparency")
+        if isinstance(clear, int):
+            grey[levels == clear] = 255
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        layers = image if image.mode == "RGBA" else image.convert("RGBA")
+        image = Image.new("RGB", layers.size, "white")
+        image.paste(layers, mask=layers)
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    return np.array(image)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Pillow warns about odd metadata, which is nobody's business here; `catch_warnings` swaps global state, hence the lock.
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,211 @@
+"""A generation on top of a release: images added and removed since, in the same space, without building the index again.
+
+Generations form a chain: each names the one that it lies on. Number k first removes, then adds, relative to release and
+generations below it; an image that changed is removed and added in one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from components.shared.errors import (
+    ContractError,
+    DamagedArtifactError,
+    ResourceError,
+    SpaceMismatchError,
+    VisualSearchError,
+)
+from components.shared.files.artifacts import FileEntry, check_files, list_files
+from components.shared.files.atomic import write_json
+from components.shared.files.sealed import SealedManifest
+from components.shared.files.tables import ITEMS, TableFormat, read_table, write_table
+from components.shared.release.manifest import read_items
+from components.shared.vectors.embeddings import Vectors, read_embeddings, write_embeddings
+
+GENERATION_FILE = "generation.json"
+ITEMS_FILE = "items.parquet"
+EMBEDDINGS_FILE = "embeddings.parquet"
+REMOVED_FILE = "removed.parquet"
+
+REMOVED = TableFormat("removed", 1, pa.schema([pa.field("image_id", pa.string(), nullable=False)]), key=("image_id",))
+
+_FILES = (ITEMS_FILE, EMBEDDINGS_FILE, REMOVED_FILE)
+
+
+class GenerationManifest(SealedManifest):
+    """What a generation is: `generation.json`. `generation_id` is the digest of everything else in it.
+
+    Attributes:
+        release_id: the release that it lies on, at the bottom.
+        space_id: of that release.
+        number: 1 for the first generation on a release.
+        parent: generation_id of the one below; None where that is the release itself.
+        added: number of images in `items.parquet` and `embeddings.parquet`.
+        removed: number of images in `removed.parquet`.
+        files: size and digest of each file.
+    """
+
+    kind = "generation"
+    name_field = "generation_id"
+    prefix = "g-"
+    most_bytes = 1 << 20
+    remedy = "extend the served release again"
+
+    schema_version: Literal[1] = 1
+    generation_id: str
+    release_id: str
+    space_id: str
+    number: int = Field(ge=1)
+    parent: str | None
+    added: int = Field(ge=0)
+    removed: int = Field(ge=0)
+    files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A loaded, verified generation.
+
+    Attributes:
+        manifest: what it is.
+        items: table ITEMS of the images added; rows from 0.
+        vectors: (a, d) float32 unit vectors, in the order of the items.
+        removed: image ids that are no longer found.
+    """
+
+    manifest: GenerationManifest
+    items: pa.Table
+    vectors: Vectors
+    removed: tuple[str, ...]
+
+
+def write_generation(
+    directory: Path,
+    *,
+    release_id: str,
+    space_id: str,
+    number: int,
+    parent: str | None,
+    items: pa.Table,
+    vectors: Vectors,
+    removed: list[str],
+) -> GenerationManifest:
+    """Write a generation into an empty directory, its manifest last; nothing may be changed afterwards.
+
+    Args:
+        directory: created if need be.
+        release_id: the release at the bottom.
+        space_id: of the release, and so of the vectors.
+        number: 1 + that of the generation below.
+        parent: generation_id of the one below, None for the release itself.
+        items: table ITEMS of the images added, rows from 0.
+        vectors: (a, d) float32 unit vectors of these.
+        removed: ids of images below that are no longer to be found.
+
+    Raises:
+        PoisonedVectorError: a vector may not be published.
+        ContractError: items and vectors do not belong together, or an id occurs twice.
+        ResourceError: the disk is full.
+    """
+    ids = items.column("image_id").to_pylist()
+    if vectors.ndim != 2 or len(ids) != len(vectors):
+        raise ContractError(f"{directory}: expected one vector for each of {len(ids)} items, got {vectors.shape}")
+    write_table(directory / ITEMS_FILE, items, ITEMS)
+    write_embeddings(directory / EMBEDDINGS_FILE, ids, vectors, space_id=space_id)
+    write_table(directory / REMOVED_FILE, pa.table({"image_id": pa.array(sorted(removed), pa.string())}), REMOVED)
+    draft = GenerationManifest(
+        generation_id="",
+        release_id=release_id,
+        space_id=space_id,
+        number=number,
+        parent=parent,
+        added=len(ids),
+        removed=len(removed),
+        files=list_files(directory, leave_out=frozenset({GENERATION_FILE})),
+    )
+    if set(draft.files) != set(_FILES):
+        raise ContractError(
+            f"{directory} holds foreign files ({', '.join(sorted(draft.files))}); write into an empty one"
+        )
+    manifest = draft.model_copy(update={"generation_id": draft.digest()})
+    write_json(directory / GENERATION_FILE, manifest.model_dump())
+    return manifest
+
+
+def read_generation_manifest(directory: Path) -> GenerationManifest:
+    """Read the manifest alone and check that it is true to itself.
+
+    Raises:
+        UnfinishedArtifactError: there is none.
+        ContractError: unreadable, of a newer version, or altered.
+    """
+    return GenerationManifest.read(directory / GENERATION_FILE)
+
+
+def verify_generation(directory: Path) -> GenerationManifest:
+    """Check every file of a generation against its manifest: names, sizes, SHA-256; foreign files are refused.
+
+    Raises:
+        ContractError: or one of its kinds, naming the file.
+    """
+    manifest = read_generation_manifest(directory)
+    if set(manifest.files) != set(_FILES):
+        raise ContractError(f"{directory} must list {', '.join(_FILES)} and nothing else; extend the release again")
+    check_files(directory, manifest.files, digests=True)
+    foreign = sorted({path.name for path in directory.iterdir()} - {*_FILES, GENERATION_FILE})
+    if foreign:
+        raise DamagedArtifactError(f"{directory / foreign[0]} is not in the manifest; remove it", file=foreign[0])
+    return manifest
+
+
+def open_generation(directory: Path, *, release_id: str, space_id: str, dimension: int) -> Generation:
+    """Verify and load a generation.
+
+    Args:
+        directory: what `write_generation` wrote.
+        release_id: the release that it must lie on.
+        space_id: of that release.
+        dimension: d of that release.
+
+    Raises:
+        ContractError: or one of its kinds; nothing of a generation that fails is ever used.
+    """
+    manifest = verify_generation(directory)
+    if manifest.release_id != release_id:
+        raise ContractError(
+            f"{directory} lies on release {manifest.release_id}, {release_id} is served; extend the served release again"
+        )
+    if manifest.space_id != space_id:
+        raise SpaceMismatchError(
+            f"{directory} is of space {manifest.space_id}, the release of {space_id}; extend the served release again",
+            expected=space_id,
+            received=manifest.space_id,
+        )
+    try:
+        return _load(directory, manifest, dimension)
+    except (ContractError, ResourceError):
+        raise
+    except Exception as error:  # files from elsewhere may make any library raise anything
+        text = str(error) if isinstance(error, VisualSearchError) else f"{type(error).__name__}: {error}"
+        raise ContractError(f"{directory} cannot be used as a generation ({text}); extend the release again") from error
+
+
+def _load(directory: Path, manifest: GenerationManifest, dimension: int) -> Generation:
+    items = read_items(directory / ITEMS_FILE, manifest.added)
+    ids, vectors = read_embeddings(directory / EMBEDDINGS_FILE, space_id=manifest.space_id)
+    removed = read_table(directory / REMOVED_FILE, REMOVED).column("image_id").to_pylist()
+
+    def require(holds: bool, what: str) -> None:
+        if not holds:
+            raise ContractError(f"{directory}: {what}; extend the served release again")
+
+    require(len(removed) == manifest.removed, "removes another number of images than its manifest says")
+    require(items.column("image_id").to_pylist() == ids, "has items and vectors of different images")
+    require(vectors.shape[1] == dimension, f"has {vectors.shape[1]} dimensions, the release {dimension}")
+    require(len(set(removed)) == len(removed), "removes an image twice")
+    return Generation(manifest, items, vectors, tuple(removed))

@@ -1,0 +1,192 @@
+"""What a server serves now: a root with releases, generations on top of them, and `CURRENT`, which names those in force.
+
+Everything below a root is immutable once it has its name, and has it only when whole; `CURRENT` is written last. So a
+reader sees the state before or the state after, whatever is killed, and rolling back is writing `CURRENT` again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from components.shared.errors import ContractError, UnfinishedArtifactError
+from components.shared.files.atomic import full_disk_named, link_or_copy, write_json
+from components.shared.release.generation import GENERATION_FILE, read_generation_manifest, verify_generation
+from components.shared.release.manifest import MANIFEST_FILE, is_intact, read_manifest, verify_release
+
+CURRENT_FILE = "CURRENT"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_MAX_CURRENT_BYTES = 1 << 20
+_UNFINISHED = ".unfinished-"
+
+
+class Current(BaseModel):
+    """What is in force: names of directories below the root.
+
+    Attributes:
+        release: directory of the release.
+        generations: directories of the generations on it, lowest first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    release: str
+    generations: list[str] = []
+
+    @field_validator("release", "generations")
+    @classmethod
+    def _names_stay_inside(cls, value: str | list[str]) -> str | list[str]:
+        """Refuse names that could lead out of the root."""
+        for name in [value] if isinstance(value, str) else value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no directory name that a release or generation may have")
+        return value
+
+
+def read_current(root: Path) -> Current:
+    """Read what is in force.
+
+    Raises:
+        UnfinishedArtifactError: there is no `CURRENT`.
+        ContractError: it is unreadable or of a newer version.
+    """
+    path = root / CURRENT_FILE
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_CURRENT_BYTES + 1)
+    except FileNotFoundError as error:
+        raise UnfinishedArtifactError(f"{root} holds no {CURRENT_FILE}; publish a release there first") from error
+    try:
+        if len(text) > _MAX_CURRENT_BYTES:
+            raise ValueError(f"more than {_MAX_CURRENT_BYTES} bytes")
+        return Current.model_validate(json.loads(text))
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise ContractError(f"{path} does not say what is served ({error}); publish the release again") from error
+
+
+def write_current(root: Path, current: Current) -> None:
+    """Put into force what lies below the root, all or nothing.
+
+    Raises:
+        UnfinishedArtifactError: a directory that it names is not there; then nothing changes.
+        ResourceError: the disk is full.
+    """
+    wanted = {current.release: MANIFEST_FILE} | dict.fromkeys(current.generations, GENERATION_FILE)
+    for name, file in wanted.items():
+        if not (root / name / file).is_file():
+            raise UnfinishedArtifactError(f"{root / name} holds no {file}; publish it there first")
+    write_json(root / CURRENT_FILE, current.model_dump())
+
+
+def publish_release(root: Path, release_directory: Path) -> Current:
+    """Copy a release (hard links where the disk allows) below the root and put it into force.
+
+    The release that is in force already keeps its generations.
+
+    Raises:
+        ContractError: or one of its kinds; then nothing changes.
+        ResourceError: the disk is full.
+    """
+    manifest = verify_release(release_directory)
+    with alone(root):
+        name = manifest.release_id
+        if not is_intact(root / name, name):
+            with _unfinished(root) as place:
+                for file in (*manifest.files, MANIFEST_FILE):
+                    link_or_copy(release_directory / file, place / file)
+                verify_release(place)
+                _give_name(place, root / name)
+        current = _current_or_none(root)
+        if current is None or current.release != name:
+            current = Current(release=name)
+            write_current(root, current)
+        return current
+
+
+def publish_generation(root: Path, generation_directory: Path) -> Current:
+    """Copy a generation below the root and put it into force on top of what is.
+
+    Raises:
+        ContractError: or one of its kinds: it is damaged, or was not made for what is in force now; then nothing changes.
+        ResourceError: the disk is full.
+    """
+    manifest = verify_generation(generation_directory)
+    with alone(root):
+        current = read_current(root)
+        release_id = read_manifest(root / current.release).release_id
+        below = read_generation_manifest(root / current.generations[-1]) if current.generations else None
+        top = (release_id, 0, None) if below is None else (release_id, below.number, below.generation_id)
+        if (manifest.release_id, manifest.number - 1, manifest.parent) != top:
+            raise ContractError(
+                f"{generation_directory} was made for another state than {root} serves now; extend the release again"
+            )
+        name = manifest.generation_id
+        with _unfinished(root) as place:
+            for file in (*manifest.files, GENERATION_FILE):
+                link_or_copy(generation_directory / file, place / file)
+            verify_generation(place)
+            _give_name(place, root / name)
+        current = current.model_copy(update={"generations": [*current.generations, name]})
+        write_current(root, current)
+        return current
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Hold the right to change a root; others wait. The kernel frees it when the process dies."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _current_or_none(root: Path) -> Current | None:
+    try:
+        return read_current(root)
+    except ContractError:
+        return None
+
+
+@contextmanager
+def _unfinished(root: Path) -> Iterator[Path]:
+    """Give an empty directory below the root, and remove what killed processes left of others."""
+    for old in root.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    with full_disk_named(root):
+        place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=root))
+        place.chmod(0o755)
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _give_name(place: Path, destination: Path) -> None:
+    """Sync a finished directory and rename it; a damaged one of that name gives way."""
+    for path in (*place.iterdir(), place):
+        _sync(path)
+    if destination.exists():
+        damaged = destination.with_name(f"{_UNFINISHED}{destination.name}")
+        shutil.rmtree(damaged, ignore_errors=True)
+        destination.rename(damaged)
+    place.rename(destination)
+    _sync(destination.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

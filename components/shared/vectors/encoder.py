@@ -1,0 +1,224 @@
+"""The exported encoder: uint8 pictures in, unit vectors out, by ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from components.shared.errors import ContractError, InputError
+from components.shared.files.atomic import digest_of, sha256_of, write_json
+from components.shared.pictures.preprocessing import PreprocessingSpec
+from components.shared.vectors.embeddings import Vectors, check_vectors
+
+ENCODER_FILE = "encoder.onnx"
+ENCODER_INT8_FILE = "encoder.int8.onnx"  # only where `RuntimeChoice` says so
+ENCODER_SPEC_FILE = "encoder.json"
+INPUT_NAME = "images"
+OUTPUT_NAME = "embeddings"
+
+
+Engine = Literal["onnxruntime", "openvino"]
+Precision = Literal["fp32", "bf16", "int8"]
+
+
+class RuntimeFigures(BaseModel):
+    """What an engine and a precision do to the embeddings of held-out pictures, against fp32 on ONNX Runtime.
+
+    Attributes:
+        engine, precision: what was measured.
+        neighbour_overlap_at_10: mean share of the 10 nearest pictures of fp32 that are found again; None: not measured.
+        hit_rate_difference_points: hit rate@1 minus that of fp32, percentage points; None: nothing relevant to hit.
+        hit_rate_resolution_points: what one query more or less makes of it; a difference below cannot be seen.
+        minimum_cosine: smallest cosine of a picture's two embeddings.
+        pictures: pictures compared.
+        queries: those of them with something relevant.
+        passed: whether the gate admits it.
+        reason: one sentence, why it was (not) admitted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Engine
+    precision: Precision
+    neighbour_overlap_at_10: float | None = None
+    hit_rate_difference_points: float | None = None
+    hit_rate_resolution_points: float | None = None
+    minimum_cosine: float | None = None
+    pictures: int = 0
+    queries: int = 0
+    passed: bool
+    reason: str
+
+
+class RuntimeChoice(BaseModel):
+    """How to run an encoder, and what speaks for it. It changes arithmetic within a space, never the space.
+
+    Attributes:
+        engine, precision: the choice: the first of the exporting processor's preference that the gate admitted.
+        figures: everything that was looked at, the choice among it.
+        int8_sha256: digest of `encoder.int8.onnx`, where int8 is admitted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Engine
+    precision: Precision
+    figures: tuple[RuntimeFigures, ...] = ()
+    int8_sha256: str | None = None
+
+    def admits(self, engine: Engine, precision: Precision) -> bool:
+        """Whether the gate admitted an engine with a precision; fp32 always is."""
+        return precision == "fp32" or any(
+            f.passed for f in self.figures if (f.engine, f.precision) == (engine, precision)
+        )
+
+
+class EncoderSpec(BaseModel):
+    """What an encoder is; lies beside `encoder.onnx` and travels in the release's manifest.
+
+    Attributes:
+        architecture: for example "resnet18".
+        dimension: length d of an embedding.
+        preprocessing: how a picture becomes its input.
+        onnx_sha256: digest of `encoder.onnx`.
+        space_id: digest of encoder and preprocessing; embeddings are comparable only where it is equal.
+        training: facts for people (parameters, epochs, validation figures); nothing depends on them.
+        runtime: how to run it; None, as in releases from before there was a choice: fp32 on ONNX Runtime.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
+    architecture: str
+    dimension: int
+    preprocessing: PreprocessingSpec
+    onnx_sha256: str
+    space_id: str
+    training: dict[str, Any] = {}
+    runtime: RuntimeChoice | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_runtime(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave an absent choice out: manifests from before there was one must keep their digests."""
+        fields: dict[str, Any] = handler(self)
+        if self.runtime is None:
+            fields.pop("runtime", None)
+        return fields
+
+
+def space_id_of(onnx_sha256: str, preprocessing: PreprocessingSpec) -> str:
+    """Return the id of the space that an encoder and a preprocessing span together."""
+    return "s-" + digest_of({"encoder": onnx_sha256, "preprocessing": preprocessing.model_dump(mode="json")})[:16]
+
+
+def write_encoder_spec(
+    directory: Path,
+    *,
+    architecture: str,
+    dimension: int,
+    preprocessing: PreprocessingSpec,
+    training: dict[str, Any],
+    runtime: RuntimeChoice | None = None,
+) -> EncoderSpec:
+    """Describe the `encoder.onnx` in `directory` by an `encoder.json` beside it."""
+    sha256 = sha256_of(directory / ENCODER_FILE)
+    spec = EncoderSpec(
+        architecture=architecture,
+        dimension=dimension,
+        preprocessing=preprocessing,
+        onnx_sha256=sha256,
+        space_id=space_id_of(sha256, preprocessing),
+        training=training,
+        runtime=runtime,
+    )
+    write_json(directory / ENCODER_SPEC_FILE, spec.model_dump(mode="json"))
+    return spec
+
+
+def read_encoder_spec(directory: Path) -> EncoderSpec:
+    """Read `encoder.json` and check that it describes the `encoder.onnx` beside it.
+
+    Raises:
+        ContractError: the file is missing, unreadable, or describes another encoder.
+    """
+    path = directory / ENCODER_SPEC_FILE
+    try:
+        spec = EncoderSpec.model_validate(json.loads(path.read_text()))
+    except (OSError, ValueError, ValidationError) as error:
+        raise ContractError(f"{path} does not describe an encoder ({error}); run the training step again") from error
+    if sha256_of(directory / ENCODER_FILE) != spec.onnx_sha256:
+        raise ContractError(
+            f"{path} describes another encoder than {ENCODER_FILE} beside it; run the training step again"
+        )
+    if spec.runtime is not None and spec.runtime.int8_sha256 is not None:
+        quantised = directory / ENCODER_INT8_FILE
+        if not quantised.is_file() or sha256_of(quantised) != spec.runtime.int8_sha256:
+            raise ContractError(
+                f"{path} describes another {ENCODER_INT8_FILE} than the one beside it; run the training step again"
+            )
+    return spec
+
+
+class OnnxEncoder:
+    """An encoder in ONNX Runtime. One session; calls may come from several threads.
+
+    Args:
+        path: an `encoder.onnx`: input "images" (b, side, side, 3) uint8, output "embeddings" (b, d) float32.
+        threads: threads of one call; 0 lets ONNX Runtime use all cores.
+
+    Attributes:
+        shape: (side, side, 3) of one picture.
+        dimension: d.
+
+    Raises:
+        ContractError: the file is missing, damaged or has other inputs and outputs.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        available = onnxruntime.get_available_providers()
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+        try:
+            # Bytes, not a path: external data (which could point anywhere) is then refused.
+            self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
+        except Exception as error:  # ONNX Runtime raises many unrelated classes
+            raise ContractError(f"{path} is not an encoder that ONNX Runtime can load: {error}") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [i.name for i in inputs] != [INPUT_NAME] or [o.name for o in outputs] != [OUTPUT_NAME]:
+            raise ContractError(f"{path} must have the input {INPUT_NAME!r} and the output {OUTPUT_NAME!r} only")
+        self.shape = tuple(inputs[0].shape[1:])
+        self._source = str(path)
+        if inputs[0].type != "tensor(uint8)" or len(self.shape) != 3 or self.shape[2] != 3:
+            raise ContractError(
+                f"{path} must take uint8 (b, side, side, 3), it takes {inputs[0].type} {inputs[0].shape}"
+            )
+        self.dimension = int(outputs[0].shape[1])
+
+    def encode(self, images: NDArray[np.uint8]) -> Vectors:
+        """Embed pictures.
+
+        Args:
+            images: (b, side, side, 3) uint8 RGB, preprocessed; b ≥ 1.
+
+        Returns:
+            (b, d) float32, rows finite and of unit L2 norm.
+
+        Raises:
+            InputError: another shape or type.
+            PoisonedVectorError: the encoder gave something that is not a unit vector.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
+            raise InputError(
+                f"expected uint8 (b, {', '.join(map(str, self.shape))}), got {images.dtype} {images.shape}"
+            )
+        (vectors,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: images})
+        check_vectors(vectors, source=self._source)
+        return np.asarray(vectors, np.float32)

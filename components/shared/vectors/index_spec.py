@@ -1,0 +1,153 @@
+"""What an index is, what it promises and how it is searched: `index.json`, which travels in the release's manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.shared.errors import ContractError
+from components.shared.files.atomic import write_json
+
+INDEX_FILE = "index.faiss"
+VECTORS_FILE = "vectors.f16"
+INDEX_SPEC_FILE = "index.json"
+
+TUNING_K = 10  # search parameters are tuned for this many results
+
+Kind = Literal["exact", "exact_f16", "hnsw", "ivf_flat", "pq", "ivf_pq", "ivf_hnsw_pq"]
+
+
+class SearchSettings(BaseModel):
+    """How much work one search does; a field is None where the kind of index has no such dial.
+
+    Attributes:
+        nprobe: inverted lists that are scanned.
+        ef_search: length of the candidate queue in the graph of vectors.
+        quantizer_ef_search: the same in the graph of centroids, where there is one.
+        rescored: candidates for up to 10 results whose scores are computed anew from the stored vectors; in proportion
+            for more results.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    nprobe: int | None = Field(default=None, ge=1)
+    ef_search: int | None = Field(default=None, ge=1)
+    quantizer_ef_search: int | None = Field(default=None, ge=1)
+    rescored: int | None = Field(default=None, ge=TUNING_K)
+
+
+class OperatingPoint(BaseModel):
+    """One measured point of the curve of recall over work.
+
+    Attributes:
+        settings: what was searched with.
+        ann_recall_at_10: mean share of the exact top 10 that was found.
+        rows_per_query: mean number of rows whose score was computed or estimated.
+        cost_microseconds: modelled time of one query on one core, by which points are compared; not a measurement, so
+            that the same inputs give the same index everywhere.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settings: SearchSettings
+    ann_recall_at_10: float
+    rows_per_query: float
+    cost_microseconds: float
+
+
+class RecallFacts(BaseModel):
+    """How near to the exact answer the tuned search comes.
+
+    Attributes:
+        target: share of the exact top 10 that was asked for.
+        reached: whether `ann_recall_at_10` less one standard error is at or above it.
+        ann_recall_at_10: of the settings in force.
+        standard_error: of that mean over the queries.
+        queries: number of held-out queries; 0: exact by construction, nothing to measure.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: float
+    reached: bool
+    ann_recall_at_10: float
+    standard_error: float
+    queries: int
+
+
+class Forecast(BaseModel):
+    """What an index was expected to need before it was built.
+
+    Attributes:
+        ram_bytes: resident memory for serving.
+        disk_bytes: size of the files.
+        bytes_per_vector: resident memory by row.
+        build_cpu_seconds: on a core like the one the constants were measured on.
+        build_ram_bytes: peak while building.
+        expected_recall: ann_recall@10 at the tuned settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ram_bytes: int
+    disk_bytes: int
+    bytes_per_vector: float
+    build_cpu_seconds: float
+    build_ram_bytes: int
+    expected_recall: float
+
+
+class IndexSpec(BaseModel):
+    """An index: what it is made of and how to search it.
+
+    Attributes:
+        kind: family of the index.
+        factory: its make-up in Faiss's notation, for people.
+        dimension: d.
+        rows: n; row i of the items table is Faiss id i.
+        metric: always the inner product of unit vectors: higher is better.
+        search: settings in force.
+        recall: how near to exact they come.
+        curve: all points that were measured.
+        forecast: what was expected before the build.
+        index_bytes: size of `index.faiss`.
+        vectors_file: memory-mapped (n, d) float16 for rescoring, where the index does not hold the vectors itself.
+        seed: of sampling and k-means.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    kind: Kind
+    factory: str
+    dimension: int = Field(ge=1)
+    rows: int = Field(ge=1)
+    metric: Literal["inner_product"] = "inner_product"
+    search: SearchSettings
+    recall: RecallFacts
+    curve: list[OperatingPoint] = []
+    forecast: Forecast
+    index_bytes: int
+    vectors_file: Literal["vectors.f16"] | None = None
+    seed: int = 0
+
+
+def write_index_spec(directory: Path, spec: IndexSpec) -> None:
+    """Write `index.json`."""
+    write_json(directory / INDEX_SPEC_FILE, spec.model_dump(mode="json"))
+
+
+def read_index_spec(directory: Path) -> IndexSpec:
+    """Read `index.json`.
+
+    Raises:
+        ContractError: it is missing or unreadable.
+    """
+    path = directory / INDEX_SPEC_FILE
+    try:
+        return IndexSpec.model_validate(json.loads(path.read_text()))
+    except (OSError, ValueError, ValidationError) as error:
+        raise ContractError(f"{path} does not describe an index ({error}); run the indexing step again") from error

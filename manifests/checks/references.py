@@ -1,0 +1,77 @@
+"""Names that one object calls another by: whether there is such an object."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from manifests.checks.findings import Finding, Json, name_of
+from manifests.checks.network import selects
+from manifests.checks.pods import of_kind, pods_of
+
+# Made by hand or by the cluster; manifests/README.md says how.
+SECRETS = ("visual-search-credentials", "visual-search-postgresql", "visual-search-object-store")
+_OF_THE_CLUSTER = ("kube-root-ca.crt",)
+
+
+def check_references(documents: Sequence[Json]) -> Iterator[Finding]:
+    """Find names of what is not there, and objects that are there twice."""
+    for key, count in Counter((d.get("apiVersion"), d.get("kind"), d["metadata"]["name"]) for d in documents).items():
+        if count > 1:
+            yield Finding(f"{key[1]}/{key[2]}", "metadata.name", f"is there {count} times")
+    names = {
+        kind: {document["metadata"]["name"] for document in of_kind(documents, kind)}
+        for kind in ("ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "Role")
+    }
+    pods = list(pods_of(documents))
+    for pod in pods:
+        account = pod.spec.get("serviceAccountName")
+        if account is not None and account not in names["ServiceAccount"]:
+            yield Finding(
+                pod.thing, f"{pod.path}.serviceAccountName", f"is {account}, and no such ServiceAccount is here"
+            )
+        for name, volume in pod.volumes.items():
+            yield from _volume(pod.thing, f"{pod.path}.volumes[{name}]", volume, names)
+        for container in pod.containers:
+            for entry in container.spec.get("env") or []:
+                secret = ((entry.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name")
+                if secret is not None and secret not in SECRETS:
+                    yield Finding(
+                        container.thing,
+                        f"{container.path}.env",
+                        f"names the Secret {secret}; ours are {', '.join(SECRETS)}",
+                    )
+    for document in documents:
+        if document.get("kind") in ("Deployment", "StatefulSet"):
+            yield from _selector(document)
+        if document.get("kind") == "Service" and not any(
+            selects({"matchLabels": document["spec"].get("selector")}, pod) for pod in pods
+        ):
+            yield Finding(name_of(document), "spec.selector", "selects no pod")
+        if document.get("kind") == "RoleBinding":
+            if document["roleRef"]["name"] not in names["Role"]:
+                yield Finding(name_of(document), "roleRef.name", "names a Role that is not here")
+            for subject in document.get("subjects") or []:
+                if subject.get("name") not in names["ServiceAccount"]:
+                    yield Finding(
+                        name_of(document), "subjects", f"names {subject.get('name')}, and no such account is here"
+                    )
+
+
+def _volume(thing: str, where: str, volume: Json, names: dict[str, set[str]]) -> Iterator[Finding]:
+    config = (volume.get("configMap") or {}).get("name")
+    if config is not None and config not in names["ConfigMap"] and config not in _OF_THE_CLUSTER:
+        yield Finding(thing, where, f"names the ConfigMap {config}, which is not here")
+    claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+    if claim is not None and claim not in names["PersistentVolumeClaim"]:
+        yield Finding(thing, where, f"names the PersistentVolumeClaim {claim}, which is not here")
+    secret = (volume.get("secret") or {}).get("secretName")
+    if secret is not None and secret not in SECRETS:
+        yield Finding(thing, where, f"names the Secret {secret}; ours are {', '.join(SECRETS)}")
+
+
+def _selector(document: Json) -> Iterator[Finding]:
+    wanted = document["spec"]["selector"].get("matchLabels") or {}
+    labels = document["spec"]["template"].get("metadata", {}).get("labels", {})
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        yield Finding(name_of(document), "spec.selector.matchLabels", "do not select the pods of the template")

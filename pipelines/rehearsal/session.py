@@ -1,0 +1,320 @@
+"""`visual-search rollout rehearse`: real server processes, the registry and the statistics, joined into a rehearsal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.shared.errors import BadImageError, DataError, ParameterError, SourceError
+from components.shared.files.atomic import whole_file
+from components.shared.files.storage import read_bytes
+from components.shared.release.manifest import ITEMS_FILE, read_manifest
+from pipelines.commands.serving_processes import Ports, ServingProcesses
+from pipelines.rehearsal.report import Report, as_text, preference_in_words
+from pipelines.rehearsal.verdicts import act, judge, write_newcomers
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from monitoring.experiments.interleaving import Preference
+    from monitoring.experiments.parameters import ExperimentParameters
+    from pipelines.rehearsal.local import LocalCluster, Pair
+    from pipelines.rehearsal.run import Decision, Plan, Tally, Traffic
+    from serving.rollout.ladder import Verdict
+
+_MIXED_UP = 0.5  # share of a worse release's vectors that belong to other images
+_MOST_QUERY_PICTURES = 400
+_SHOWN = 4  # queries on the report
+_LARGEST_PICTURE = 20 << 20
+_PARAMETERS = {
+    "minimum_users": 60,
+    "minimum_clicks": 20,
+    "minimum_windows": 6,
+    "minimum_requests": 30,
+    "minimum_lift": 0.2,
+    "look_hours": 2 / 3600,
+    "cuped": False,
+}
+
+
+def rehearse(options: argparse.Namespace, settings: Settings) -> int:
+    """Rehearse and print what came of it; 1 if the wrong release won or an answer was wrong."""
+    from pipelines.rehearsal.run import Plan
+    from serving.rollout.ladder import read_ladder
+
+    if options.queries < 1 or options.interleave < 0:
+        raise ParameterError("a rehearsal needs at least one query: --queries from 1, --interleave from 0")
+    plan = Plan(queries=options.queries, ladder=read_ladder(options.ladder), interleaved=options.interleave)
+    champion, challenger = _releases(options, settings)
+    folder = settings.home.absolute() / "rehearsals" / f"{options.scenario}-{uuid.uuid4().hex[:8]}"
+    output = Path(options.output) if options.output else folder / "report.html"
+    rehearsal = Rehearsal(folder, settings.registry_uri, options.scenario, champion, challenger)
+    report = rehearsal.run(plan, page=output)
+    print("\n" + as_text(report))
+    return 0 if report.passed else 1
+
+
+class Rehearsal:
+    """One rehearsal, in a registered model of its own, so that nothing that serves people is touched.
+
+    Args:
+        folder: for everything that it writes.
+        tracking_uri: MLflow.
+        scenario: better, worse, broken-space, broken-crash or slow.
+        champion: directory of a release; None: made from `challenger`, worse than it.
+        challenger: likewise; None: made from `champion`, as the scenario says.
+        settings: of the server processes, without the prefix.
+        parameters: of the experiment.
+
+    Raises:
+        ParameterError: neither release is given.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        tracking_uri: str,
+        scenario: str,
+        champion: Path | None,
+        challenger: Path | None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        parameters: ExperimentParameters | None = None,
+    ) -> None:
+        from components.registration.registry import Registry
+        from monitoring.experiments.console import read_parameters
+
+        self._folder, self._scenario = folder, scenario
+        folder.mkdir(parents=True, exist_ok=True)
+        self.champion, self.challenger = self._pair_of_releases(champion, challenger)
+        self.registry = Registry(tracking_uri, f"visual-search-rehearsal-{folder.name}")
+        self._parameters = parameters or read_parameters(None, dict(_PARAMETERS))
+        self.events = f"sqlite:///{folder / 'events.db'}"
+        self._service = folder / "service.parquet"
+        self._preference: Preference | None = None
+        from serving.events.keys import read_keys
+
+        read_keys(folder / "event-keys", create=True)
+        self._settings = {
+            "events_url": self.events,
+            "events_key_file": str(folder / "event-keys"),
+            "poll_seconds": "0.2",
+            "encoder_threads": "1",
+            "search_threads": "1",
+            "decode_workers": "1",
+            "events_per_user": "100000",
+            **(settings or {}),
+        }
+
+    def run(self, plan: Plan, *, page: Path | None = None, say: Callable[[str], None] = print) -> Report:
+        """Rehearse.
+
+        Args:
+            plan: how much.
+            page: where to write the report of the A/B test.
+            say: prints progress.
+        """
+        from pipelines.rehearsal.local import LocalCluster
+        from pipelines.rehearsal.oracle import Oracle
+        from pipelines.rehearsal.run import Traffic, follow_until_done, rehearse
+        from pipelines.rehearsal.shoppers import Shoppers, read_queries
+        from serving.rollout import decisions
+        from serving.rollout.reconciler import Reconciler
+        from serving.rollout.store import ReleaseStore
+
+        versions = [self.registry.register(path) for path in (self.champion, self.challenger)]
+        if self.registry.get("champion").version != versions[0].version:
+            self.registry.promote(versions[0].version, "champion", who="rehearsal", why="it begins")
+        store = ReleaseStore(str(self._folder / "store"))
+        cluster = LocalCluster(self._folder, _make_pair, self._settings)
+        reconciler = Reconciler(self.registry, store, cluster, self._folder / "fetched")
+        queries = read_queries(self.champion / ITEMS_FILE, _read, _MOST_QUERY_PICTURES, plan.seed)
+        if not queries:
+            raise DataError("no item of the champion has two pictures that may be shown; nothing can be searched by")
+        for number, query in enumerate(queries[:_SHOWN]):
+            (self._folder / f"query-{number}").write_bytes(query.picture)
+        oracle = Oracle({read_manifest(path).release_id: path for path in (self.champion, self.challenger)})
+        cluster.start()
+        traffic = Traffic(cluster.router, Shoppers(queries, plan.seed), oracle, plan)
+        try:
+            follow_until_done(reconciler.reconcile)
+            decisions.start(
+                self.registry,
+                versions[1].version,
+                share=0 if plan.interleaved else plan.ladder[0],
+                who="rehearsal",
+                why=f"scenario {self._scenario}",
+            )
+            follow_until_done(reconciler.reconcile)
+            say(f"{versions[1].release_id} against {versions[0].release_id}, scenario {self._scenario}")
+            made = []
+            if plan.interleaved:
+                made.append(self._interleave(traffic, plan, cluster, say))
+                follow_until_done(reconciler.reconcile)
+            if not made or made[0].action.kind == "step":
+                made += rehearse(
+                    traffic,
+                    plan,
+                    state=lambda: decisions.running(self.registry),
+                    judge=lambda rollout: judge(self.events, self._count(cluster), self._parameters, rollout),
+                    act=lambda action: act(self.registry, action, "rehearsal"),
+                    follow=lambda: follow_until_done(reconciler.reconcile),
+                    disturb=None if made else self._disturbance(cluster),
+                    say=say,
+                )
+        finally:
+            traffic.close()
+            cluster.stop()
+        return self._report(traffic.tally, made, page)
+
+    def _pair_of_releases(self, champion: Path | None, challenger: Path | None) -> tuple[Path, Path]:
+        from pipelines.rehearsal.variant import make_variant
+
+        if champion is not None and challenger is not None:
+            return champion, challenger
+        given = champion or challenger
+        if given is None:
+            raise ParameterError("a rehearsal needs a release; register one first, for example by `visual-search demo`")
+        made = self._folder / "variant"
+        if self._scenario == "better":  # the release itself challenges a worse one
+            make_variant(given, made, mixed_up=_MIXED_UP)
+            return made, given
+        make_variant(given, made, mixed_up=_MIXED_UP if self._scenario == "worse" else 0.0)
+        return given, made
+
+    def _disturbance(self, cluster: LocalCluster) -> Callable[[], None] | None:
+        return {
+            "broken-space": lambda: cluster.exchange_encoder("challenger", self.champion),
+            "broken-crash": lambda: cluster.crash("challenger"),
+            "slow": lambda: cluster.slow_down("challenger"),
+        }.get(self._scenario)
+
+    def _interleave(self, traffic: Traffic, plan: Plan, cluster: LocalCluster, say: Callable[[str], None]) -> Decision:
+        """Show lists of both arms before any user is split: what loses there, or breaks, goes back unseen."""
+        from pipelines.rehearsal.run import Decision, compare_in_one_list
+        from serving.rollout import decisions
+        from serving.rollout.ladder import Action
+
+        verdict = compare_in_one_list(
+            traffic,
+            plan,
+            router=cluster.router,
+            judge=lambda: self._judge_lists(cluster),
+            disturb=self._disturbance(cluster),
+            say=say,
+        )
+        if verdict.verdict == "roll_back":
+            action = Action("roll_back", 0, " ".join(verdict.reasons))
+        else:
+            action = Action("step", plan.ladder[0], " ".join(verdict.reasons))
+        rollout = decisions.running(self.registry)
+        act(self.registry, action, "rehearsal")
+        return Decision(traffic.tally.queries, rollout.share, action)
+
+    def _judge_lists(self, cluster: LocalCluster) -> Verdict:
+        """Ask the guardrails, then whose results were clicked in the lists of both."""
+        from monitoring.events import open_events
+        from monitoring.experiments.interleaving import analyse_interleaving
+        from monitoring.online.searches import clean_results
+        from serving.rollout import decisions
+        from serving.rollout.ladder import Verdict
+
+        found = judge(self.events, self._count(cluster), self._parameters, decisions.running(self.registry))
+        if found.verdict == "roll_back":
+            return found
+        together = [(ids["champion"], ids["challenger"]) for ids in list(cluster.router.interleaved)]
+        try:
+            with open_events(self.events) as connection:
+                clean_results(connection, self._parameters.online)
+                self._preference = analyse_interleaving(connection, together, self._parameters)
+        except (DataError, SourceError) as error:
+            return Verdict("continue", (f"Too early to look: {error}.",), found.is_measured)
+        reasons = (preference_in_words(self._preference),)
+        if self._preference.high < 0:
+            return Verdict("roll_back", reasons, found.is_measured)
+        return Verdict("promote" if self._preference.low > 0 else "continue", reasons, found.is_measured)
+
+    def _count(self, cluster: LocalCluster) -> str:
+        """Write what the router has counted; returns the file."""
+        from monitoring.online.service import SERVICE_SCHEMA
+
+        rows = [vars(window) for window in cluster.router.finished_windows()]
+        with whole_file(self._service) as temporary:
+            pq.write_table(pa.Table.from_pylist(rows, SERVICE_SCHEMA), temporary)
+        return str(self._service)
+
+    def _report(self, tally: Tally, made: list[Decision], page: Path | None) -> Report:
+        from serving.rollout.state import read_rollout
+
+        rollout = read_rollout(self.registry)
+        wins = self._scenario == "better"
+        return Report(
+            scenario=self._scenario,
+            outcome="none" if rollout is None else rollout.state,
+            champion=self.registry.get("champion").release_id,
+            expected=read_manifest(self.challenger if wins else self.champion).release_id,
+            tally=tally,
+            decisions=made,
+            page=None if page is None else self._write_page(page, made),
+            preference=self._preference,
+        )
+
+    def _write_page(self, page: Path, made: list[Decision]) -> Path | None:
+        """Write the A/B report of the last share; None where an arm has too little."""
+        from monitoring.experiments.console import report
+
+        if not made:
+            return None
+        share = made[-1].share
+        start = max(
+            datetime.fromisoformat(state["since"])
+            for state in (json.loads(e.move.state) for e in self.registry.history() if e.move.state is not None)
+            if state["state"] == "running" and state["share"] == share
+        )
+        parameters = self._parameters.model_copy(update={"start": start, "treatment_share": max(share, 1) / 100})
+        page.parent.mkdir(parents=True, exist_ok=True)
+        pictures = [str(path) for path in sorted(self._folder.glob("query-*"))]
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                events = write_newcomers(self.events, start, Path(folder) / "events.parquet")
+                report(
+                    events,
+                    parameters,
+                    str(self._service),
+                    page,
+                    releases=(self.champion, self.challenger),
+                    queries=pictures,
+                    preference=self._preference,
+                )
+        except (DataError, SourceError, BadImageError):
+            return None
+        return page
+
+
+def _make_pair(
+    location: Path, logs: Path, settings: Mapping[str, str], encoder_ports: tuple[int, int] = (0, 0)
+) -> Pair:
+    ports = Ports(encoder_http=encoder_ports[0], encoder_grpc=encoder_ports[1])
+    return ServingProcesses(location, logs, settings, ports=ports)
+
+
+def _read(uri: str) -> bytes:
+    return read_bytes(uri, limit_bytes=_LARGEST_PICTURE)
+
+
+def _releases(options: argparse.Namespace, settings: Settings) -> tuple[Path | None, Path | None]:
+    from components.registration.registry import Registry
+
+    registry, folder = Registry(settings.registry_uri), settings.home.absolute() / "releases"
+    champion = registry.fetch(options.champion or "champion", folder)
+    if options.challenger is not None:
+        return champion, registry.fetch(options.challenger, folder)
+    return (None, champion) if options.scenario == "better" else (champion, None)

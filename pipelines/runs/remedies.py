@@ -1,0 +1,190 @@
+"""Where `visual-search monitor run --act` starts pipelines: on this machine, or on a Kubeflow Pipelines server."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.container_images import PIPELINE_IMAGE
+from components.shared.errors import NotReadyError, ParameterError, VisualSearchError
+from monitoring.remedies.act import Outcome
+from pipelines.runs.parameters import encode_parameters, merge_assignments
+from pipelines.settings import Settings
+
+_NAMES = {"training": ("images", "judgements", "events"), "reindexing": ("images", "judgements")}
+_RUNNING = {"PENDING", "RUNNING", "PAUSED", "CANCELING", "RUNTIME_STATE_UNSPECIFIED"}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the pipelines learn and index.
+
+    Attributes:
+        images, judgements, events: as `visual-search run` takes them; "" of all: as the latest run on this machine had it.
+        assignments: "step.name=value" over the parameters of that run.
+    """
+
+    images: str = ""
+    judgements: str = ""
+    events: str = ""
+    assignments: list[str] = field(default_factory=list)
+
+    def arguments(self, pipeline: str, earlier: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the pipeline's arguments.
+
+        Args:
+            pipeline: "training" or "reindexing".
+            earlier: arguments of an earlier run, or none.
+
+        Raises:
+            ParameterError: it is not known which images are meant, or a parameter is wrong.
+        """
+        given = {name: getattr(self, name) or earlier.get(name, "") for name in _NAMES[pipeline]}
+        if not given["images"]:
+            raise ParameterError(
+                f"{pipeline} needs the images of the catalogue as it is now, and no earlier run here says where they are; "
+                "give --images"
+            )
+        parameters = merge_assignments(self.assignments, json.loads(earlier.get("parameters", "{}")))
+        return {**given, "parameters": encode_parameters(parameters)}
+
+
+class LocalRuns:
+    """Runs a pipeline here and waits for it; what comes out is registered as by `visual-search run`."""
+
+    def __init__(self, settings: Settings, sources: Sources, *, verbose: bool = False) -> None:
+        self._settings, self._sources, self._verbose = settings, sources, verbose
+
+    def submit(self, pipeline: str, name: str) -> Outcome:
+        """Run it to the end.
+
+        Raises:
+            VisualSearchError: a task failed, or the images are not known.
+        """
+        from pipelines.runs.local import read_verdict, start_run
+
+        arguments = self._sources.arguments(pipeline, latest_arguments(self._settings.home))
+        arguments |= {"tracking_uri": self._settings.registry_uri, "workspace": str(self._settings.workspace)}
+        result = start_run(pipeline, arguments, self._settings.home, verbose=self._verbose)
+        verdict = read_verdict(result)
+        if result.release is None:
+            reasons = "; ".join(verdict["reasons"]) or "see its report"
+            return Outcome("failed", str(result.directory), f"the gate refused what came out: {reasons}")
+        release_id = json.loads((result.release / "manifest.json").read_text())["release_id"]
+        return Outcome("succeeded", str(result.directory), f"{release_id} is registered; look at {result.report}")
+
+    def look(self, name: str, reference: str) -> Outcome:
+        """Say "interrupted": whoever runs one here holds the ledger's lock, so an open entry has nobody."""
+        return Outcome("interrupted", reference, "its process ended before the pipeline did; it goes on where it was")
+
+
+class ClusterRuns:
+    """Submits to Kubeflow Pipelines and does not wait; runs are found again by their name.
+
+    Args:
+        settings: where the server is.
+        sources: addresses that the cluster can read.
+        arguments: further parameters of the pipelines, for example {"training_memory": "64Gi"}.
+        image: OCI image of the tasks.
+        service_account: Kubernetes service account of the tasks.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sources: Sources,
+        *,
+        arguments: Mapping[str, str] | None = None,
+        image: str | None = None,
+        service_account: str = "",
+    ) -> None:
+        self._settings, self._sources = settings, sources
+        self._arguments, self._image, self._service_account = dict(arguments or {}), image, service_account
+        self._known: Any = None
+
+    def submit(self, pipeline: str, name: str) -> Outcome:
+        """Start it; if the answer is lost on the way, the run is looked for.
+
+        Raises:
+            VisualSearchError: it is not there.
+        """
+        from pipelines.graphs.compilation import compile_pipeline
+        from pipelines.runs import cluster
+
+        arguments = self._sources.arguments(pipeline, {}) | self._arguments
+        if self._settings.tracking_uri:
+            arguments["tracking_uri"] = self._settings.tracking_uri
+        client = self._client()
+        with tempfile.TemporaryDirectory() as folder:
+            package = Path(folder) / f"{pipeline}.yaml"
+            compile_pipeline(pipeline, package, image=self._image or PIPELINE_IMAGE)
+            try:
+                run_id = cluster.submit_run(
+                    client,
+                    package,
+                    arguments,
+                    name=name,
+                    namespace=self._settings.kfp_namespace,
+                    service_account=self._service_account,
+                )
+            except VisualSearchError:
+                raise
+            except Exception as error:  # kfp raises whatever its transport raises
+                found = self.look(name, "")
+                if found.state == "interrupted":
+                    raise NotReadyError(
+                        f"the server did not take the run {name} ({type(error).__name__}: {error}); look at its log"
+                    ) from error
+                return found
+        return Outcome("running", run_id, f"run {run_id} started")
+
+    def look(self, name: str, reference: str) -> Outcome:
+        """Ask the server.
+
+        Raises:
+            NotReadyError: it does not answer.
+        """
+        client = self._client()
+        try:
+            run = client.get_run(reference) if reference else self._find(client, name)
+        except Exception as error:  # kfp raises whatever its transport raises
+            if getattr(error, "status", None) == 404:
+                return Outcome("interrupted", reference, "the server does not know this run any more")
+            raise NotReadyError(
+                f"the server does not say what became of {name} ({type(error).__name__}); try again"
+            ) from error
+        if run is None:
+            return Outcome("interrupted", reference, "it never reached the server")
+        state = str(run.state or "RUNTIME_STATE_UNSPECIFIED").upper().rpartition(".")[2]
+        if state in _RUNNING:
+            return Outcome("running", run.run_id)
+        succeeded = state == "SUCCEEDED"
+        return Outcome("succeeded" if succeeded else "failed", run.run_id, f"the run ended as {state}")
+
+    def _client(self) -> Any:
+        from pipelines.runs import cluster
+
+        if self._known is None:
+            self._known = cluster.connect(self._settings)
+        return self._known
+
+    def _find(self, client: Any, name: str) -> Any:
+        wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
+        found = client.list_runs(filter=json.dumps(wanted), namespace=self._settings.kfp_namespace or None).runs or []
+        return next((run for run in found if run.display_name == name), None)
+
+
+def latest_arguments(home: Path) -> dict[str, Any]:
+    """Return the arguments of the latest run on this machine that says which images it took; {} if there is none."""
+    for path in sorted((home / "runs").glob("*/request.json"), reverse=True):
+        try:
+            arguments = json.loads(path.read_text())["arguments"]
+            if arguments.get("images"):
+                return dict(arguments)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # a run that was killed while it began
+    return {}

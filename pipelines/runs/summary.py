@@ -1,0 +1,54 @@
+"""What a run ends with on the terminal: the figures, the gate's decision, and where to look next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipelines.runs.local import RunResult, read_verdict
+
+_SHOWN = ("hit_rate_at_1", "recall_at_10", "precision_at_10", "map", "ndcg_at_10")
+_MANIFEST = "manifest.json"
+
+
+def run_summary(result: RunResult) -> str:
+    """Return the table of rankers and metrics, the decision with its reasons, the release and the report's path."""
+    metrics = json.loads((result.evaluation / "metrics.json").read_text())
+    verdict = read_verdict(result)
+    lines = ["", _table(metrics["rankers"]), ""]
+    if result.release is not None:
+        manifest = json.loads((result.release / _MANIFEST).read_text())
+        lines.append(
+            f"release  {manifest['release_id']}  (space {manifest['space_id']}, {manifest['catalogue']['images']} images)"
+        )
+    if not verdict["passed"]:
+        lines.append(
+            "the gate refused this release; nothing was registered:" if result.release is None else "the gate warns:"
+        )
+        lines += [f"  – {reason}" for reason in verdict["reasons"]]
+    lines.append(f"report   {_short(result.report)}")
+    return "\n".join(lines)
+
+
+def _table(rankers: dict[str, dict[str, dict[str, Any]]]) -> str:
+    width = max(len(name) for name in rankers) + 2
+    lines = [" " * width + "".join(f"{metric:>24}" for metric in _SHOWN)]
+    for name, figures in rankers.items():
+        cells = []
+        for metric in _SHOWN:
+            figure = figures.get(metric)
+            cells.append(
+                f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+                if figure and figure["value"] is not None
+                else "–"
+            )
+        lines.append(name.ljust(width) + "".join(f"{cell:>24}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,1 @@
+"""What tests share: factories of data, servers, clients and inputs."""

@@ -1,0 +1,57 @@
+"""The kubectl commands of a canary, a promotion and a rollback, as the README prints them: made by the planner itself."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from pipelines.rehearsal.local import patched
+from serving.rollout.cluster import Mode, plan_for
+from serving.rollout.plan import ArmRelease, Desired, Json, storage_of
+
+EXAMPLES = ("canary", "step", "promote", "roll back")
+_OLD, _NEW = "r-" + "0" * 16, "r-" + "1" * 16
+
+
+def example_commands(mode: Mode, objects: dict[str, Json], namespace: str = "visual-search") -> dict[str, list[str]]:
+    """Return the commands that take a cluster from its champion to 5 %, to 50 %, to a promotion; or back from 50 %.
+
+    Args:
+        mode: how KServe is deployed.
+        objects: as the manifests make them, "inferenceservice/NAME" and "httproute/NAME"; their champion is r-000….
+        namespace: of them.
+    """
+    place = storage_of(next(thing for key, thing in objects.items() if key.startswith("inferenceservice/")))[1]
+    store = place.rstrip("/").rpartition("/")[0]
+    old, new = (ArmRelease(number, name, f"{store}/{name}/") for number, name in ((1, _OLD), (2, _NEW)))
+    begun = _follow(mode, Desired(old), copy.deepcopy(objects), namespace)[1]
+    canary, tried = _follow(mode, Desired(old, new, 5), begun, namespace)
+    step, half = _follow(mode, Desired(old, new, 50), tried, namespace)
+    promote, _ = _follow(mode, Desired(new), half, namespace)
+    back, _ = _follow(mode, Desired(old, rolled_back=True), half, namespace)
+    return dict(zip(EXAMPLES, (canary, step, promote, back), strict=True))
+
+
+def _follow(
+    mode: Mode, desired: Desired, objects: dict[str, Json], namespace: str
+) -> tuple[list[str], dict[str, Json]]:
+    """Return the commands of a wish on a cluster that is always ready, and the objects afterwards."""
+    objects = copy.deepcopy(objects)
+    commands: list[str] = []
+    while True:
+        for key, thing in objects.items():
+            if key.startswith("inferenceservice/"):
+                thing["status"] = _ready()
+        plan = plan_for(mode, desired, objects, namespace)
+        if not plan.patches:
+            return commands, objects
+        for patch in plan.patches:
+            key = f"{patch.kind}/{patch.name}"
+            objects[key] = patched(objects[key], json.loads(patch.body))
+            commands.append(patch.command)
+
+
+def _ready() -> dict[str, Any]:
+    revisions = dict.fromkeys(("latestCreatedRevision", "latestReadyRevision", "latestRolledoutRevision"), "v1")
+    return {"conditions": [{"type": "Ready", "status": "True"}], "components": {"predictor": revisions}}

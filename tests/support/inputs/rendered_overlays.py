@@ -1,0 +1,37 @@
+"""The overlays, as files: what `kubectl kustomize` made of each when `make golden` ran last."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from pathlib import Path
+
+from manifests.checks.check import check
+from manifests.checks.findings import Finding, Json
+from manifests.checks.rendering import parse
+from pipelines.settings import PREFIX, Settings
+from serving.settings import known_names
+
+ROOT = Path(__file__).resolve().parents[3]
+MANIFESTS = ROOT / "manifests"
+GOLDEN = ROOT / "tests" / "manifests" / "golden"
+OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
+FOLDERS = {name: MANIFESTS / "overlays" / name for name in OVERLAYS} | {"cluster": MANIFESTS / "cluster"}
+KNOWN_SETTINGS = known_names() | {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+@functools.cache
+def _parsed(name: str) -> list[Json]:
+    return parse((GOLDEN / f"{name}.yaml").read_text(), name)
+
+
+def documents(name: str) -> list[Json]:
+    return copy.deepcopy(_parsed(name))
+
+
+def faults(found: list[Json], *, production: bool = False) -> list[Finding]:
+    return check(found, production=production, known_settings=KNOWN_SETTINGS)
+
+
+def one(found: list[Json], kind: str, name: str | None = None) -> Json:
+    return next(d for d in found if d["kind"] == kind and name in (None, d["metadata"]["name"]))
