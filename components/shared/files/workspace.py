@@ -7,7 +7,6 @@ checkpoints). Kubeflow's own cache cannot do this: it knows nothing of a file's 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib
 import inspect
@@ -23,6 +22,7 @@ from pydantic import BaseModel
 
 from components.shared.files.artifacts import ARTIFACT_FILE, Artifact, open_artifact, seal_artifact
 from components.shared.files.atomic import digest_of, publish_tree, remove_unfinished_files, write_json
+from components.shared.files.locks import exclusive_lock
 
 
 @dataclass
@@ -90,24 +90,13 @@ class Workspace:
         directory = self.root / name / key
         work = StepWork(name, key, directory / "output", directory / "scratch")
         work.output.mkdir(parents=True, exist_ok=True)
-        with _alone(directory / "lock", name):
+        notice = f"another process is doing this work of the step {name} ({directory}); waiting for it"
+        with exclusive_lock(directory / "lock", when_held=lambda: print(notice, file=sys.stderr, flush=True)):
             if not work.is_finished:
                 work.scratch.mkdir(exist_ok=True)
                 remove_unfinished_files(work.output)  # of a killed attempt; they must not be sealed
                 write_json(directory / "key.json", facts)
             yield work
-
-
-@contextmanager
-def _alone(lock: Path, step: str) -> Iterator[None]:
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it when the process dies
-        except BlockingIOError:
-            notice = f"another process is doing this work of the step {step} ({lock.parent}); waiting for it"
-            print(notice, file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _input_digest(value: Path | str) -> str:
