@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.catalogue.folders import modification_of, offer_of_folder
-from components.catalogue.pictures import safe_id
 from components.shared.errors import SourceError
+from components.shared.files.ids import safe_id
 from support.servers.object_store import s3_server
 
 
