@@ -21,12 +21,10 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 # Pictures, too, but not for this decoder: they are offered, so that the quarantine can say what to do.
 _FOREIGN_SUFFIXES = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".svg", ".psd")
 # Folders that devices and systems make beside people's pictures: thumbnails, snapshots, deleted files (compared in lower case).
-_SYSTEM_FOLDERS = frozenset(
-    (
-        "@eadir", "@recently-snapshot", "@recycle", "@transcode", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler", "recycled",
-        "system volume information", "lost+found", "__macosx", "network trash folder", "temporary items",
-    )
-)  # fmt: skip
+_SYSTEM_FOLDERS = frozenset((
+    "@eadir", "@recently-snapshot", "@recycle", "@transcode", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler",
+    "recycled", "system volume information", "lost+found", "__macosx", "network trash folder", "temporary items",
+))  # fmt: skip
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _TIME_KEYS = ("LastModified", "mtime", "updated", "last_modified", "created")
 
@@ -43,9 +41,9 @@ def offer_of_folder(uri: str) -> Offer:
     """List the pictures below a folder.
 
     A picture's id is its path within the folder, its category the name of the folder that holds it. A folder on the
-    first level that is called train, validation (valid, val) or test decides the split. Hidden files are passed over, and so are the folders in which devices keep thumbnails, snapshots and
-    deleted files, and a home folder of this program. Where a symbolic link and a real folder are the same folder, the real
-    one gives the ids.
+    first level that is called train, validation (valid, val) or test decides the split. Hidden files are passed over, and so
+    are the folders in which devices keep thumbnails, snapshots and deleted files, and a home folder of this program. Where
+    a symbolic link leads to a folder that is listed anyway, the real folder gives the ids.
 
     Raises:
         SourceError: the folder is missing, unreadable or holds no picture.

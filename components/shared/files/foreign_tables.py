@@ -144,7 +144,8 @@ def _read_csv(source: str, text: str, required: Sequence[str]) -> ForeignTable:
     if text[:4].lower() == "sep=":  # Excel's own first line
         line, _, text = text.partition("\n")
         separator = line.strip()[4:5] or None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator or _separator(text, required), strict=True)
+    separator = separator or _separator(text, required)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     names: list[str] = []
     columns: list[list[Any]] = []
     rows: list[int] = []
