@@ -22,7 +22,9 @@ def safe_id(text: str) -> str:
     if normal.isascii() and all(c.isalnum() or c in _SAFE_PUNCTUATION for c in normal):
         safe = normal
     else:
-        safe = "".join(c if c.isalnum() or c in _SAFE_PUNCTUATION else quote(c, safe="", errors="surrogatepass") for c in normal)
+        safe = "".join(
+            c if c.isalnum() or c in _SAFE_PUNCTUATION else quote(c, safe="", errors="surrogatepass") for c in normal
+        )
     if len(safe) <= LONGEST_ID:
         return safe
     return f"{safe[: LONGEST_ID - _DIGEST_CHARACTERS - 1]}~{hashlib.sha256(safe.encode()).hexdigest()[:_DIGEST_CHARACTERS]}"

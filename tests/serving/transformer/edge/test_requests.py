@@ -72,7 +72,9 @@ def test_other_media_types_are_refused(kind):
         read(PICTURE, {"content-type": kind})
 
 
-@pytest.mark.parametrize("kind", [None, "", "application/octet-stream", "application/x-www-form-urlencoded", "image/gif"])
+@pytest.mark.parametrize(
+    "kind", [None, "", "application/octet-stream", "application/x-www-form-urlencoded", "image/gif"]
+)
 def test_a_picture_without_a_useful_type_goes_to_the_decoder(kind):
     assert read(PICTURE, {} if kind is None else {"content-type": kind}).queries[0].picture == PICTURE
 
