@@ -1,0 +1,141 @@
+"""Check the English that people read: Markdown, help texts, error messages and what the commands print.
+
+The rules are a short list of patterns that our texts fell into, each with its replacement. A text that a rule names fails
+`make check`, with its file and line. Code blocks and `code spans` are left out. Run it by hand with file names to check
+those alone:
+
+    python .ci/prose.py README.md pipelines/__main__.py
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("components", "pipelines", "serving", "monitoring", "manifests")
+# In these modules every string with a space is help.
+HELP_MODULES = ("pipelines/__main__.py", "monitoring/__main__.py")
+SHOWN_KEYWORDS = {"help", "description", "epilog", "summary", "title", "advice", "meaning", "say"}
+SHOWN_CALLS = re.compile(r"(Error|Problem|ProblemKind|Finding|Concern|Advice|print|_say|say|warn|warning|info|error|fail)$")
+
+RULES: dict[str, str] = {
+    r"\w: (of|by|for) (the|it|its|this|a|an|one|each)\b": "write a noun after the colon, or leave the entry out",
+    r"(?:^|[.;!] )What (?![^.!?]*\?)": "name the thing instead of a sentence that begins with 'What'",
+    r"[,;] what (?:is|are|was|has|comes|goes|fails|serves|remains|follows)\b": "name the thing instead of 'what is …'",
+    r"\blook(?:ed|s|ing)? (?:at|whether)\b": "use check, view, inspect or monitor",
+    r"(?<![Tt]here )(?<![Ii]t )\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|better\b)": "write 'is not a valid …' or 'there is no …'",
+    r"\b(?:lies|lay|lain|stands|stood)\b": "use 'is stored in', 'is in', 'builds on' or 'appears in'",
+    r"\bso (?:many|much)\b(?! that)": "name the number",
+    r"\b(?:anew|besides|likewise|lest|hence|seldom|meanwhile|whatever|whoever|thereof|whence)\b": "use a plainer word",
+    r"\bagain and again\b|\bonce more\b": "use 'repeatedly' or 'again'",
+    r"\bmend(?:s|ed|ing)?\b": "use 'fix' or 'repair'",
+    r"\b(?:in force|for want of|of record|by its kind|the very|goes? on where|at the same moment)\b": "use a plainer phrase",
+    r"\b(?:somebody|nobody|everybody)\b": "name the person or process: user, caller, operator",
+    r"\b(?:alike|with one another|taken for)\b": "use 'similar', 'each other' or 'count as'",
+    r"\b(?:is|are|was|were) (?:told|asked|given) so\b|\bwithout a word\b": "say who reports what",
+}
+COMPILED = [(re.compile(pattern), advice) for pattern, advice in RULES.items()]
+PLACE = "‹›"  # stands for a value that an f-string fills in
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that people read.
+
+    Attributes:
+        path: file, relative to the repository.
+        line: first line, from 1.
+        words: the text, with PLACE for each value.
+    """
+
+    path: str
+    line: int
+    words: str
+
+
+def texts_of_markdown(path: str, content: str) -> Iterator[Text]:
+    """Yield each paragraph, list item and table row, without code."""
+    content = re.sub(r"```.*?```", lambda block: "\n" * block.group().count("\n"), content, flags=re.DOTALL)
+    start, lines = 1, []
+    for number, line in enumerate([*content.splitlines(), ""], start=1):
+        begins_anew = re.match(r"\s*([-*|#>]|\d+\.)", line)
+        if (not line.strip() or begins_anew) and lines:
+            yield Text(path, start, " ".join(lines))
+            lines = []
+        if line.strip():
+            start = number if not lines else start
+            lines.append(re.sub(r"`[^`]*`", PLACE, line.strip().lstrip("-*#>| ")))
+
+
+def texts_of_python(path: str, content: str) -> Iterator[Text]:
+    """Yield the help texts, messages of errors and printed sentences of a module."""
+    tree = ast.parse(content)
+    documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    shown = [tree] if path in HELP_MODULES else [part for node in ast.walk(tree) for part in _shown_parts(node)]
+    seen: set[int] = set()
+    for part in shown:
+        inner = {id(value) for node in ast.walk(part) if isinstance(node, ast.JoinedStr) for value in node.values}
+        for node in ast.walk(part):
+            if id(node) in seen | documentation | inner:
+                continue
+            words = _words(node)
+            if words is not None and " " in words.strip():
+                seen.add(id(node))
+                yield Text(path, node.lineno, words)  # type: ignore[attr-defined]
+
+
+def _shown_parts(node: ast.AST) -> Iterator[ast.AST]:
+    if not isinstance(node, ast.Call):
+        return
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if SHOWN_CALLS.search(name):
+        yield from node.args
+        yield from (keyword.value for keyword in node.keywords)
+    yield from (keyword.value for keyword in node.keywords if keyword.arg in SHOWN_KEYWORDS)
+
+
+def _words(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(each.value) if isinstance(each, ast.Constant) else PLACE for each in node.values)
+    return None
+
+
+def faults(text: Text) -> Iterator[str]:
+    """Yield one line for each rule that a text breaks."""
+    for pattern, advice in COMPILED:
+        for found in pattern.finditer(" ".join(text.words.split())):
+            context = " ".join(text.words.split())[max(0, found.start() - 40) : found.end() + 40]
+            yield f"{text.path}:{text.line}: “{found.group().strip()}” in “…{context}…”: {advice}"
+
+
+def tracked_files() -> list[str]:
+    """List the Markdown files and the modules of the product."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
+    return [
+        name for name in listed.splitlines()
+        if name.endswith(".md") or (name.endswith(".py") and name.startswith(PACKAGES))
+    ]  # fmt: skip
+
+
+def check(names: list[str]) -> list[str]:
+    """Return the faults of files, given relative to the repository."""
+    found = []
+    for name in names:
+        content = (ROOT / name).read_text()
+        texts = texts_of_markdown(name, content) if name.endswith(".md") else texts_of_python(name, content)
+        found += [fault for text in texts for fault in faults(text)]
+    return found
+
+
+if __name__ == "__main__":
+    problems = check(sys.argv[1:] or tracked_files())
+    print("\n".join(problems))
+    sys.exit(f"{len(problems)} places to reword" if problems else 0)
