@@ -1,4 +1,4 @@
-"""Check the English that people read: Markdown, help texts, error messages and what the commands print.
+"""Check the English that people read: documents, pages, help texts, error messages and printed sentences.
 
 The rules are a short list of patterns that our texts fell into, each with its replacement. A text that a rule names fails
 `make check`, with its file and line. Code blocks and `code spans` are left out. Run it by hand with file names to check
@@ -13,7 +13,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +22,16 @@ PACKAGES = ("components", "pipelines", "serving", "monitoring", "manifests")
 # In these modules every string with a space is help.
 HELP_MODULES = ("pipelines/__main__.py", "monitoring/__main__.py")
 SHOWN_KEYWORDS = {"help", "description", "epilog", "summary", "title", "advice", "meaning", "say"}
-SHOWN_CALLS = re.compile(r"(Error|Problem|ProblemKind|Finding|Concern|Advice|print|_say|say|warn|warning|info|error|fail)$")
+SHOWN_CALLS = re.compile(
+    r"(Error|Problem|ProblemKind|Finding|Concern|Advice|print|_say|say|warn|warning|info|error|fail)$"
+)
 
 RULES: dict[str, str] = {
     r"\w: (of|by|for) (the|it|its|this|a|an|one|each)\b": "write a noun after the colon, or leave the entry out",
-    r"(?:^|[.;!] )What (?![^.!?]*\?)": "name the thing instead of a sentence that begins with 'What'",
+    r"(?:^|[.;!] )What [^.;:!?]+[.;:]": "name the thing instead of a sentence that begins with 'What'",
     r"[,;] what (?:is|are|was|has|comes|goes|fails|serves|remains|follows)\b": "name the thing instead of 'what is …'",
     r"\blook(?:ed|s|ing)? (?:at|whether)\b": "use check, view, inspect or monitor",
-    r"(?<![Tt]here )(?<![Ii]t )\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|better\b)": "write 'is not a valid …' or 'there is no …'",
+    r"(?<![Tt]here )(?<![Ii]t )\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|better\b)": "write 'is not a …'",
     r"\b(?:lies|lay|lain|stands|stood)\b": "use 'is stored in', 'is in', 'builds on' or 'appears in'",
     r"\bso (?:many|much)\b(?! that)": "name the number",
     r"\b(?:anew|besides|likewise|lest|hence|seldom|meanwhile|whatever|whoever|thereof|whence)\b": "use a plainer word",
@@ -64,8 +66,8 @@ def texts_of_markdown(path: str, content: str) -> Iterator[Text]:
     content = re.sub(r"```.*?```", lambda block: "\n" * block.group().count("\n"), content, flags=re.DOTALL)
     start, lines = 1, []
     for number, line in enumerate([*content.splitlines(), ""], start=1):
-        begins_anew = re.match(r"\s*([-*|#>]|\d+\.)", line)
-        if (not line.strip() or begins_anew) and lines:
+        is_new = re.match(r"\s*([-*|#>]|\d+\.)", line)
+        if (not line.strip() or is_new) and lines:
             yield Text(path, start, " ".join(lines))
             lines = []
         if line.strip():
@@ -116,26 +118,58 @@ def faults(text: Text) -> Iterator[str]:
             yield f"{text.path}:{text.line}: “{found.group().strip()}” in “…{context}…”: {advice}"
 
 
-def tracked_files() -> list[str]:
-    """List the Markdown files and the modules of the product."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
+def texts_of_page(path: str, content: str) -> Iterator[Text]:
+    """Yield the words between the tags of a page or template, without its style, scripts and instructions."""
+    blanked = re.sub(
+        r"<style.*?</style>|<script.*?</script>|<code.*?</code>|\{%.*?%\}|\{#.*?#\}|\{\{.*?\}\}|<[^>]*>",
+        lambda part: "\n" * part.group().count("\n") + PLACE,
+        content,
+        flags=re.DOTALL,
+    )
+    for number, line in enumerate(blanked.splitlines(), start=1):
+        yield from (Text(path, number, words) for words in line.split(PLACE) if " " in words.strip())
+
+
+def texts_of_script(path: str, content: str) -> Iterator[Text]:
+    """Yield the strings of a script that hold more than one word."""
+    for number, line in enumerate(re.sub(r"/\*.*?\*/", "", content, flags=re.DOTALL).splitlines(), start=1):
+        for found in re.findall(r"\"([^\"]* [^\"]*)\"|`([^`]* [^`]*)`", line.split(" // ")[0]):
+            yield Text(path, number, re.sub(r"\$\{.*?\}", PLACE, "".join(found)))
+
+
+READERS: dict[str, Callable[[str, str], Iterator[Text]]] = {
+    ".md": texts_of_markdown,
+    ".py": texts_of_python,
+    ".html": texts_of_page,
+    ".j2": texts_of_page,
+    ".js": texts_of_script,
+}
+
+
+def checked_files() -> list[str]:
+    """List the documents, and the modules, pages and scripts of the product."""
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: S603
     return [
-        name for name in listed.splitlines()
-        if name.endswith(".md") or (name.endswith(".py") and name.startswith(PACKAGES))
-    ]  # fmt: skip
+        name
+        for name in listed
+        if Path(name).suffix in READERS
+        and (name.endswith(".md") or name.startswith(PACKAGES))
+        and (ROOT / name).exists()
+    ]
 
 
 def check(names: list[str]) -> list[str]:
     """Return the faults of files, given relative to the repository."""
-    found = []
-    for name in names:
-        content = (ROOT / name).read_text()
-        texts = texts_of_markdown(name, content) if name.endswith(".md") else texts_of_python(name, content)
-        found += [fault for text in texts for fault in faults(text)]
-    return found
+    return [
+        fault
+        for name in names
+        for text in READERS[Path(name).suffix](name, (ROOT / name).read_text())
+        for fault in faults(text)
+    ]
 
 
 if __name__ == "__main__":
-    problems = check(sys.argv[1:] or tracked_files())
+    problems = check(sys.argv[1:] or checked_files())
     print("\n".join(problems))
     sys.exit(f"{len(problems)} places to reword" if problems else 0)

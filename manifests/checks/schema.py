@@ -51,7 +51,7 @@ def check_schema(document: Json) -> Iterator[Finding]:
         top = {"apiVersion!": "string", "kind!": "string", "metadata!": "V1ObjectMeta", **custom_schemas()[kind]}
         faults = _check(document, top, "")
     else:
-        yield Finding(thing, "apiVersion", f"{kind} is no kind that these manifests use; is it spelt right?")
+        yield Finding(thing, "apiVersion", f"{kind} is not a kind that these manifests use; check its spelling")
         return
     for field, sentence in faults:
         yield Finding(thing, field, sentence)

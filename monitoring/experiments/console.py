@@ -35,7 +35,7 @@ def read_parameters(file: str | None, values: dict[str, Any]) -> ExperimentParam
         detail = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'parameters'}: {e['msg']}" for e in error.errors()
         ) if isinstance(error, ValidationError) else str(error)  # fmt: skip
-        raise ParameterError(f"the experiment cannot be set up so ({detail}); correct it") from error
+        raise ParameterError(f"invalid experiment parameters ({detail}); correct it") from error
 
 
 def forecast(events: str, parameters: ExperimentParameters) -> str:

@@ -25,27 +25,27 @@ class Advice:
 
 
 ADVICE: dict[Remedy, Advice] = {
-    "nothing": Advice("Nothing", "Nothing is broken; keep an eye on it."),
+    "nothing": Advice("Nothing", "Nothing is broken; keep watching."),
     "retrain": Advice(
         "Train again",
-        "Train an encoder on the catalogue as it is now; what comes out is registered as challenger if the gate lets it.",
+        "Train an encoder on the catalogue as it is now; if it passes the gate, the new release becomes challenger.",
         "visual-search monitor run --act --images IMAGES",
         "training",
     ),
     "reindex": Advice(
         "Index again",
-        "Embed what is new with the champion's encoder and build the index anew; the space stays the same.",
+        "Embed the new pictures with the champion's encoder and rebuild the index; the space stays the same.",
         "visual-search monitor run --act --images IMAGES",
         "reindexing",
     ),
     "retrain_quantiser": Advice(
         "Train the quantiser again",
-        "Build the index anew, its clusters and codes learnt from the catalogue as it is now; the encoder stays.",
+        "Rebuild the index with clusters and codes learnt from the current catalogue; the encoder stays the same.",
         "visual-search monitor run --act --images IMAGES",
         "reindexing",
     ),
     "fix_client": Advice(
-        "Mend the client",
+        "Fix the client",
         "Find out what changed in the app or proxy that sends the pictures; training would only hide it.",
     ),
     "roll_back": Advice(

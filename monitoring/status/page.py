@@ -97,7 +97,7 @@ def empty_page() -> str:
     """Return the page of a folder in which nothing was written yet."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
-        "<title>Visual search · monitoring</title><p>Nothing was looked at yet; run <code>visual-search monitor run</code>."
+        "<title>Visual search · monitoring</title><p>There is no record yet; run <code>visual-search monitor run</code>."
     )
 
 

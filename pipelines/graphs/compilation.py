@@ -38,7 +38,7 @@ def compile_pipeline(
     from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
     if name not in PIPELINES:
-        raise ParameterError(f"there is no pipeline {name!r}; the pipelines are {', '.join(PIPELINES)}")
+        raise ParameterError(f"unknown pipeline {name!r}; available: {', '.join(PIPELINES)}")
     pipeline = load_pipeline(name)
     options = KubernetesManifestOptions(
         pipeline_name=pipeline.name, namespace=namespace or None, include_pipeline_manifest=True

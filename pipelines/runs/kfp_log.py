@@ -67,7 +67,7 @@ class Console:
             last = next((line for line in reversed(self._traceback) if line.strip()), "")
             self._sentence = last or (
                 f"the process of {self._task} was killed or ended without a word, most often for want of memory; "
-                "the same command goes on where it was"
+                "run the same command again to resume"
             )
         if not self.failed:
             self.failed, self.error = self._task, self._sentence

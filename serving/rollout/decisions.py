@@ -28,7 +28,7 @@ def start(registry: Registry, version: str | int, *, share: int, who: str, why: 
     if release.version == champion.version:
         raise ParameterError(f"version {release.version} is the champion; there is nothing to roll out")
     if not release.gate_passed:
-        raise ParameterError(f"version {release.version} did not pass its evaluation's gate; it may not meet users")
+        raise ParameterError(f"version {release.version} did not pass the quality gate; it must not serve users")
     if CHALLENGER not in release.aliases:
         registry.promote(release.version, CHALLENGER, who=who, why=why)
     return begin(registry, before, challenger=release.version, champion=champion.version, share=share, who=who, why=why)

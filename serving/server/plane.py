@@ -26,7 +26,7 @@ class StrictDataPlane(DataPlane):  # type: ignore[misc]
         if str(names.get("content-type", "")).startswith(_CLOUD_EVENTS) or any(
             name.startswith("ce-") for name in names
         ):
-            raise MediaTypeError("CloudEvents are not read here; send the picture or JSON itself.")
+            raise MediaTypeError("CloudEvents are not accepted here; send the picture or JSON itself.")
         try:
             decoded, attributes = super().decode(body, headers, *arguments, **keywords)
         except Exception as error:

@@ -282,7 +282,7 @@ class _Process:
         sizes = sizes_of(await self._reader.readexactly(PREFIX.size))
         answer = json.loads(await self._reader.readexactly(sizes[0]))
         if not isinstance(answer, dict):
-            raise ValueError("a decoding process answered with something else than an object")
+            raise ValueError("a decoding process did not answer with a JSON object")
         return answer, await self._reader.readexactly(sizes[1])
 
     async def end(self) -> int:
