@@ -19,12 +19,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("components", "pipelines", "serving", "monitoring", "manifests")
-# In these modules every string with a space is help.
-HELP_MODULES = ("pipelines/__main__.py", "monitoring/__main__.py")
-SHOWN_KEYWORDS = {"help", "description", "epilog", "summary", "title", "advice", "meaning", "say"}
-SHOWN_CALLS = re.compile(
-    r"(Error|Problem|ProblemKind|Finding|Concern|Advice|print|_say|say|warn|warning|info|error|fail)$"
-)
 
 RULES: dict[str, str] = {
     r"\w: (of|by|for) (the|it|its|this|a|an|one|each)\b": "write a noun after the colon, or leave the entry out",
@@ -76,30 +70,14 @@ def texts_of_markdown(path: str, content: str) -> Iterator[Text]:
 
 
 def texts_of_python(path: str, content: str) -> Iterator[Text]:
-    """Yield the help texts, messages of errors and printed sentences of a module."""
+    """Yield the strings of a module that hold a sentence or a phrase: help, messages, printed words; no docstrings."""
     tree = ast.parse(content)
-    documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    shown = [tree] if path in HELP_MODULES else [part for node in ast.walk(tree) for part in _shown_parts(node)]
-    seen: set[int] = set()
-    for part in shown:
-        inner = {id(value) for node in ast.walk(part) if isinstance(node, ast.JoinedStr) for value in node.values}
-        for node in ast.walk(part):
-            if id(node) in seen | documentation | inner:
-                continue
-            words = _words(node)
-            if words is not None and " " in words.strip():
-                seen.add(id(node))
-                yield Text(path, node.lineno, words)  # type: ignore[attr-defined]
-
-
-def _shown_parts(node: ast.AST) -> Iterator[ast.AST]:
-    if not isinstance(node, ast.Call):
-        return
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if SHOWN_CALLS.search(name):
-        yield from node.args
-        yield from (keyword.value for keyword in node.keywords)
-    yield from (keyword.value for keyword in node.keywords if keyword.arg in SHOWN_KEYWORDS)
+    left_out = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    left_out |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        words = _words(node)
+        if words is not None and id(node) not in left_out and len(words.split()) > 2:
+            yield Text(path, node.lineno, words)  # type: ignore[attr-defined]
 
 
 def _words(node: ast.AST) -> str | None:

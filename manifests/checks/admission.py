@@ -74,7 +74,7 @@ def _kserve(service: Json, pod: Pod, runtimes: dict[str, Json]) -> Iterator[Find
         if "PYTHONPATH" in variables:
             yield _at(container, "env", "sets PYTHONPATH, which KServe's webhook refuses")
         if container.name == TRANSFORMER and "STORAGE_URI" in variables:
-            yield _at(container, "env", "sets STORAGE_URI, which may stand in the predictor only")
+            yield _at(container, "env", "sets STORAGE_URI, which only the predictor may set")
 
 
 def _model(thing: str, model: Json, runtimes: dict[str, Json]) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ def forecast(events: str, parameters: ExperimentParameters) -> str:
         f"To find a change of a given size with a power of {parameters.power:.0%} at α = {parameters.alpha:g} "
         f"({parameters.treatment_share:.0%} of the users in {parameters.treatment}):",
         "",
-        f"{'change':>8}  {'looking daily':>24}  {'one look, fixed before':>24}",
+        f"{'change':>8}  {'looking daily':>24}  {'one look, fixed in advance':>24}",
     ]
     for row in found.forecasts:
         daily = _duration(row.sequential_days, row.sequential_users)

@@ -71,5 +71,5 @@ CAUSE_TITLES: dict[Cause, str] = {
     "index_recall_fell": "The index misses neighbours",
     "catalogue_lags": "The catalogue lags behind",
     "preprocessing_differs": "The preprocessing differs",
-    "mix_changed": "People look for other things",
+    "mix_changed": "Users search for other things",
 }

@@ -238,7 +238,7 @@ class Rehearsal:
                 clean_results(connection, self._parameters.online)
                 self._preference = analyse_interleaving(connection, together, self._parameters)
         except (DataError, SourceError) as error:
-            return Verdict("continue", (f"Too early to look: {error}.",), found.is_measured)
+            return Verdict("continue", (f"Too early to decide: {error}.",), found.is_measured)
         reasons = (preference_in_words(self._preference),)
         if self._preference.high < 0:
             return Verdict("roll_back", reasons, found.is_measured)

@@ -73,9 +73,9 @@ class LocalRuns:
         verdict = read_verdict(result)
         if result.release is None:
             reasons = "; ".join(verdict["reasons"]) or "see its report"
-            return Outcome("failed", str(result.directory), f"the gate refused what came out: {reasons}")
+            return Outcome("failed", str(result.directory), f"the gate refused the result: {reasons}")
         release_id = json.loads((result.release / "manifest.json").read_text())["release_id"]
-        return Outcome("succeeded", str(result.directory), f"{release_id} is registered; look at {result.report}")
+        return Outcome("succeeded", str(result.directory), f"{release_id} is registered; see {result.report}")
 
     def look(self, name: str, reference: str) -> Outcome:
         """Say "interrupted": whoever runs one here holds the ledger's lock, so an open entry has nobody."""

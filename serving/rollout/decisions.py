@@ -102,7 +102,7 @@ def settle(registry: Registry, who: str = "rollout") -> Rollout | None:
     if version == rollout.challenger:
         return change(registry, rollout, state="done", share=100, who=who, why="it was made champion in the registry")
     if version != rollout.champion:
-        why = f"version {version} became champion meanwhile, so the comparison with {rollout.champion} is void"
+        why = f"version {version} has become champion, so the comparison with {rollout.champion} is void"
         return change(registry, rollout, state="rolled_back", share=0, who=who, why=why)
     return rollout
 

@@ -244,7 +244,7 @@ def _sentence(error: Any) -> str:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}"[:40] for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
         names = Instance.model_fields if error["loc"][0] == "instances" else Parameters.model_fields
-        return f"there is a field or parameter of an unknown name; known are {', '.join(names)}"
+        return f"a field or parameter has an unknown name; known are {', '.join(names)}"
     if "floor" in error["loc"]:
         return "floor must be a number from -1 to 1, or 'calibrated'"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}"

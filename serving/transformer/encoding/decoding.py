@@ -203,7 +203,7 @@ class DecodingPool:
             }
         self.counts.crashed += 1
         if -status in _ITS_OWN_FAULT:
-            return {"reason": "crashed", "message": "the picture makes the decoder fail; save it anew"}
+            return {"reason": "crashed", "message": "the picture makes the decoder fail; save it again"}
         _log.warning("a decoding process ended (status %s, %s)", status, type(error).__name__)
         raise OverloadedError("decoding the picture was ended by the system; try again in a moment")
 
