@@ -281,7 +281,7 @@ class SearchClient:
             return response.json()
         except ValueError as error:
             raise UnavailableError(
-                f"{self._http.base_url} answered with something that is not JSON; is it the search service?",
+                f"{self._http.base_url} answered with something that is not JSON; check the address",
                 status=response.status_code,
             ) from error
 
@@ -291,7 +291,7 @@ class SearchClient:
         except httpx.HTTPError as error:
             text = str(error) or type(error).__name__
             raise ConnectionFailedError(
-                f"{self._http.base_url} gives no answer ({text}); is the service running?", code="no_answer"
+                f"{self._http.base_url} gives no answer ({text}); check that the service is running", code="no_answer"
             ) from error
         if response.is_success:
             return response

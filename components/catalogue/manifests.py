@@ -66,7 +66,7 @@ def _refuse_misspelt(names: list[str], uri: str) -> None:
         meant = difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.85)
         if name not in COLUMNS and meant:
             raise SourceError(
-                f"{uri} has the column {name}; did you mean {meant[0]}? Rename it, or give it a name that is less alike",
+                f"{uri} has the column {name}; did you mean {meant[0]}? Rename it, or give it a clearly different name",
                 source=uri,
             )
 

@@ -128,7 +128,7 @@ def _check_columns(schema: pa.Schema, name: str) -> None:
         )
         if not fits:
             wanted = "text" if column in _STRINGS else "a whole number" if column in _INTEGERS else "a timestamp"
-            raise SourceError(f"{name}: column {column} is {kind}, expected {wanted}; write it so", source=name)
+            raise SourceError(f"{name}: column {column} is {kind}, expected {wanted}; convert the column", source=name)
 
 
 def read_events(engine: Engine, log: ClickLog) -> Frame:

@@ -57,7 +57,7 @@ def run(
     open_artifact(catalogue, "catalogue")
     if truth and not events:
         raise ParameterError(
-            f"a truth ({truth}) is given without the click log that it is the truth of; give events too"
+            f"a truth ({truth}) belongs to a click log, but no click log is given; pass events as well"
         )
     statements = fetch_judgements(judgements)
     log = open_click_log(events) if events else None

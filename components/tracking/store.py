@@ -150,7 +150,7 @@ class TrackingStore:
 
     def _no_room(self) -> ResourceError:
         return ResourceError(
-            f"no room left in the tracking store {self.uri}: free some space, then run the command again"
+            f"no space left in the tracking store {self.uri}: free some space, then run the command again"
         )
 
 
@@ -167,7 +167,7 @@ def _checked(uri: str) -> tuple[str, Path | None]:
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ParameterError(
-            f"{parts.scheme or uri!r} is no tracking store; expected sqlite:///path/to/mlflow.db or http(s)://host:port"
+            f"{parts.scheme or uri!r} is not a tracking store address; expected sqlite:///path/to/mlflow.db or http(s)://host:port"
         )
     if parts.username or parts.password:
         raise ParameterError(

@@ -81,7 +81,7 @@ def serve_once(settings: Settings, options: ServeOptions) -> int:
         with SearchClient(service.url, _key(settings)) as client:
             answer = client.search(service.picture, k=5)
         if not answer.results:
-            raise ResourceError("the service answered its first query with no result; look into its logs")
+            raise ResourceError("the service answered its first query without results; check its logs")
         print(format_answer(answer))
     print("\nstopped; `visual-search serve` starts it again")
     return 0
@@ -251,7 +251,7 @@ class _Service:
                     served = release_id
                     print(f"{source.name} is {release_id} now; it is being loaded", flush=True)
             except VisualSearchError as error:
-                print(f"visual-search: what was promoted cannot be served yet: {error}", file=sys.stderr, flush=True)
+                print(f"visual-search: the promoted release cannot be served yet: {error}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _new_directory(runs: Path) -> Path:
         except FileExistsError:
             continue
         return directory
-    raise ParameterError(f"could not make a folder for the run below {runs}")
+    raise ParameterError(f"cannot create a folder for the run below {runs}")
 
 
 def _collect(directory: Path, home: Path) -> RunResult:

@@ -48,7 +48,7 @@ def events_router(
         now = clock()
         events, refused = _verify(parse_batch(body), signer, now)
         if not limits.admit(((e.impression.user_id, e.impression.query_id) for e in events), now.timestamp()):
-            raise TooManyEventsError("these are more events than a person makes; slow down and send them again")
+            raise TooManyEventsError("these are more events than one user can cause; slow down and send them again")
         accepted = repeated = 0
         if events:
             outcome = await store.submit_async(events)

@@ -38,7 +38,7 @@ class StrictDataPlane(DataPlane):  # type: ignore[misc]
         if str(names.get("content-type", "")).startswith(_CLOUD_EVENTS) or any(
             name.startswith("ce-") for name in names
         ):
-            raise MediaTypeError("CloudEvents are not read here; send the picture or JSON itself.")
+            raise MediaTypeError("CloudEvents are not accepted here; send the picture or JSON itself.")
         if isinstance(body, bytes) and is_json(names, body):
             body, headers = _in_utf8(body, names), {**names, "content-type": "application/json"}
         elif isinstance(body, bytes) and not names.get("content-type"):

@@ -152,11 +152,15 @@ def _replay(
         below = image_ids.take(pa.array(here))
         gone = pc.is_in(below, value_set=pa.array(generation.removed, pa.string())).to_numpy().astype(np.bool_)
         if int(gone.sum()) != len(generation.removed):
-            raise ContractError(f"{name} removes an image that lies not below it; extend the served release again")
+            raise ContractError(
+                f"{name} removes an image that the generations before it lack; extend the served release again"
+            )
         present[here[gone]] = False
         kept = below.filter(pa.array(~gone))
         added = generation.items.column("image_id")
         if pc.any(pc.is_in(added, value_set=kept.combine_chunks())).as_py():
-            raise ContractError(f"{name} adds an image that lies below it already; extend the served release again")
+            raise ContractError(
+                f"{name} adds an image that the generations before it have; extend the served release again"
+            )
         present[start:stop] = True
         start = stop
