@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.shared.errors import ParameterError
+from components.shared.files.sqlite import sqlite_url
 from serving.settings import known_names as serving_names
 
 PREFIX = "VISUAL_SEARCH_"
@@ -45,12 +46,12 @@ class Settings(BaseSettings):
     @property
     def registry_uri(self) -> str:
         """MLflow's URI, the embedded default included."""
-        return self.tracking_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+        return self.tracking_uri or sqlite_url(self.home / "mlflow.db")
 
     @property
     def event_store(self) -> str:
         """The event store's URL, the embedded default included."""
-        return self.events_url or f"sqlite:///{self.home.absolute() / 'events.db'}"
+        return self.events_url or sqlite_url(self.home / "events.db")
 
     @property
     def service_counts(self) -> Path:
