@@ -392,6 +392,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 for a failure of ours or of the data; 2 for a wrong call; 3 if the gate refused; 4 if monitoring alarms, 5 if it can
     tell nothing.
     """
+    from components.shared.environment import prepare_process
+
+    prepare_process()
     options = build_parser().parse_args(arguments)
     from components.shared.errors import VisualSearchError
     from pipelines.commands import actions as commands

@@ -26,6 +26,7 @@ import httpx
 
 from components.shared.errors import VisualSearchError
 
+_LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _SIGNATURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG", "image/png"), (b"RIFF", "image/webp"))
 
 
@@ -155,7 +156,8 @@ class SearchClient:
         if api_key is not None:
             sent["X-Api-Key"] = api_key
         self._predict = f"/v1/models/{model_name}:predict"
-        self._http = httpx.Client(base_url=url, headers=sent, timeout=timeout_seconds)
+        # A proxy of the environment is for the world outside, not for a service on this machine.
+        self._http = httpx.Client(base_url=url, headers=sent, timeout=timeout_seconds, mounts=dict.fromkeys(_LOOPBACK))
 
     def search(
         self,

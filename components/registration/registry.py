@@ -8,7 +8,6 @@ goes on where that stopped. On a server, where no lock keeps others out, the low
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 from collections.abc import Callable
@@ -17,10 +16,11 @@ from typing import Any
 
 from components.registration.promotion_log import Move, Promotion, PromotionLog
 from components.registration.release_files import ReleaseFiles, unless_gone
-from components.registration.tracking_store import TrackingStore, has_code
 from components.registration.versions import RegisteredRelease, read_version, tags_of
 from components.shared.errors import ContractError, ParameterError
+from components.shared.files.locks import exclusive_lock
 from components.shared.release.manifest import Manifest, is_intact, verify_release
+from components.tracking.store import TrackingStore, has_code
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _ANNOUNCED = "announced"
@@ -89,9 +89,7 @@ class Registry:
         """
         release = self.get(name)
         target, part = destination / release.release_id, destination / f".{release.release_id}.part"
-        destination.mkdir(parents=True, exist_ok=True)
-        with (destination / f".{release.release_id}.lock").open("a") as lock, self._store.in_our_words():
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive_lock(destination / f".{release.release_id}.lock"), self._store.in_our_words():
             if is_intact(target, release.release_id):
                 return target
             for leftover in (target, part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -21,7 +22,7 @@ from components.shared.files.atomic import write_json
 from components.shared.release.manifest import GOLDEN_FILE, Manifest, is_release, read_manifest
 from components.shared.release.served import publish_release
 from pipelines.commands.result_sheet import Sheet, write_sheet
-from pipelines.commands.serving_processes import MODEL_NAME, Ports, ServingProcesses
+from pipelines.commands.serving_processes import MODEL_NAME, Ports, ServingProcesses, require_free_port
 from pipelines.settings import Settings
 from serving.client import SearchAnswer, SearchClient, SearchError
 
@@ -152,6 +153,8 @@ class _Service:
         self._folder = settings.home.absolute() / "serve"
         self._stopping = threading.Event()
         self._root = settings.home.absolute() / "served"
+        if options.port:
+            require_free_port(options.host, options.port)  # before a release is fetched, which takes a while
         self._source = _source_of(settings, options.target)
         self.manifest: Manifest
         self.picture: Path
@@ -191,7 +194,11 @@ class _Service:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        (self._folder / _ADDRESS_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError, ValueError):
+            if (
+                json.loads((self._folder / _ADDRESS_FILE).read_text()).get("pid") == os.getpid()
+            ):  # not another service's
+                (self._folder / _ADDRESS_FILE).unlink()
         self._processes.stop()
 
     def _key_file(self) -> Path:

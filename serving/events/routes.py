@@ -14,6 +14,7 @@ from serving.events.limits import FloodLimits
 from serving.events.records import ClientEvent, Event, parse_batch
 from serving.events.store import EventStore
 from serving.events.tokens import TokenSigner
+from serving.server.media_types import media_type_of
 from serving.server.refusals import BodyTooLargeError, MediaTypeError, TooManyEventsError
 
 MOST_BODY_BYTES = 256 * 1024
@@ -58,8 +59,7 @@ def events_router(
 
 
 async def _read_body(request: Request, most_bytes: int) -> bytes:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in _MEDIA_TYPES:
+    if media_type_of(request.headers) not in _MEDIA_TYPES:
         raise MediaTypeError(f"events are sent as {' or '.join(_MEDIA_TYPES)}")
     body = bytearray()
     async for chunk in request.stream():

@@ -15,11 +15,11 @@ from kserve import InferRequest
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from components.shared.errors import ParameterError
+from serving.server.media_types import may_be_picture
 from serving.server.open_inference import parameters_of
 from serving.server.refusals import BodyTooLargeError, MediaTypeError
 from serving.transformer.edge.open_inference import bytes_of_tensor
 
-PICTURE_TYPES = frozenset({"image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/webp"})
 USER_HEADER = "x-visual-search-user"
 _USER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
@@ -149,9 +149,11 @@ def read_request(
     if isinstance(payload, InferRequest):
         request = _read_tensors(payload)
     elif isinstance(payload, bytes | bytearray):
-        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type not in PICTURE_TYPES:
-            raise MediaTypeError("send a picture as image/jpeg, image/png or image/webp, or JSON as application/json")
+        if not may_be_picture(headers):
+            raise MediaTypeError(
+                "a body of this type is not taken; send a picture as image/jpeg, image/png or image/webp, or JSON as "
+                "application/json"
+            )
         parameters = _read_query_string(query_string)
         request = SearchRequest((Query(bytes(payload), crop=parameters.crop),), parameters, "v1")
     else:
