@@ -1,4 +1,4 @@
-"""The documents are true: every command parses, every link, file, make target and folder exists, and the tables are the code's."""
+"""The documents are true: commands parse; links, files, make targets and folders exist; tables are those of the code."""
 
 import re
 import shlex

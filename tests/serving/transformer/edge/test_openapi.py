@@ -132,12 +132,11 @@ def test_events_and_the_catalogue_are_as_described(described, http) -> None:
 
 
 def test_health_is_as_described(described, http) -> None:
-    for path in described["paths"]:
-        if path.startswith(("/v2/health", "/metrics", "/v1/models", "/v2/models", "/openapi")):
-            if "get" in described["paths"][path]:
-                response = http.get(path)
-                assert response.status_code == 200, path
-                check(described, "get", path, response)
+    beginnings = ("/v2/health", "/metrics", "/v1/models", "/v2/models", "/openapi")
+    for path in (path for path, found in described["paths"].items() if "get" in found and path.startswith(beginnings)):
+        response = http.get(path)
+        assert response.status_code == 200, path
+        check(described, "get", path, response)
 
 
 @pytest.mark.parametrize(
