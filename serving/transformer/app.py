@@ -28,6 +28,7 @@ from serving.server.problems import ProblemKind
 from serving.server.server import run_server
 from serving.server.traces import start_traces
 from serving.settings import TransformerSettings
+from serving.transformer.edge.openapi import openapi_router
 from serving.transformer.edge.routes import catalogue_router
 from serving.transformer.encoding.decoding import DecodingPool
 from serving.transformer.encoding.encoder_client import EncoderClient, EncoderUnavailableError
@@ -145,6 +146,7 @@ class Application:
             make_router(ThumbnailCache(self._locate, self._render)),
             events_router(self.events, self.signer, limits),
             catalogue_router(self.catalogue, settings.arm, _pin(settings)),
+            openapi_router(settings.model_name, needs_key=bool(settings.api_keys.get_secret_value())),
         ]
 
     async def start(self) -> None:
