@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from manifests.checks.findings import Finding, Json, name_of
 from manifests.checks.network import selects
 from manifests.checks.pods import ENCODER, MODEL_MOUNT, TRANSFORMER, Container, Pod, of_kind, pods_of
-from serving.settings import PREFIX, ServingSettings
+from components.shared.environment import PREFIX
+from serving.settings import ServingSettings
 
 _PINNED = re.compile(r".+/r-[0-9a-f]{16,64}/?")
 _ALIASES = ("champion", "challenger", "latest", "current", "main")

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.settings import PREFIX, Settings
-from serving.settings import known_names
+from pipelines.settings import known_names
 
 
 def check(paths: Sequence[Path], *, production: bool) -> int:
@@ -20,11 +19,10 @@ def check(paths: Sequence[Path], *, production: bool) -> int:
     from manifests.checks.check import check as faults_of
     from manifests.checks.rendering import load
 
-    known = known_names() | {PREFIX + name.upper() for name in Settings.model_fields}
     count = 0
     for path in paths:
         documents = load(path)
-        faults = faults_of(documents, production=production, known_settings=known)
+        faults = faults_of(documents, production=production, known_settings=known_names())
         for fault in faults:
             print(f"{path}: {fault}")
         count += len(faults)

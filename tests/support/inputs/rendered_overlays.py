@@ -9,15 +9,14 @@ from pathlib import Path
 from manifests.checks.check import check
 from manifests.checks.findings import Finding, Json
 from manifests.checks.rendering import parse
-from pipelines.settings import PREFIX, Settings
-from serving.settings import known_names
+from pipelines.settings import known_names
 
 ROOT = Path(__file__).resolve().parents[3]
 MANIFESTS = ROOT / "manifests"
 GOLDEN = ROOT / "tests" / "manifests" / "golden"
 OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
 FOLDERS = {name: MANIFESTS / "overlays" / name for name in OVERLAYS} | {"cluster": MANIFESTS / "cluster"}
-KNOWN_SETTINGS = known_names() | {PREFIX + name.upper() for name in Settings.model_fields}
+KNOWN_SETTINGS = known_names()
 
 
 @functools.cache
