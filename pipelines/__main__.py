@@ -242,6 +242,9 @@ def _add_manifests(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     check.add_argument(
         "paths", nargs="+", metavar="PATH", help="folder with a kustomization.yaml (needs kubectl), or a rendered file"
     )
+    check.add_argument(
+        "--first", metavar="PATH", help="what is applied once before (manifests/first/MODE), judged with it"
+    )
     check.add_argument("--production", action="store_true", help="refuse placeholders of digests as well")
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from components.shared.errors import ResourceError
 from components.shared.environment import PREFIX
+from components.shared.errors import ResourceError
 from serving.settings import known_names as serving_names
 
 MODEL_NAME = "visual-search"

@@ -9,14 +9,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from support.factories.release_factory import make_release
-from support.inputs.service_links import service_links
-from support.servers.serving_processes import serving
 
 from components.shared.environment import PREFIX, is_service_link
 from components.shared.errors import ParameterError
 from pipelines.settings import read_settings as read_pipeline_settings
 from serving.settings import EncoderSettings, TransformerSettings, known_names, read_settings
+from support.factories.release_factory import make_release
+from support.inputs.service_links import service_links
+from support.servers.serving_processes import serving
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.inputs.service_links import service_links
 
 from pipelines.__main__ import build_parser, main
+from support.inputs.service_links import service_links
 
 # Command → arguments. The long ones are given something that they refuse after they have read their settings.
 COMMANDS: dict[str, list[str]] = {
