@@ -95,7 +95,7 @@ def test_encoder_and_transformer_serve_beside_service_links(tmp_path: Path, link
             Path(f"/proc/{child.pid}/environ").read_text().split("\0") for child in processes.children.values()
         ]
     assert len(environments) == 2
-    assert all(set(f"{name}={value}" for name, value in ours.items()) <= set(each) for each in environments)
+    assert all({f"{name}={value}" for name, value in ours.items()} <= set(each) for each in environments)
 
 
 @pytest.mark.parametrize(
