@@ -118,7 +118,7 @@ def storage_of(service: Json) -> tuple[str, str]:
     if (found := _variable(service, "STORAGE_URI")) is not None:
         return found
     raise ContractError(
-        f"InferenceService {service.get('metadata', {}).get('name')} has no storageUri in its predictor; apply our manifests"
+        f"InferenceService {service.get('metadata', {}).get('name')} has no storageUri in its predictor; apply manifests/first"
     )
 
 

@@ -112,7 +112,7 @@ def _backends(route: Json) -> dict[str, dict[str, Any]]:
                 found.setdefault(arm, {key: value for key, value in backend.items() if key != "weight"})
     if missing := sorted(set(SERVICES) - set(found)):
         raise ContractError(
-            f"HTTPRoute {route['metadata']['name']} has no backend of the {missing[0]}; apply our manifests for Standard mode"
+            f"HTTPRoute {route['metadata']['name']} has no backend of the {missing[0]}; apply manifests/first/standard"
         )
     return found
 
