@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from components.shared.environment import ProcessSettings, names_of, read_environment
+from components.shared.settings import ProcessSettings, names_of, read_environment
 from serving.settings import known_names as serving_names
 
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, SecretStr
 
-from components.shared.environment import ProcessSettings, names_of, read_environment
+from components.shared.settings import ProcessSettings, names_of, read_environment
 
 
 class ServingSettings(ProcessSettings):

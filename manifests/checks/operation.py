@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from components.shared.environment import PREFIX
+from components.shared.settings import PREFIX
 from manifests.checks.findings import Finding, Json, name_of
 from manifests.checks.network import selects
 from manifests.checks.pods import ENCODER, MODEL_MOUNT, TRANSFORMER, Container, Pod, of_kind, pods_of

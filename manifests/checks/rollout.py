@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from components.shared.environment import PREFIX
+from components.shared.settings import PREFIX
 from manifests.checks.findings import Finding, Json, name_of
 from manifests.checks.pods import Container, mode_of, of_kind, pods_of
 

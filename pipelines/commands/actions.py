@@ -116,7 +116,7 @@ def schedule(options: argparse.Namespace) -> int:
             namespace=settings.kfp_namespace,
             service_account=options.service_account,
         )
-    print(f"schedule {schedule_id} made")
+    print(f"schedule {schedule_id} created")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Day 2: an overlay is applied again after a rollout, with a new image in it. Nothing conflicts, and the rollout keeps what it wrote."""
+"""Day 2: an overlay with a new image is applied again after a rollout. Nothing conflicts, and what the rollout wrote stays."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class Namespace:
 
     def follow(self, stages: list[Desired]) -> None:
         """Let the rollout do what is wanted, stage by stage."""
-        server = ApiServer([self.live[key] for key in self.live if not key.startswith("servingruntime")], self.controller)
+        server = ApiServer(
+            [self.live[key] for key in self.live if not key.startswith("servingruntime")], self.controller
+        )
         for desired in stages:
             for _ in range(40):
                 objects = {key: server.get(key) for key in server.objects}
@@ -148,7 +150,14 @@ def test_idle_challenger_has_no_pods_until_there_is_one_and_afterwards() -> None
         return annotations["serving.kserve.io/stop"] == "true"
 
     told = [is_stopped()]
-    for desired in (Desired(A), Desired(A, B, 5), Desired(A, rolled_back=True), Desired(A, B, 0), Desired(A, B, 50), Desired(B)):
+    for desired in (
+        Desired(A),
+        Desired(A, B, 5),
+        Desired(A, rolled_back=True),
+        Desired(A, B, 0),
+        Desired(A, B, 50),
+        Desired(B),
+    ):
         namespace.follow([desired])
         told.append(is_stopped())
     assert told == [True, True, False, True, False, False, True]

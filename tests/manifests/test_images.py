@@ -34,7 +34,9 @@ def images_in(value: Any) -> set[str]:
         return set().union(*map(images_in, value.values()))
     if isinstance(value, list):
         return set().union(*map(images_in, value))
-    return set(re.findall(r"\S+@sha256:[0-9a-f]{64}", str(value))) | set(re.findall(r"visual-search-\w+-python\S*", str(value)))
+    return set(re.findall(r"\S+@sha256:[0-9a-f]{64}", str(value))) | set(
+        re.findall(r"visual-search-\w+-python\S*", str(value))
+    )
 
 
 @pytest.mark.parametrize("name", [*OVERLAYS, "training"])

@@ -1,4 +1,4 @@
-"""Knative with releases in git: overlays applied one after the other against KServe's rule for traffic, followed moment by moment."""
+"""Knative with releases in git: overlays applied one after the other, and what KServe's rule for traffic makes of each."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ CHAMPION, OTHER = "r-0000000000000000", "r-1111111111111111"
 class Traffic:
     """Revisions and traffic as KServe makes them of one InferenceService, with pods that take their time.
 
-    With a canary the newest ready revision has its share, and the last one that had everything has the rest; without, the newest ready
-    one has everything. `seen` is the share of each release at every moment.
+    With a canary the newest ready revision has its share, and the last one that had everything has the rest; without, the
+    newest ready one has everything. `seen` is the share of each release at every moment.
 
     Source: createKnativeService in KServe's ksvc_reconciler.go and PropagateStatus in inference_service_status.go, version 0.20.
     """

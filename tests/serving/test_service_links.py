@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.environment import PREFIX, is_service_link
 from components.shared.errors import ParameterError
+from components.shared.settings import PREFIX, is_service_link
 from pipelines.settings import read_settings as read_pipeline_settings
 from serving.settings import EncoderSettings, TransformerSettings, known_names, read_settings
 from support.factories.release_factory import make_release

@@ -1,8 +1,8 @@
 """Server-side apply of custom resources: who owns which field, what conflicts, what an apply removes.
 
 A model of Kubernetes' field manager, as far as InferenceService, ServingRuntime and HTTPRoute need it. Lists are atomic: whoever
-writes one element owns the whole, except those below, which their schema merges by keys. `field_ownership.json` holds sequences with
-what Kubernetes' own field manager made of them, and a test compares.
+writes one element owns the whole, except those that their schema merges by keys. tests/manifests/test_field_ownership.py
+compares it with Kubernetes' own field manager.
 
 Source: sigs.k8s.io/structured-merge-diff, merge/update.go; the CRDs of KServe 0.20 and Gateway API 1.4.
 """
