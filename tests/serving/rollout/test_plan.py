@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from components.shared.errors import ContractError
 from serving.rollout.cluster import plan_for
 from serving.rollout.plan import ArmRelease, Desired
-from support.factories.cluster_factory import NAMESPACE, make_controller, make_objects
+from support.factories.cluster_controllers import make_controller
+from support.factories.cluster_factory import NAMESPACE, make_objects
 from support.servers.api_server import ApiServer, apply_json_patch
 
 MODES = ("knative", "standard")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
 
 from pipelines.rehearsal.local import patched
 from serving.rollout.cluster import Mode, plan_for
 from serving.rollout.plan import ArmRelease, Desired, Json, storage_of
+from support.factories.cluster_controllers import make_controller
 
 EXAMPLES = ("canary", "step", "promote", "roll back")
 _OLD, _NEW = "r-" + "0" * 16, "r-" + "1" * 16
@@ -38,20 +38,18 @@ def _follow(
 ) -> tuple[list[str], dict[str, Json]]:
     """Return the commands of a wish on a cluster that is always ready, and the objects afterwards."""
     objects = copy.deepcopy(objects)
+    controllers = make_controller(mode)
+    for thing in objects.values():
+        thing["metadata"].setdefault("generation", 1)
     commands: list[str] = []
     while True:
-        for key, thing in objects.items():
-            if key.startswith("inferenceservice/"):
-                thing["status"] = _ready()
+        for _ in range(2):  # until all of them have seen the last change
+            controllers(objects)
         plan = plan_for(mode, desired, objects, namespace)
         if not plan.patches:
             return commands, objects
         for patch in plan.patches:
             key = f"{patch.kind}/{patch.name}"
             objects[key] = patched(objects[key], json.loads(patch.body))
+            objects[key]["metadata"]["generation"] += 1
             commands.append(patch.command)
-
-
-def _ready() -> dict[str, Any]:
-    revisions = dict.fromkeys(("latestCreatedRevision", "latestReadyRevision", "latestRolledoutRevision"), "v1")
-    return {"conditions": [{"type": "Ready", "status": "True"}], "components": {"predictor": revisions}}
