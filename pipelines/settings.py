@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
+from components.shared.files.sqlite import sqlite_url
 from components.shared.settings import ProcessSettings, names_of, read_environment
 from serving.settings import known_names as serving_names
 
@@ -39,12 +40,12 @@ class Settings(ProcessSettings):
     @property
     def registry_uri(self) -> str:
         """MLflow's URI, the embedded default included."""
-        return self.tracking_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+        return self.tracking_uri or sqlite_url(self.home / "mlflow.db")
 
     @property
     def event_store(self) -> str:
         """The event store's URL, the embedded default included."""
-        return self.events_url or f"sqlite:///{self.home.absolute() / 'events.db'}"
+        return self.events_url or sqlite_url(self.home / "events.db")
 
     @property
     def service_counts(self) -> Path:
