@@ -123,12 +123,13 @@ def test_arms_are_named_by_the_revision_that_serves_them():
     world = World("knative")
     world.converge(Desired(A))
     world.converge(Desired(A, B, 5))
-    assert "'challenger'" in world.controller.revisions[-1]["env"]
-    assert "'latest'" in world.controller.revisions[-1]["env"]
+    assert "'challenger'" in str(world.controller.revisions[-1].template["spec"])
+    assert "'latest'" in str(world.controller.revisions[-1].template["spec"])
     world.converge(Desired(B))
-    assert world.controller.revisions[-1]["uri"] == B.uri
-    assert "'challenger'" not in world.controller.revisions[-1]["env"]
-    assert "'prev'" in world.controller.revisions[-1]["env"]
+    world.settle()
+    assert world.controller.revisions[-1].uri == B.uri
+    assert "'challenger'" not in str(world.controller.revisions[-1].template["spec"])
+    assert "'prev'" in str(world.controller.revisions[-1].template["spec"])
 
 
 def test_users_pinned_to_a_challenger_without_traffic_go_to_the_champion():
