@@ -147,7 +147,8 @@ def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         )  # fmt: skip
         what.add_argument("--list", action="store_true", help="list the schedules")
         what.add_argument("--remove", action="store_true", help="remove the schedule; runs that it started continue")
-    runs = commands.add_parser("runs", help="wait for a run on a Kubeflow Pipelines server, or cancel it")
+    text = "wait for a run on a Kubeflow Pipelines server, or cancel it"
+    runs = commands.add_parser("runs", help=text, description=text[0].upper() + text[1:] + ".")
     actions = runs.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (
         ("watch", "wait until a run has ended; exit codes as of submit --wait"),

@@ -27,7 +27,7 @@ ANSWERS = {
     "two schedules of one name": "seen: both accepted, both kept",
     "deleted schedule": "source: resource_manager.go DeleteJob; its workflows are owned by it, so they go too unless orphaned",
     "states": "source: model/run.go; SUCCEEDED, FAILED and CANCELED seen",
-    "error bodies": "seen: code, message, details; source: common/util/error.go GRPCStatus (the details have the sentence for users)",
+    "error bodies": "seen: code, message, details; source: common/util/error.go GRPCStatus (the sentence is in the details)",
 }
 
 _HTTP = {3: 400, 5: 404, 7: 403, 13: 500, 14: 503, 16: 401}  # grpc-gateway: code of gRPC → status of HTTP
@@ -42,7 +42,7 @@ _KINDS = {
 _API = "/apis/v2beta1/"
 
 
-class _Refusal(Exception):
+class _RefusalError(Exception):
     def __init__(self, code: int, sentence: str, chain: str) -> None:
         super().__init__(sentence)
         self.status = _HTTP[code]
@@ -112,22 +112,26 @@ class KubeflowServer:
         if what == "healthz":
             return {"multi_user": self.multi_user, "pipeline_store": "database"}
         if self.multi_user and token != f"Bearer {self.token}":
-            raise _Refusal(16, "Failed to check authorization. User identity is empty in the request header", "Failed")
+            raise _RefusalError(
+                16, "Failed to check authorization. User identity is empty in the request header", "Failed"
+            )
         if what == "experiments":
             return self._experiments(method, query, body)
         if what == "runs":
             return self._runs(method, rest, query, body)
         if what == "recurringruns":
             return self._schedules(method, rest, query, body)
-        raise _Refusal(5, "Not Found", "Failed")
+        raise _RefusalError(5, "Not Found", "Failed")
 
     def _authorize(self, namespace: str, chain: str) -> None:
         if not self.multi_user:
             return
         if not namespace:
-            raise _Refusal(3, "An experiment cannot have an empty namespace in multi-user mode", chain)
+            raise _RefusalError(3, "An experiment cannot have an empty namespace in multi-user mode", chain)
         if namespace not in self.allowed:
-            raise _Refusal(7, f"User 'jobs' is not authorized with reason:  (request: Namespace:{namespace})", chain)
+            raise _RefusalError(
+                7, f"User 'jobs' is not authorized with reason:  (request: Namespace:{namespace})", chain
+            )
 
     def _experiments(self, method: str, query: dict[str, str], body: dict) -> dict:
         if method == "GET":
@@ -159,7 +163,7 @@ class KubeflowServer:
             self.runs[made["run_id"]] = made
             return made
         if run_id not in self.runs:
-            raise _Refusal(5, f"Run {run_id} not found", "Failed to get a run")
+            raise _RefusalError(5, f"Run {run_id} not found", "Failed to get a run")
         if verb == "terminate":
             self.runs[run_id]["state"] = "CANCELED"
             return {}
@@ -184,7 +188,7 @@ class KubeflowServer:
             self.schedules[key] = {**body, "recurring_run_id": key, "workflow_namespace": self._place(body)}
             return self.schedules[key]
         if rest not in self.schedules:
-            raise _Refusal(5, f"Job {rest} not found", "Failed to delete a recurring run")
+            raise _RefusalError(5, f"Job {rest} not found", "Failed to delete a recurring run")
         del self.schedules[rest]
         if query.get("propagation_policy") != "ORPHAN":
             self.runs = {key: run for key, run in self.runs.items() if run.get("recurring_run_id") != rest}
@@ -206,24 +210,24 @@ def check_inputs(body: dict, chain: str) -> None:
     for name, parameter in declared.items():
         if name not in given:
             if not parameter.get("isOptional") and "defaultValue" not in parameter:
-                raise _Refusal(
+                raise _RefusalError(
                     3, f"parameter {name} is not optional, yet has neither default value nor user provided value", chain
                 )
             continue
         kind, noun, types = _KINDS[parameter["parameterType"]]
         if not isinstance(given[name], types) or (noun == "number" and isinstance(given[name], bool)):
             what = "parameter value" if noun == "number" else "input parameter"
-            raise _Refusal(
+            raise _RefusalError(
                 3, f"input parameter {name} requires type {kind}, but the {what} is not of {noun} value type", chain
             )
     if extra := [name for name in given if name not in declared]:
-        raise _Refusal(3, f"parameter(s) provided are not required by pipeline: {', '.join(extra)}", chain)
+        raise _RefusalError(3, f"parameter(s) provided are not required by pipeline: {', '.join(extra)}", chain)
 
 
 def _check_cron(cron: str) -> None:
     for word, limit in zip(cron.split(), (59, 59, 23, 31, 12, 6), strict=True):
         if word.isdigit() and int(word) > limit:
-            raise _Refusal(
+            raise _RefusalError(
                 3,
                 "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron). "
                 f"Error: End of range ({word}) above maximum ({limit}): {word}",
@@ -268,7 +272,7 @@ def kubeflow_server(*, multi_user: bool = False) -> Iterator[KubeflowServer]:
                 answer = state.answer(
                     self.command, path.removeprefix(_API), query, body, self.headers.get("authorization", "")
                 )
-            except _Refusal as refusal:
+            except _RefusalError as refusal:
                 self.send(refusal.status, json.dumps(refusal.body).encode())
                 return
             if state.lose_answers and self.command == "POST" and path == f"{_API}runs":
@@ -276,7 +280,7 @@ def kubeflow_server(*, multi_user: bool = False) -> Iterator[KubeflowServer]:
                 return
             self.send(200, json.dumps(answer).encode())
 
-        do_GET = do_POST = do_DELETE = serve
+        do_GET = do_POST = do_DELETE = serve  # noqa: N815 (names of http.server)
 
         def resource(self, path: str) -> None:
             *_, namespace, kind, name = path.split("/")
