@@ -175,7 +175,7 @@ def _train(dataset: Dataset, parameters: TrainingParameters, scratch: Path, tria
     training.run(judge)
     if not rates:
         raise DataError(
-            "tuning judges by the validation images, and none of them has anything relevant to it; "
+            "tuning compares trials on the validation images, and none of them has anything relevant to it; "
             "add images to the validation split, or label them"
         )
     return max(rates)
@@ -195,7 +195,7 @@ def _result(study: optuna.Study, parameters: TrainingParameters) -> TuningResult
         for trial in study.get_trials(deepcopy=False)
     ]
     if not any(row["state"] == "complete" for row in rows):
-        raise DataError(f"none of the {len(rows)} trials of the study {study.study_name} has come to an end; run more")
+        raise DataError(f"none of the {len(rows)} trials of the study {study.study_name} has finished; run more")
     rows.sort(key=lambda row: (row["state"] != "complete", -(row["hit_rate_at_1"] or 0.0), row["trial"]))
     best = TrainingParameters.model_validate({**parameters.model_dump(), **study.best_params})
     return TuningResult(best, rows)

@@ -61,7 +61,7 @@ class LiveEncoder:
             output = next(found for found in answer["outputs"] if found["name"] == OUTPUT_NAME)
             return np.asarray(output["data"], np.float32).reshape(output["shape"])
         except (KeyError, StopIteration, TypeError, ValueError) as error:
-            raise NotReadyError(f"{self._url} answers without embeddings; is it the encoder's address?") from error
+            raise NotReadyError(f"{self._url} answers without embeddings; pass the address of the encoder") from error
 
 
 def golden_vectors(
@@ -174,7 +174,9 @@ def _post(url: str, **request: Any) -> Any:
         answer.raise_for_status()
         return answer.json()
     except (httpx.HTTPError, ValueError) as error:
-        raise NotReadyError(f"{url} does not answer ({error}); is the address right, and is it ready?") from error
+        raise NotReadyError(
+            f"{url} does not answer ({error}); check the address, and that the encoder is ready"
+        ) from error
 
 
 def _capital(text: str) -> str:

@@ -205,7 +205,7 @@ def read_record(path: Path) -> Record:
         raise UnfinishedArtifactError(f"{path} is missing; run `visual-search monitor run` first") from error
     except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise ContractError(
-            f"{path} is no record of monitoring of version 1 ({str(error).splitlines()[0]}); "
+            f"{path} is not a monitoring record, version 1 ({str(error).splitlines()[0]}); "
             "run `visual-search monitor run` again"
         ) from error
 

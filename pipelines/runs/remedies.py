@@ -48,8 +48,8 @@ class Sources:
         given = {name: getattr(self, name) or earlier.get(name, "") for name in _NAMES[pipeline]}
         if not given["images"]:
             raise ParameterError(
-                f"{pipeline} needs the images of the catalogue as it is now, and no earlier run here says where they are; "
-                "give --images"
+                f"{pipeline} needs the pictures of the current catalogue, and no earlier run on this machine names them; "
+                "pass --images"
             )
         parameters = merge_assignments(self.assignments, json.loads(earlier.get("parameters", "{}")))
         return {**given, "parameters": encode_parameters(parameters)}
@@ -75,13 +75,13 @@ class LocalRuns:
         verdict = read_verdict(result)
         if result.release is None:
             reasons = "; ".join(verdict["reasons"]) or "see its report"
-            return Outcome("failed", str(result.directory), f"the gate refused what came out: {reasons}")
+            return Outcome("failed", str(result.directory), f"the gate refused the result: {reasons}")
         release_id = json.loads((result.release / "manifest.json").read_text())["release_id"]
-        return Outcome("succeeded", str(result.directory), f"{release_id} is registered; look at {result.report}")
+        return Outcome("succeeded", str(result.directory), f"{release_id} is registered; see {result.report}")
 
     def look(self, name: str, reference: str) -> Outcome:
         """Say "interrupted": whoever runs one here holds the ledger's lock, so an open entry has nobody."""
-        return Outcome("interrupted", reference, "its process ended before the pipeline did; it goes on where it was")
+        return Outcome("interrupted", reference, "its process ended before the pipeline did; the next run resumes it")
 
 
 class ClusterRuns:

@@ -18,7 +18,7 @@ REGENERATE = os.environ.get("REGENERATE") == "1"
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="kubectl is not installed; the golden files are checked as they are"
 )
-_RULE = """# monitoring/alerts.yaml as a resource; `make golden` writes it anew.
+_RULE = """# monitoring/alerts.yaml as a resource; `make golden` writes it.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from components.registration.registry import Registry
-from components.registration.tracking_store import TrackingStore
 from components.shared.errors import ContractError, ParameterError, ResourceError
+from components.tracking.store import TrackingStore
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ import components.registration.console, components.registration.step
 assert "mlflow" not in sys.modules
 assert "MLFLOW_DISABLE_TELEMETRY" not in os.environ
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-from components.registration.tracking_store import TrackingStore
+from components.tracking.store import TrackingStore
 try:
     TrackingStore("http://127.0.0.1:9")
 except Exception as error:

@@ -45,7 +45,7 @@ class ChainParameters(BaseModel):
     @classmethod
     def _once_each(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(rules)) != len(rules):
-            raise ValueError(f"a rule stands twice in {', '.join(rules)}")
+            raise ValueError(f"a rule is listed twice in {', '.join(rules)}")
         return rules
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from components.shared.errors import ContractError, ParameterError, ResourceError, VisualSearchError
+from components.shared.files.locks import exclusive_lock
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -66,28 +66,15 @@ class TrackingStore:
                 self.client.search_experiments(max_results=1)
                 self.client.search_registered_models(max_results=1)
 
-    @contextmanager
-    def lock(self, purpose: str = "writing") -> Iterator[None]:
+    def lock(self, purpose: str = "writing") -> AbstractContextManager[None]:
         """Keep other processes of this machine out of a local store; a server keeps no lock.
-
-        Not reentrant. The kernel frees it when the process dies.
 
         Raises:
             ResourceError: the folder of the database cannot be written.
         """
         if self._database is None:
-            yield
-            return
-        try:
-            self._database.parent.mkdir(parents=True, exist_ok=True)
-            file = self._database.with_name(f".{self._database.name}.{purpose}.lock").open("a")
-        except OSError as error:
-            raise ResourceError(
-                f"{self._database.parent} cannot be written ({error.strerror}); make it writable, or choose another --home"
-            ) from error
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            return nullcontext()
+        return exclusive_lock(self._database.with_name(f".{self._database.name}.{purpose}.lock"))
 
     def experiment_id(self, name: str) -> str:
         """Return the id of an experiment; it is made, or brought back from MLflow's bin, where necessary."""
@@ -163,7 +150,7 @@ class TrackingStore:
 
     def _no_room(self) -> ResourceError:
         return ResourceError(
-            f"no room left in the tracking store {self.uri}: free some space, then run the command again"
+            f"no space left in the tracking store {self.uri}: free some space, then run the command again"
         )
 
 
@@ -180,7 +167,7 @@ def _checked(uri: str) -> tuple[str, Path | None]:
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ParameterError(
-            f"{parts.scheme or uri!r} is no tracking store; expected sqlite:///path/to/mlflow.db or http(s)://host:port"
+            f"{parts.scheme or uri!r} is not a tracking store address; expected sqlite:///path/to/mlflow.db or http(s)://host:port"
         )
     if parts.username or parts.password:
         raise ParameterError(
