@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from manifests.checks.admission import check_admission
 from manifests.checks.findings import Finding, Json
+from manifests.checks.kubeflow import check_kubeflow
 from manifests.checks.network import check_network
 from manifests.checks.operation import check_operation
 from manifests.checks.references import check_references
@@ -33,6 +34,7 @@ def check(
     found = {
         *check_admission(documents),
         *check_security(documents, production=production),
+        *check_kubeflow(documents),
         *check_network(documents),
         *check_operation(documents, known),
         *check_references(documents),

@@ -5,6 +5,7 @@ Without the claim a task's pod waits forever; the Secret is optional, so without
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -92,15 +93,18 @@ def check_claim(installation: Installation, exists: Exists, *, volume: str) -> l
 
 
 def cluster_lookup() -> Exists:
-    """Return a look-up in the cluster of the kube configuration, or of this pod."""
+    """Return a look-up in the cluster of this pod or of the kube configuration, in kfp's order; without both it knows nothing."""
     from kubernetes import client, config
     from urllib3.exceptions import HTTPError
 
     configuration = client.Configuration()
     try:
-        config.load_config(client_configuration=configuration)
+        config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
-        return lambda kind, namespace, name: None
+        try:  # the library itself reads KUBECONFIG only once, when it is imported
+            config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
+        except config.ConfigException:
+            return lambda kind, namespace, name: None
     configuration.retries = 1
     core = client.CoreV1Api(client.ApiClient(configuration))
     read = {CLAIM: core.read_namespaced_persistent_volume_claim, SECRET: core.read_namespaced_secret}
