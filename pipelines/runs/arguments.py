@@ -85,7 +85,7 @@ def _convert(kind: str, text: str) -> Any:
         return text
     if kind == "NUMBER_INTEGER":
         return int(text)
-    value = float(text) if kind == "NUMBER_DOUBLE" else json.loads(text.lower() if kind == "BOOLEAN" else text)
+    value: Any = float(text) if kind == "NUMBER_DOUBLE" else json.loads(text.lower() if kind == "BOOLEAN" else text)
     if not isinstance(value, _PYTHON[kind]) or (kind == "NUMBER_DOUBLE" and not math.isfinite(value)):
         raise ValueError
     return value
