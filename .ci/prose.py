@@ -70,9 +70,13 @@ def texts_of_markdown(path: str, content: str) -> Iterator[Text]:
 
 
 def texts_of_python(path: str, content: str) -> Iterator[Text]:
-    """Yield the strings of a module that hold a sentence or a phrase: help, messages, printed words; no docstrings."""
+    """Yield the strings of a module that hold a sentence or a phrase: help, messages, printed words.
+
+    Docstrings are for readers of the code and left out, but for those of parameters: `visual-search parameters` prints them.
+    """
     tree = ast.parse(content)
-    left_out = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    is_printed = path.endswith("/parameters.py")
+    left_out = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and not is_printed}
     left_out |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
         words = _words(node)

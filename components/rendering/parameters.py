@@ -1,4 +1,4 @@
-"""What the rendered shop looks like and how much of it there is."""
+"""Parameters of the rendered shop: its look and its size."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Architecture = Literal["resnet10", "resnet18", "resnet34", "resnet50", "vit_smal
 
 
 class TrainingParameters(BaseModel):
-    """What the trained encoder depends on, beside catalogue and labels.
+    """Parameters of the training step: with catalogue and labels they determine the encoder.
 
     One epoch shows every query image that has a pair once, with one of its positives drawn by weight.
     """

@@ -14,7 +14,18 @@ from manifests.checks.pods import pods_of
 from manifests.checks.rendering import check_version, load, parse, render
 from pipelines.graphs.compilation import compile_pipeline
 from pipelines.runs.waiting import EXIT_CODES
-from support.inputs.rendered_overlays import FOLDERS, GOLDEN, MANIFESTS, ROOT, documents, faults
+from support.inputs.rendered_overlays import (
+    FIRST,
+    FOLDERS,
+    GOLDEN,
+    IN_GIT,
+    KUBEFLOW,
+    MANIFESTS,
+    OVERLAYS,
+    ROOT,
+    documents,
+    faults,
+)
 
 REGENERATE = os.environ.get("REGENERATE") == "1"
 needs_kubectl = pytest.mark.skipif(
@@ -82,7 +93,7 @@ def test_the_account_that_starts_runs_has_the_right_to_and_no_other_has() -> Non
     accounts = {subject["name"] for subject in binding["subjects"]}
     starting = {
         pod.spec["serviceAccountName"]
-        for pod in pods_of(documents("production"))
+        for pod in pods_of([*documents("production"), *documents("training")])
         if any("VISUAL_SEARCH_KFP_HOST" in container.variables() for container in pod.containers)
     }
     assert accounts == starting
@@ -91,8 +102,11 @@ def test_the_account_that_starts_runs_has_the_right_to_and_no_other_has() -> Non
 
 def test_a_run_that_was_cancelled_is_not_started_again() -> None:
     ends = {EXIT_CODES["CANCELED"], EXIT_CODES["SKIPPED"]}
-    jobs = [d["spec"]["jobTemplate"]["spec"] if d["kind"] == "CronJob" else d["spec"] for d in documents("production")
-            if d["kind"] in ("Job", "CronJob") and "VISUAL_SEARCH_KFP_HOST" in str(d)]  # fmt: skip
+    jobs = [
+        document["spec"]["jobTemplate"]["spec"] if document["kind"] == "CronJob" else document["spec"]
+        for document in [*documents("production"), *documents("training")]
+        if document["kind"] in ("Job", "CronJob") and "VISUAL_SEARCH_KFP_HOST" in str(document)
+    ]
     assert len(jobs) == 3
     for job in jobs:
         (rule,) = job["podFailurePolicy"]["rules"]
@@ -128,14 +142,24 @@ def test_there_is_a_golden_file_for_every_folder_and_no_other() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == set(FOLDERS)
 
 
-@pytest.mark.parametrize("name", sorted(FOLDERS))
+@pytest.mark.parametrize("name", [*OVERLAYS, *KUBEFLOW, "cluster"])
 def test_golden_file_is_without_fault(name: str) -> None:
     assert faults(documents(name)) == []
 
 
+@pytest.mark.parametrize("name", [name for name in OVERLAYS if name not in IN_GIT])
+def test_golden_file_is_without_fault_beside_what_is_applied_first(name: str) -> None:
+    assert faults(documents(name), documents(FIRST[name])) == []
+
+
+def test_the_job_that_starts_a_training_is_without_fault_and_is_not_applied_every_time() -> None:
+    assert faults([*documents("production"), *documents("training")]) == []
+    assert [d["metadata"]["name"] for name in OVERLAYS for d in documents(name) if d["kind"] == "Job"] == []
+
+
 def test_placeholders_of_digests_are_refused_in_production() -> None:
     found = faults(documents("production"), production=True)
-    assert {finding.thing for finding in found} >= {"InferenceService/visual-search-champion", "StatefulSet/postgresql"}
+    assert {finding.thing for finding in found} >= {"ServingRuntime/visual-search-encoder", "StatefulSet/postgresql"}
     assert all("placeholder" in finding.sentence for finding in found)
     real = yaml.safe_load(yaml.safe_dump(documents("production")).replace("sha256:" + "0" * 64, "sha256:" + "1a" * 32))
     assert faults(real, production=True) == []
