@@ -25,7 +25,7 @@ _TYPES = {
     "LIST": "a JSON list",
     "STRUCT": "a JSON object",
 }
-_PYTHON = {"NUMBER_DOUBLE": float, "BOOLEAN": bool, "LIST": list, "STRUCT": dict}
+_JSON_TYPES = {"BOOLEAN": bool, "LIST": list, "STRUCT": dict}
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
@@ -85,8 +85,13 @@ def _convert(kind: str, text: str) -> Any:
         return text
     if kind == "NUMBER_INTEGER":
         return int(text)
-    value: Any = float(text) if kind == "NUMBER_DOUBLE" else json.loads(text.lower() if kind == "BOOLEAN" else text)
-    if not isinstance(value, _PYTHON[kind]) or (kind == "NUMBER_DOUBLE" and not math.isfinite(value)):
+    if kind == "NUMBER_DOUBLE":
+        number = float(text)
+        if not math.isfinite(number):  # JSON has neither infinities nor NaN
+            raise ValueError
+        return number
+    value = json.loads(text.lower() if kind == "BOOLEAN" else text)
+    if not isinstance(value, _JSON_TYPES[kind]):
         raise ValueError
     return value
 
