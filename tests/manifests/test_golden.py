@@ -12,6 +12,7 @@ import yaml
 from components.shared.errors import NotReadyError, VisualSearchError
 from manifests.checks.pods import pods_of
 from manifests.checks.rendering import check_version, load, parse, render
+from pipelines.__main__ import main
 from pipelines.graphs.compilation import compile_pipeline
 from pipelines.runs.waiting import EXIT_CODES
 from support.inputs.rendered_overlays import (
@@ -150,6 +151,15 @@ def test_golden_file_is_without_fault(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in OVERLAYS if name not in IN_GIT])
 def test_golden_file_is_without_fault_beside_what_is_applied_first(name: str) -> None:
     assert faults(documents(name), documents(FIRST[name])) == []
+
+
+def test_command_checks_an_overlay_together_with_what_is_applied_first(capsys: pytest.CaptureFixture[str]) -> None:
+    overlay = str(GOLDEN / "standard.yaml")
+    assert main(["manifests", "check", "--first", str(GOLDEN / "first-standard.yaml"), overlay]) == 0
+    assert main(["manifests", "check", "--first", str(GOLDEN / "first-knative.yaml"), overlay]) == 1
+    told = capsys.readouterr().out
+    assert "InferenceService/visual-search: metadata.name: is applied first, but is not among what is applied" in told
+    assert "InferenceService/visual-search-champion: spec.predictor.model.storageUri: is missing" in told
 
 
 def test_the_job_that_starts_a_training_is_without_fault_and_is_not_applied_every_time() -> None:
