@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from support.factories.cluster_factory import make_objects
 from support.factories.kubectl_commands import EXAMPLES, example_commands
+from support.inputs.rendered_overlays import installed
 
 ROOT = Path(__file__).parents[3]
 KINDS = ("InferenceService", "HTTPRoute")
@@ -22,12 +20,8 @@ def keyed(objects):
 
 
 def rendered(mode):
-    """Return the objects of the overlay of a mode, by kubectl's own kustomize."""
-    overlay = ROOT / "manifests" / "overlays" / mode
-    if shutil.which("kubectl") is None or not overlay.is_dir():
-        pytest.skip("needs kubectl and the manifests")
-    text = subprocess.run(["kubectl", "kustomize", str(overlay)], capture_output=True, check=True, timeout=120).stdout
-    return keyed(thing for thing in yaml.safe_load_all(text) if thing and thing["kind"] in KINDS)
+    """Return the objects of the overlay of a mode, with what is applied once before it."""
+    return keyed(thing for thing in installed(mode) if thing["kind"] in KINDS)
 
 
 @pytest.mark.parametrize("mode", ["knative", "standard"])
