@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support.factories.cluster_factory import make_objects
 from support.factories.kubectl_commands import EXAMPLES, example_commands
-from support.inputs.rendered_overlays import installed
+from support.servers.api_server import merge_patch
 
 ROOT = Path(__file__).parents[3]
 KINDS = ("InferenceService", "HTTPRoute")
@@ -20,8 +23,16 @@ def keyed(objects):
 
 
 def rendered(mode):
-    """Return the objects of the overlay of a mode, with what is applied once before it."""
-    return keyed(thing for thing in installed(mode) if thing["kind"] in KINDS)
+    """Return the objects of a mode, applied first and every time, by kubectl's own kustomize."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl")
+    found = {}
+    for folder in ("overlays", "first"):
+        command = ["kubectl", "kustomize", str(ROOT / "manifests" / folder / mode)]
+        text = subprocess.run(command, capture_output=True, check=True, timeout=120).stdout
+        for key, thing in keyed(t for t in yaml.safe_load_all(text) if t and t["kind"] in KINDS).items():
+            found[key] = merge_patch(found.get(key, {}), thing)
+    return found
 
 
 @pytest.mark.parametrize("mode", ["knative", "standard"])
