@@ -241,7 +241,7 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _add_manifests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "check Kubernetes manifests without a cluster"
+    text = "check Kubernetes manifests, or whether a cluster has what they need"
     manifests = commands.add_parser("manifests", help=text, description=text[0].upper() + text[1:] + ".")
     actions = manifests.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="list every fault; exit code 1 if there is one")
@@ -252,6 +252,19 @@ def _add_manifests(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "--first", metavar="PATH", help="also check what is applied once before it (manifests/first/MODE)"
     )
     check.add_argument("--production", action="store_true", help="also refuse placeholder digests")
+    doctor = actions.add_parser(
+        "doctor",
+        help="list what an overlay needs of the cluster of your kube configuration; exit code 1 if it is missing",
+    )
+    doctor.add_argument(
+        "overlay",
+        nargs="?",
+        metavar="OVERLAY",
+        help="folder (needs kubectl) or rendered file (default: that of --mode)",
+    )
+    doctor.add_argument(
+        "--mode", choices=("knative", "standard"), help="how KServe is deployed (default: as OVERLAY says)"
+    )
 
 
 def _add_rollout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any, Literal, Protocol
 
 from components.shared.errors import NotReadyError, ParameterError, ResourceError
 from serving.rollout.knative import SERVICE, plan_knative
+from serving.rollout.kube_configuration import connect
 from serving.rollout.plan import Desired, Json, Kind, Patch, Plan
 from serving.rollout.standard import ROUTE, SERVICES, plan_standard
 
@@ -45,21 +45,8 @@ class Cluster:
     """
 
     def __init__(self, mode: Mode, namespace: str) -> None:
-        from kubernetes import client, config
-
         self.mode, self.namespace = mode, namespace
-        configuration = client.Configuration()
-        configuration.retries = 1
-        try:
-            if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-                config.load_incluster_config(client_configuration=configuration)
-            else:  # the library itself reads KUBECONFIG only once, when it is imported
-                config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
-        except config.ConfigException as error:
-            raise ParameterError(
-                f"no cluster is configured ({error}); set KUBECONFIG, or run this where there is a service account"
-            ) from error
-        self._api: Any = client.ApiClient(configuration)
+        self._api: Any = connect()
 
     def objects(self) -> dict[str, Json]:
         """Return what there is: "inferenceservice/NAME" and "httproute/NAME" → object.
