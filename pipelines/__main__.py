@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -416,13 +419,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipelines.commands import actions as commands
 
     try:
-        return int(getattr(commands, options.command)(options))
+        code = int(getattr(commands, options.command)(options))
+        sys.stdout.flush()  # here, so that a reader that has gone is noticed here
+        return code
+    except BrokenPipeError:
+        if not _has_no_reader():
+            raise
+        return 128 + signal.SIGPIPE  # as a shell reports a program that such a pipe ended
     except VisualSearchError as error:
         print(f"visual-search: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("visual-search: stopped; run the same command again to resume", file=sys.stderr)
         return 130
+
+
+def _has_no_reader() -> bool:
+    """Whether standard output is a pipe that nobody reads any more, as after `| head`; if so, discard the rest of the output."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, select.POLLOUT)
+    if not any(state & (select.POLLERR | select.POLLHUP) for _, state in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # the interpreter flushes once more when it ends
+    return True
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def roll(tmp_path: Path, restarts: int, at_least: int) -> None:
         for restart in range(restarts):
             old = replicas[restart % 2]
             assert old.end() == {"encoder": 0, "transformer": 0}
-            assert old.port not in proxy.endpoints()
+            assert eventually(lambda old=old: old.port not in proxy.endpoints())
             before = load.answered
             assert eventually(lambda before=before: load.answered >= before + 20, 120)
             if restart + 1 < restarts:
