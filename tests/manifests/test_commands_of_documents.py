@@ -1,4 +1,4 @@
-"""The kubectl commands of README.md and manifests/README.md run in the order in which they are written, each block in one mode."""
+"""The kubectl commands of README.md and manifests/README.md run in the order in which they are written, a block in one mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`visual-search manifests doctor` against a stand-in for the API server: each thing that an overlay needs, taken away, is named."""
+"""`visual-search manifests doctor` against a stand-in for the API server names each thing that an overlay needs and lacks."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ FAULTS = {
     "old Gateway API": ("standard", replaced(platform.ROUTE_CRD, definition("v1.1.0")), "Gateway API", "v1.1.0"),
     "no Gateway API": ("standard", removed(platform.ROUTE_CRD), "Gateway API", "not installed"),
     "no HTTPRoute": ("standard", unserved("gateway.networking.k8s.io/v1"), "gateway.networking.k8s.io/v1", "HTTPRoute"),
-    "no Prometheus operator": ("production", unserved("monitoring.coreos.com/v1"), "monitoring.coreos.com/v1", "components/prometheus"),
+    "no Prometheus operator": (
+        "production", unserved("monitoring.coreos.com/v1"), "monitoring.coreos.com/v1", "components/prometheus",
+    ),
     "no namespace": ("standard", removed(platform.NAMESPACE), "Namespace/visual-search", "kubectl apply"),
     "no Secret of PostgreSQL": (
         "staging", removed(platform.secret("visual-search-postgresql")), "Secret/visual-search-postgresql",
