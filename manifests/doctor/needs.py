@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from manifests.checks.findings import Json
+from manifests.checks.findings import Json, name_of
 from manifests.checks.pods import Pod, mode_of, of_kind, pods_of
 
 # Groups that Kubernetes itself serves; every other one comes from something that is installed.
 _BUILT_IN = ("apps", "autoscaling", "batch", "policy")
 _BUILT_IN_SUFFIX, _GATEWAY_GROUP = ".k8s.io", "gateway.networking.k8s.io"
 GPU = "nvidia.com/gpu"
+_STARTERS = ("submit", "schedule")  # of our command line
 # Secrets that are mounted whole: the file that the process reads. A mount does not say it.
 MOUNTED_KEYS = {"visual-search-postgresql": "password", "visual-search-object-store": "s3.json"}
 
@@ -43,6 +44,8 @@ class Needs:
         has_autoscaler: whether it scales by the processor (HPA), which KServe does in Standard mode.
         has_policies: whether it has network policies.
         needs_gpu: whether a container asks for one.
+        starts_pipelines: whether a pod starts runs of Kubeflow Pipelines.
+        made: "Kind/name" of each object that the overlay makes in its namespace.
     """
 
     namespace: str
@@ -54,6 +57,8 @@ class Needs:
     has_autoscaler: bool = False
     has_policies: bool = False
     needs_gpu: bool = False
+    starts_pipelines: bool = False
+    made: frozenset[str] = frozenset()
 
 
 def needs_of(documents: Sequence[Json]) -> Needs:
@@ -80,6 +85,8 @@ def needs_of(documents: Sequence[Json]) -> Needs:
         has_autoscaler="Standard" in modes or any(of_kind(documents, "HorizontalPodAutoscaler")),
         has_policies=any(of_kind(documents, "NetworkPolicy")),
         needs_gpu=any(GPU in (c.spec.get("resources") or {}).get("limits", {}) for pod in pods for c in pod.containers),
+        starts_pipelines=any((c.spec.get("args") or [""])[0] in _STARTERS for pod in pods for c in pod.containers),
+        made=frozenset(name_of(document) for document in documents),
     )
 
 

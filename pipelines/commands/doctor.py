@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,11 @@ from components.shared.errors import ParameterError
 
 if TYPE_CHECKING:
     from manifests.checks.findings import Json
-    from manifests.doctor.examine import Examination
+    from manifests.doctor.api import ClusterReader
+    from manifests.doctor.needs import Needs
+    from manifests.doctor.report import Check
 
 _OVERLAYS = Path(__file__).resolve().parents[2] / "manifests" / "overlays"
-# Examinations that the package manifests cannot make, since it imports nothing of the pipelines: (reader, needs) → checks.
-EXAMINATIONS: tuple[Examination, ...] = ()
 
 
 def doctor(overlay: Path | None, mode: str | None) -> int:
@@ -43,7 +43,7 @@ def doctor(overlay: Path | None, mode: str | None) -> int:
     cluster = ClusterReader()
     print(f"{path} against {cluster.address}", file=sys.stderr)
     checks = []
-    for check in examine(cluster, documents, more=EXAMINATIONS):
+    for check in examine(cluster, documents, more=[_examine_kubeflow]):
         print(check, flush=True)
         checks.append(check)
     return exit_code(checks)
@@ -58,3 +58,34 @@ def _require_mode(path: Path, documents: Sequence[Json], mode: str) -> None:
             f"{path} is for {' and '.join(sorted(found)) or 'no'} mode, but --mode is {mode}; leave out --mode, or give the "
             "overlay of that mode"
         )
+
+
+def _examine_kubeflow(cluster: ClusterReader, needs: Needs) -> Iterator[Check]:
+    """Check the Kubeflow Pipelines that the overlay's pods start runs on, where the settings name it."""
+    from manifests.doctor.api import NotReadableError
+    from manifests.doctor.report import missing, ok, unknown
+    from pipelines.runs.task_resources import examine_kubeflow
+    from pipelines.settings import read_settings
+
+    if not needs.starts_pipelines:
+        return
+    settings = read_settings()
+    if not settings.kfp_host:
+        yield unknown(
+            "KubeflowPipelines", "set VISUAL_SEARCH_KFP_HOST to an address that this machine reaches to check it"
+        )
+        return
+
+    def exists(kind: str, namespace: str, name: str) -> bool | None:
+        if namespace == needs.namespace and f"{kind}/{name}" in needs.made:
+            return True  # as soon as the overlay is applied
+        try:
+            return cluster.read(f"/api/v1/namespaces/{namespace}/{kind.lower()}s/{name}") is not None
+        except NotReadableError:
+            return None
+
+    report = examine_kubeflow(settings, exists)
+    if report.summary:
+        yield ok("KubeflowPipelines", report.summary)
+    for finding in report.findings:
+        yield missing(finding.thing, finding.sentence)

@@ -17,6 +17,7 @@ from manifests.doctor.report import Check, exit_code, missing
 from pipelines.__main__ import main
 from support.factories import platform_factory as platform
 from support.inputs.rendered_overlays import GOLDEN, MANIFESTS, OVERLAYS, documents
+from support.servers.kubeflow_server import kubeflow_server
 from support.servers.platform_server import PlatformServer
 
 
@@ -194,14 +195,14 @@ def test_no_value_of_a_secret_is_printed(server: PlatformServer, capsys: pytest.
 def test_command_prints_one_line_per_check_and_its_exit_code_says_whether_something_is_missing(
     server: PlatformServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    overlay = str(GOLDEN / "production.yaml")
+    overlay = str(GOLDEN / "standard-gpu.yaml")
     assert main(["manifests", "doctor", overlay, "--mode", "standard"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line[:11] for line in lines} == {"ok         "}
     assert "ok         KServe: v0.20.0" in lines
     server.forbidden.add("/apis/apps/v1/daemonsets")
     assert main(["manifests", "doctor", overlay]) == 0
-    del server.objects[platform.secret("visual-search-postgresql")]
+    del server.objects[platform.NODE]
     assert main(["manifests", "doctor", overlay]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert {line[:11] for line in lines} == {"ok         ", "missing    ", "not known  "}
@@ -250,3 +251,29 @@ def test_secrets_that_the_overlay_makes_are_needed_only_for_their_keys() -> None
 def test_features_are_those_that_the_administrators_part_switches_on() -> None:
     data = yaml.safe_load((MANIFESTS / "cluster" / "ConfigMap.yaml").read_text())["data"]
     assert set(KNATIVE_FEATURES) == set(data)
+
+
+@pytest.mark.parametrize("multi_user", [True, False])
+def test_kubeflow_is_examined_where_its_tasks_run(
+    server: PlatformServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], multi_user: bool
+) -> None:
+    overlay = str(GOLDEN / "production.yaml")
+    assert main(["manifests", "doctor", overlay]) == 0
+    assert "not known  KubeflowPipelines: set VISUAL_SEARCH_KFP_HOST" in capsys.readouterr().out
+    with kubeflow_server(multi_user=multi_user) as kubeflow:
+        path = "" if multi_user else "/api/v1/namespaces/kubeflow/services/ml-pipeline:8888/proxy"
+        monkeypatch.setenv("VISUAL_SEARCH_KFP_HOST", kubeflow.url + path)
+        if multi_user:
+            monkeypatch.setenv("VISUAL_SEARCH_KFP_NAMESPACE", "tasks")
+        namespace = "tasks" if multi_user else "kubeflow"
+        assert main(["manifests", "doctor", overlay]) == 1
+        found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missing")]
+        assert [line.split()[1] for line in found] == [
+            "PersistentVolumeClaim/visual-search-workspace:", "Secret/visual-search-credentials:",
+        ]  # fmt: skip
+        for kind, name in (("persistentvolumeclaims", "workspace"), ("secrets", "credentials")):
+            server.objects[f"/api/v1/namespaces/{namespace}/{kind}/visual-search-{name}"] = platform.named(name)
+        assert main(["manifests", "doctor", overlay]) == 0
+        if multi_user:
+            monkeypatch.setenv("VISUAL_SEARCH_KFP_NAMESPACE", "visual-search")
+            assert main(["manifests", "doctor", overlay]) == 0  # the overlay makes both there
