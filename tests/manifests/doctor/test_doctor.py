@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -15,9 +16,9 @@ from manifests.doctor.needs import needs_of
 from manifests.doctor.preparation import KNATIVE_FEATURES
 from manifests.doctor.report import Check, exit_code, missing
 from pipelines.__main__ import main
+from pipelines.runs.installation import describe_installation
 from support.factories import platform_factory as platform
 from support.inputs.rendered_overlays import GOLDEN, MANIFESTS, OVERLAYS, documents
-from support.servers.kubeflow_server import kubeflow_server
 from support.servers.platform_server import PlatformServer
 
 
@@ -260,20 +261,27 @@ def test_kubeflow_is_examined_where_its_tasks_run(
     overlay = str(GOLDEN / "production.yaml")
     assert main(["manifests", "doctor", overlay]) == 0
     assert "not known  KubeflowPipelines: set VISUAL_SEARCH_KFP_HOST" in capsys.readouterr().out
-    with kubeflow_server(multi_user=multi_user) as kubeflow:
-        path = "" if multi_user else "/api/v1/namespaces/kubeflow/services/ml-pipeline:8888/proxy"
-        monkeypatch.setenv("VISUAL_SEARCH_KFP_HOST", kubeflow.url + path)
-        if multi_user:
-            monkeypatch.setenv("VISUAL_SEARCH_KFP_NAMESPACE", "tasks")
-        namespace = "tasks" if multi_user else "kubeflow"
-        assert main(["manifests", "doctor", overlay]) == 1
-        found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missing")]
-        assert [line.split()[1] for line in found] == [
-            "PersistentVolumeClaim/visual-search-workspace:", "Secret/visual-search-credentials:",
-        ]  # fmt: skip
-        for kind, name in (("persistentvolumeclaims", "workspace"), ("secrets", "credentials")):
-            server.objects[f"/api/v1/namespaces/{namespace}/{kind}/visual-search-{name}"] = platform.named(name)
-        assert main(["manifests", "doctor", overlay]) == 0
-        if multi_user:
-            monkeypatch.setenv("VISUAL_SEARCH_KFP_NAMESPACE", "visual-search")
-            assert main(["manifests", "doctor", overlay]) == 0  # the overlay makes both there
+    address = "http://ml-pipeline.kubeflow:8888"
+    monkeypatch.setenv("VISUAL_SEARCH_KFP_HOST", address)
+    if multi_user:
+        monkeypatch.setenv("VISUAL_SEARCH_KFP_NAMESPACE", "tasks")
+    monkeypatch.setattr(  # tests/pipelines/runs/test_cluster.py asks a server for its kind
+        "pipelines.runs.task_resources.connect",
+        lambda settings: SimpleNamespace(
+            installation=describe_installation(
+                address, multi_user=multi_user, pipeline_store="database", wanted=settings.kfp_namespace or ""
+            )
+        ),
+    )
+    namespace = "tasks" if multi_user else "kubeflow"
+    assert main(["manifests", "doctor", overlay]) == 1
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("missing")]
+    assert [line.split()[1] for line in found] == [
+        "PersistentVolumeClaim/visual-search-workspace:", "Secret/visual-search-credentials:",
+    ]  # fmt: skip
+    for kind, name in (("persistentvolumeclaims", "workspace"), ("secrets", "credentials")):
+        server.objects[f"/api/v1/namespaces/{namespace}/{kind}/visual-search-{name}"] = platform.named(name)
+    assert main(["manifests", "doctor", overlay]) == 0
+    if multi_user:
+        monkeypatch.setenv("VISUAL_SEARCH_KFP_NAMESPACE", "visual-search")
+        assert main(["manifests", "doctor", overlay]) == 0  # the overlay makes both there
