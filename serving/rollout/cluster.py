@@ -90,7 +90,8 @@ class Cluster:
         self._call("PATCH", patch.kind, patch.name, json.loads(patch.body), {"fieldManager": "visual-search-rollout"})
 
     def _read(self, name: str) -> Json:
-        found: Json = self._call("GET", *name.split("/"), None, {})
+        kind, _, bare_name = name.partition("/")
+        found: Json = self._call("GET", kind, bare_name, None, {})
         return found
 
     def _call(self, method: str, kind: str, name: str, body: Any, query: dict[str, str]) -> Any:
