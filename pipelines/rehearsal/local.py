@@ -261,7 +261,7 @@ def _objects() -> dict[str, Json]:
         }
         for arm in SERVICES
     ]
-    accepted = {"parents": [{"conditions": [{"type": "Accepted", "status": "True"}]}]}  # the router takes it at once
-    spec = {"rules": [*pins, {"backendRefs": backends}]}
+    accepted: Json = {"parents": [{"conditions": [{"type": "Accepted", "status": "True"}]}]}  # the router takes it at once
+    spec: Json = {"rules": [*pins, {"backendRefs": backends}]}
     found[f"httproute/{ROUTE}"] = {"metadata": {"name": ROUTE}, "spec": spec, "status": accepted}
     return found
