@@ -261,7 +261,9 @@ def _objects() -> dict[str, Json]:
         }
         for arm in SERVICES
     ]
-    accepted: Json = {"parents": [{"conditions": [{"type": "Accepted", "status": "True"}]}]}  # the router takes it at once
-    spec: Json = {"rules": [*pins, {"backendRefs": backends}]}
-    found[f"httproute/{ROUTE}"] = {"metadata": {"name": ROUTE}, "spec": spec, "status": accepted}
+    accepted: Json = {
+        "parents": [{"conditions": [{"type": "Accepted", "status": "True"}]}]
+    }  # the router takes it at once
+    specification: Json = {"rules": [*pins, {"backendRefs": backends}]}
+    found[f"httproute/{ROUTE}"] = {"metadata": {"name": ROUTE}, "spec": specification, "status": accepted}
     return found

@@ -151,6 +151,6 @@ def test_health_is_as_described(described, http) -> None:
     ],
 )
 def test_a_request_that_the_service_refuses_does_not_fit(described, http, name, wrong) -> None:
+    schema = {**described["components"]["schemas"][name], "components": described["components"]}
     with pytest.raises(ValidationError):
-        schema = described["components"]["schemas"][name]
-        Draft202012Validator({**schema, "components": described["components"]}).validate(wrong)
+        Draft202012Validator(schema).validate(wrong)
