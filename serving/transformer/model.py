@@ -131,11 +131,11 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         if (request := CURRENT_REQUEST.get()) is not None:
             request.release_id, request.arm = catalogue.release_id, self._rules.arm
         person = read_person(headers or {}, self._rules.country_header)
-        marks = [self._reporter.mark(query) for query in payload.queries]
+        payload = self._reporter.with_sampling_keys(payload)
         deadline = time.monotonic() + self._rules.request_seconds
         try:
             async with asyncio.timeout(self._rules.request_seconds):
-                found = await self._searcher.search(payload, catalogue, marks, deadline)
+                found = await self._searcher.search(payload, catalogue, deadline)
         except TimeoutError as error:
             raise OverloadedError("the request took longer than a request may; try again in a moment") from error
         answers = await self._reporter.report(found, catalogue, payload.parameters, person)
