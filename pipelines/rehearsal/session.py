@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from components.shared.errors import BadImageError, DataError, ParameterError, SourceError
 from components.shared.files.atomic import whole_file
+from components.shared.files.layout import EVENTS_FILE
 from components.shared.files.storage import read_bytes
 from components.shared.release.manifest import ITEMS_FILE, read_manifest
 from pipelines.commands.serving_processes import Ports, ServingProcesses
@@ -244,7 +245,7 @@ class Rehearsal:
 
     def _count(self, cluster: LocalCluster) -> str:
         """Write what the router has counted; returns the file."""
-        from monitoring.online.service import SERVICE_SCHEMA
+        from components.shared.files.tables import SERVICE_SCHEMA
 
         rows = [vars(window) for window in cluster.router.finished_windows()]
         with whole_file(self._service) as temporary:
@@ -284,7 +285,7 @@ class Rehearsal:
         pictures = [str(path) for path in sorted(self._folder.glob("query-*"))]
         try:
             with tempfile.TemporaryDirectory() as folder:
-                events = write_newcomers(self.events, start, Path(folder) / "events.parquet")
+                events = write_newcomers(self.events, start, Path(folder) / EVENTS_FILE)
                 report(
                     events,
                     parameters,

@@ -208,9 +208,7 @@ class Holder:
         )
         self._check_memory(forecast, keeps_previous=base is not None)
         self._trial(trial)
-        loaded = load(trial, base=base, chain=self._chain)
-        if not isinstance(loaded, Catalogue):
-            raise ContractError(f"{release} gives no catalogue; publish the release again")
+        loaded = load(release if base is None else base, generations, self._chain)
         self.loads += 1
         self.last_load_seconds = time.monotonic() - started
         return _Loaded(wanted, loaded)
