@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import httpx
 
+from components.shared.defaults import MODEL_NAME, RESULTS
 from components.shared.errors import VisualSearchError
 
 _SIGNATURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG", "image/png"), (b"RIFF", "image/webp"))
@@ -145,7 +146,7 @@ class SearchClient:
         user_id: str | None = None,
         *,
         timeout_seconds: float = 15.0,
-        model_name: str = "visual-search",
+        model_name: str = MODEL_NAME,
         headers: Mapping[str, str] | None = None,
         sticky: bool = True,
     ) -> None:
@@ -160,7 +161,7 @@ class SearchClient:
     def search(
         self,
         picture: str | Path | bytes,
-        k: int = 20,
+        k: int = RESULTS,
         *,
         crop: Sequence[float] | None = None,
         explain: bool = False,
@@ -193,7 +194,7 @@ class SearchClient:
     def similar(
         self,
         image_id: str,
-        k: int = 20,
+        k: int = RESULTS,
         *,
         explain: bool = False,
         floor: float | str | None = None,

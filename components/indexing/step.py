@@ -17,6 +17,7 @@ from components.indexing.parameters import IndexingParameters
 from components.indexing.tuning import tune
 from components.indexing.verify import check_blocks, sampled_rows, verify_index
 from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.layout import CATALOGUE_FILE, ITEMS_FILE
 from components.shared.files.tables import CATALOGUE, ITEMS, read_table, write_table
 from components.shared.files.workspace import Workspace
 from components.shared.vectors.embeddings import Vectors, read_embeddings_spec
@@ -31,7 +32,6 @@ from components.shared.vectors.search import (
     write_index_spec,
 )
 
-ITEMS_FILE = "items.parquet"
 _HELD_OUT = ("validation", "test")
 _ENOUGH_QUERIES = 50
 
@@ -62,7 +62,7 @@ def run(
     inputs: dict[str, Path | str] = {"catalogue": catalogue, "embeddings": embeddings}
     with Workspace(workspace).step("indexing", inputs=inputs, parameters=parameters) as work:
         if not work.is_finished:
-            images = read_table(catalogue / "catalogue.parquet", CATALOGUE)
+            images = read_table(catalogue / CATALOGUE_FILE, CATALOGUE)
             image_ids = read_image_ids(embeddings)
             rows = locate(images, image_ids, str(embeddings))
             plan, _ = choose(len(rows), read_embeddings_spec(embeddings).dimension, parameters)

@@ -11,6 +11,7 @@ from typing import Any
 
 from components.container_images import PIPELINE_IMAGE
 from components.shared.errors import NotReadyError, ParameterError, VisualSearchError
+from components.shared.files.layout import MANIFEST_FILE
 from monitoring.remedies.act import Outcome
 from pipelines.runs.parameters import encode_parameters, merge_assignments
 from pipelines.settings import Settings
@@ -74,7 +75,7 @@ class LocalRuns:
         if result.release is None:
             reasons = "; ".join(verdict["reasons"]) or "see its report"
             return Outcome("failed", str(result.directory), f"the gate refused what came out: {reasons}")
-        release_id = json.loads((result.release / "manifest.json").read_text())["release_id"]
+        release_id = json.loads((result.release / MANIFEST_FILE).read_text())["release_id"]
         return Outcome("succeeded", str(result.directory), f"{release_id} is registered; look at {result.report}")
 
     def look(self, name: str, reference: str) -> Outcome:
