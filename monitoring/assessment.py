@@ -14,7 +14,7 @@ from components.shared.release.served import ReleaseInForce
 from monitoring.diagnosis.catalogue import catalogue_lag
 from monitoring.diagnosis.decision import diagnose
 from monitoring.diagnosis.encoder import Expected, JudgedQueries, encoder_quality, judged_hits
-from monitoring.diagnosis.golden import Encoder, golden_scores, golden_vectors
+from monitoring.diagnosis.golden import PictureEncoder, golden_scores, golden_vectors
 from monitoring.diagnosis.index import index_recall, quantiser_age
 from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.drift.comparison import Comparison, compare
@@ -49,7 +49,7 @@ class Evidence:
     judged: JudgedQueries | None = None
     judged_unknown: str = ""
     judged_before: np.ndarray | None = None
-    encoder: Encoder | None = None
+    encoder: PictureEncoder | None = None
     search_url: str | None = None
     search_headers: dict[str, str] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from components.shared.release.served import ReleaseInForce
 from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 from monitoring.assessment import Evidence
 from monitoring.diagnosis.encoder import JudgedQueries, judged_hits
-from monitoring.diagnosis.golden import Encoder, LiveEncoder
+from monitoring.diagnosis.golden import LiveEncoder, PictureEncoder
 from monitoring.diagnosis.judged import embed_judged_queries
 from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.drift.samples import read_window, sample_files
@@ -94,7 +94,7 @@ def _judged(inputs: RunInputs, served: ReleaseInForce, live: LiveEncoder | None)
         return {}
     most = DiagnosisParameters().judged_queries
 
-    def ask(encoder: Encoder, manifest: Manifest) -> JudgedQueries:
+    def ask(encoder: PictureEncoder, manifest: Manifest) -> JudgedQueries:
         return embed_judged_queries(
             inputs.judgements, served.release_items, encoder, manifest.encoder.preprocessing, most=most
         )

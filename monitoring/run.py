@@ -12,7 +12,7 @@ from monitoring.drift.parameters import DriftParameters
 from monitoring.evidence import RunInputs, collect
 from monitoring.findings import Report
 from monitoring.online.tables import online_tables
-from monitoring.remedies.act import Action, ActPolicy, Submitter, act
+from monitoring.remedies.act import ActPolicy, RemedyAction, Submitter, act
 from monitoring.remedies.ledger import Ledger
 from monitoring.status.page import PAGE_FILE, write_page
 from monitoring.status.pictures import make_tiles
@@ -21,7 +21,7 @@ from monitoring.status.record import Record, RecordStore, release_facts
 
 def run(
     inputs: RunInputs, submitter: Submitter | None = None, policy: ActPolicy | None = None
-) -> tuple[Record, Action | None]:
+) -> tuple[Record, RemedyAction | None]:
     """Assess what is served, keep the record, do what it asks for, and write the page.
 
     Args:

@@ -13,7 +13,7 @@ from pathlib import Path
 from components.shared.files.atomic import write_json
 from components.shared.release.manifest import is_release
 from monitoring.evidence import RunInputs
-from monitoring.remedies.act import ActPolicy, Outcome
+from monitoring.remedies.act import ActPolicy, RemedyOutcome
 from monitoring.run import run as run_monitoring
 from monitoring.status.exporter import STATE_VALUES
 from monitoring.status.page import PAGE_FILE, empty_page
@@ -29,14 +29,14 @@ class PipelineAround:
     def __init__(self) -> None:
         self.called = ""
 
-    def submit(self, pipeline: str, name: str) -> Outcome:
+    def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Note which pipeline is to be started."""
         self.called = pipeline
-        return Outcome("running", name, "the schedule's own run goes on with it")
+        return RemedyOutcome("running", name, "the schedule's own run goes on with it")
 
-    def look(self, name: str, reference: str) -> Outcome:
+    def look(self, name: str, reference: str) -> RemedyOutcome:
         """Say that it has ended: the schedule's runs follow each other; the registry says how."""
-        return Outcome("succeeded", reference, "its run has ended; the registry says with what")
+        return RemedyOutcome("succeeded", reference, "its run has ended; the registry says with what")
 
 
 def run(

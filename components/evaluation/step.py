@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from components.evaluation.baselines import centred_pixels, colour_histogram
 from components.evaluation.built_index import BuiltIndex
 from components.evaluation.gallery import Gallery, align, held_out_images, make_gallery
-from components.evaluation.gate import Decision, decide
+from components.evaluation.gate import GateDecision, decide
 from components.evaluation.measurement import Ranker, measure
 from components.evaluation.parameters import EvaluationParameters
 from components.evaluation.pictures import Describe, describe_pictures
@@ -204,7 +204,7 @@ def _encoder_spec(directory: Path) -> EncoderSpec:
     return read_manifest(directory).encoder if is_release(directory) else read_encoder_spec(directory)
 
 
-def _decide(results: Results, parameters: EvaluationParameters) -> Decision:
+def _decide(results: Results, parameters: EvaluationParameters) -> GateDecision:
     return decide(
         measured=results.rankers,
         ahead=results.ahead,

@@ -24,7 +24,7 @@ _TIMEOUT_SECONDS = 20.0
 _RESULTS = 50
 
 
-class Encoder(Protocol):
+class PictureEncoder(Protocol):
     """What embeds preprocessed pictures."""
 
     def encode(self, images: NDArray[np.uint8]) -> Vectors:
@@ -66,7 +66,7 @@ class LiveEncoder:
 
 
 def golden_vectors(
-    release: Path, manifest: Manifest, encoder: Encoder | None, parameters: DiagnosisParameters
+    release: Path, manifest: Manifest, encoder: PictureEncoder | None, parameters: DiagnosisParameters
 ) -> Concern:
     """Embed the golden pictures and compare with the recorded embeddings.
 

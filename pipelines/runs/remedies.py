@@ -12,7 +12,7 @@ from typing import Any
 from components.container_images import PIPELINE_IMAGE
 from components.shared.errors import NotReadyError, ParameterError, VisualSearchError
 from components.shared.files.layout import MANIFEST_FILE
-from monitoring.remedies.act import Outcome
+from monitoring.remedies.act import RemedyOutcome
 from pipelines.runs.parameters import encode_parameters, merge_assignments
 from pipelines.settings import Settings
 
@@ -60,7 +60,7 @@ class LocalRuns:
     def __init__(self, settings: Settings, sources: Sources, *, verbose: bool = False) -> None:
         self._settings, self._sources, self._verbose = settings, sources, verbose
 
-    def submit(self, pipeline: str, name: str) -> Outcome:
+    def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Run it to the end.
 
         Raises:
@@ -74,13 +74,15 @@ class LocalRuns:
         verdict = read_verdict(result)
         if result.release is None:
             reasons = "; ".join(verdict["reasons"]) or "see its report"
-            return Outcome("failed", str(result.directory), f"the gate refused what came out: {reasons}")
+            return RemedyOutcome("failed", str(result.directory), f"the gate refused what came out: {reasons}")
         release_id = json.loads((result.release / MANIFEST_FILE).read_text())["release_id"]
-        return Outcome("succeeded", str(result.directory), f"{release_id} is registered; look at {result.report}")
+        return RemedyOutcome("succeeded", str(result.directory), f"{release_id} is registered; look at {result.report}")
 
-    def look(self, name: str, reference: str) -> Outcome:
+    def look(self, name: str, reference: str) -> RemedyOutcome:
         """Say "interrupted": whoever runs one here holds the ledger's lock, so an open entry has nobody."""
-        return Outcome("interrupted", reference, "its process ended before the pipeline did; it goes on where it was")
+        return RemedyOutcome(
+            "interrupted", reference, "its process ended before the pipeline did; it goes on where it was"
+        )
 
 
 class ClusterRuns:
@@ -107,7 +109,7 @@ class ClusterRuns:
         self._arguments, self._image, self._service_account = dict(arguments or {}), image, service_account
         self._known: Any = None
 
-    def submit(self, pipeline: str, name: str) -> Outcome:
+    def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Start it; if the answer is lost on the way, the run is looked for.
 
         Raises:
@@ -141,9 +143,9 @@ class ClusterRuns:
                         f"the server did not take the run {name} ({type(error).__name__}: {error}); look at its log"
                     ) from error
                 return found
-        return Outcome("running", run_id, f"run {run_id} started")
+        return RemedyOutcome("running", run_id, f"run {run_id} started")
 
-    def look(self, name: str, reference: str) -> Outcome:
+    def look(self, name: str, reference: str) -> RemedyOutcome:
         """Ask the server.
 
         Raises:
@@ -154,17 +156,17 @@ class ClusterRuns:
             run = client.get_run(reference) if reference else self._find(client, name)
         except Exception as error:  # kfp raises whatever its transport raises
             if getattr(error, "status", None) == 404:
-                return Outcome("interrupted", reference, "the server does not know this run any more")
+                return RemedyOutcome("interrupted", reference, "the server does not know this run any more")
             raise NotReadyError(
                 f"the server does not say what became of {name} ({type(error).__name__}); try again"
             ) from error
         if run is None:
-            return Outcome("interrupted", reference, "it never reached the server")
+            return RemedyOutcome("interrupted", reference, "it never reached the server")
         state = str(run.state or "RUNTIME_STATE_UNSPECIFIED").upper().rpartition(".")[2]
         if state in _RUNNING:
-            return Outcome("running", run.run_id)
+            return RemedyOutcome("running", run.run_id)
         succeeded = state == "SUCCEEDED"
-        return Outcome("succeeded" if succeeded else "failed", run.run_id, f"the run ended as {state}")
+        return RemedyOutcome("succeeded" if succeeded else "failed", run.run_id, f"the run ended as {state}")
 
     def _client(self) -> Any:
         from pipelines.runs import cluster

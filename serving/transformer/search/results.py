@@ -41,7 +41,7 @@ class SearchOptions:
             raise ParameterError(f"expected a number of results k from 1 to {MOST_RESULTS}, got {self.k}")
 
 
-class Item(NamedTuple):
+class CatalogueItem(NamedTuple):
     """An image of the catalogue that may be shown."""
 
     image_id: str

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.shared.release.generation import Generation, stack_items
-from serving.transformer.search.results import Item
+from serving.transformer.search.results import CatalogueItem
 
 _COLUMNS = ["image_id", "item_id", "uri", "sha256", "category"]
 
@@ -62,10 +62,10 @@ class Rows:
         """Return the rows of the images with these very bytes that may be shown."""
         return self._by_sha256.find(sha256)
 
-    def items_at(self, rows: Sequence[int]) -> list[Item]:
+    def items_at(self, rows: Sequence[int]) -> list[CatalogueItem]:
         """Return what these rows show."""
         places = np.asarray(rows, np.int64)
-        return list(starmap(Item, zip(*(texts.at(places) for texts in self._texts), strict=True)))
+        return list(starmap(CatalogueItem, zip(*(texts.at(places) for texts in self._texts), strict=True)))
 
     def stand_for(self, rows: Sequence[int], *, item: bool, group: bool) -> list[int]:
         """Return how many other visible rows each stands for: those of its item, of its group of near-duplicates, or either."""
