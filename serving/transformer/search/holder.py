@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Protocol
 
 from components.shared.errors import ContractError, ResourceError
+from serving.release_mirror import LoadAttempts, ReleaseMirror, Wanted
 from serving.transformer.search.canary import run_trial
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.loading import Trial, load
 from serving.transformer.search.memory import available_bytes, forecast_bytes
 from serving.transformer.search.rules.chain import ChainParameters
-from serving.transformer.search.source import CatalogueSource, Wanted
 
 _log = logging.getLogger(__name__)
-_LONGEST_PAUSE_SECONDS = 60.0
 _HEADROOM = 1.3  # memory that must be free, as a multiple of the forecast
 
 
@@ -67,9 +66,7 @@ class Holder:
 
     Attributes:
         loads: catalogues loaded so far.
-        failures: loads that failed so far, those for want of memory included.
         swaps: catalogues put into use so far, roll-backs included.
-        last_error: why the latest load failed; "" after a success.
         last_load_seconds: what the latest load took, trial included.
     """
 
@@ -82,21 +79,30 @@ class Holder:
         available: Callable[[], int] = available_bytes,
         trial: Callable[[Trial], None] = run_trial,
     ) -> None:
-        self._source = CatalogueSource(settings.location, settings.cache)
+        self._source = ReleaseMirror(settings.location, settings.cache, kind="catalogue")
         self._poll_seconds = settings.poll_seconds
         self._encoder_serves, self._chain = encoder_serves, chain
         self._available, self._trial = available, trial
         self._state = _State()
         self._waiting: _Loaded | None = None
-        self._failed: Wanted | str | None = None
-        self._not_before, self._pause_seconds = 0.0, self._poll_seconds
+        self._attempts = LoadAttempts(settings.poll_seconds)
         self._listeners: list[Callable[[Catalogue], None]] = []
         self._over, self._thread = threading.Event(), None
         self._looking = threading.Lock()
-        self.loads = self.failures = self.swaps = 0
-        self.last_error, self.last_load_seconds = "", 0.0
+        self.loads = self.swaps = 0
+        self.last_load_seconds = 0.0
 
     _thread: threading.Thread | None
+
+    @property
+    def failures(self) -> int:
+        """Loads that failed so far, those for lack of memory included."""
+        return self._attempts.failures
+
+    @property
+    def last_error(self) -> str:
+        """Why the latest load failed; "" after a success."""
+        return self._attempts.last_error
 
     @property
     def current(self) -> Catalogue | None:
@@ -143,9 +149,10 @@ class Holder:
                 wanted = f"{type(error).__name__}: {error}"
             current = self._state.current
             if current is not None and wanted == current.wanted:
-                self._waiting, self._failed = None, None
+                self._waiting = None
+                self._attempts.forget()
                 return
-            if wanted == self._failed and time.monotonic() < self._not_before:
+            if self._attempts.must_wait(wanted):
                 return
             try:
                 if isinstance(wanted, str):
@@ -178,7 +185,8 @@ class Holder:
             self._waiting = loaded
             return
         self._state = _State(loaded, current)  # the one assignment
-        self._waiting, self._failed, self.last_error, self._pause_seconds = None, None, "", self._poll_seconds
+        self._waiting = None
+        self._attempts.note_success()
         self.swaps += 1
         catalogue = loaded.catalogue
         _log.info("release %s, generation %d in use", catalogue.release_id, catalogue.generation)
@@ -225,11 +233,6 @@ class Holder:
             )
 
     def _note_failure(self, wanted: Wanted | str, error: Exception) -> None:
-        self._pause_seconds = (
-            min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS) if wanted == self._failed else self._poll_seconds
-        )
-        self._failed, self._not_before = wanted, time.monotonic() + self._pause_seconds
-        self.failures += 1
-        self.last_error = str(error) or type(error).__name__
+        self._attempts.note_failure(wanted, error)
         serving = "the one before serves on" if self._state.current else "there is none to serve"
         _log.error("a catalogue could not be loaded, %s: %s", serving, self.last_error)
