@@ -7,7 +7,6 @@ reader sees the state before or the state after, whatever is killed, and rolling
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -21,7 +20,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from components.shared.errors import ContractError, UnfinishedArtifactError
-from components.shared.files.atomic import full_disk_named, link_or_copy, write_json
+from components.shared.files.atomic import full_disk_named, link_or_copy, sync, write_json
 from components.shared.files.locks import exclusive_lock
 from components.shared.release.generation import (
     GENERATION_FILE,
@@ -239,18 +238,10 @@ def _unfinished(root: Path) -> Iterator[Path]:
 def _give_name(place: Path, destination: Path) -> None:
     """Sync a finished directory and rename it; a damaged one of that name gives way."""
     for path in (*place.iterdir(), place):
-        _sync(path)
+        sync(path)
     if destination.exists():
         damaged = destination.with_name(f"{_UNFINISHED}{destination.name}")
         shutil.rmtree(damaged, ignore_errors=True)
         destination.rename(damaged)
     place.rename(destination)
-    _sync(destination.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(destination.parent)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from components.shared.errors import ContractError, ResourceError
 from serving.release_mirror import LoadAttempts, ReleaseMirror, Wanted
+from serving.settings import TransformerSettings
 from serving.transformer.search.canary import run_trial
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.loading import Trial, load
@@ -24,22 +22,6 @@ from serving.transformer.search.rules.chain import ChainParameters
 
 _log = logging.getLogger(__name__)
 _HEADROOM = 1.3  # memory that must be free, as a multiple of the forecast
-
-
-class HolderSettings(Protocol):
-    """What the holder reads of a process's settings."""
-
-    @property
-    def location(self) -> str:
-        """Directory or URI of a release, or of a root with `CURRENT`."""
-
-    @property
-    def cache(self) -> Path:
-        """Folder that a location elsewhere is mirrored to."""
-
-    @property
-    def poll_seconds(self) -> float:
-        """How often the location is looked at."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +49,11 @@ class Holder:
     Attributes:
         loads: catalogues loaded so far.
         swaps: catalogues put into use so far, roll-backs included.
-        last_load_seconds: what the latest load took, trial included.
     """
 
     def __init__(
         self,
-        settings: HolderSettings,
+        settings: TransformerSettings,
         *,
         encoder_serves: Callable[[str], bool] = lambda _: True,
         chain: ChainParameters | None = None,
@@ -90,7 +71,6 @@ class Holder:
         self._over, self._thread = threading.Event(), None
         self._looking = threading.Lock()
         self.loads = self.swaps = 0
-        self.last_load_seconds = 0.0
 
     _thread: threading.Thread | None
 
@@ -195,7 +175,6 @@ class Holder:
         self._source.prune([each.wanted for each in (loaded, current) if each is not None])
 
     def _load(self, wanted: Wanted) -> _Loaded:
-        started = time.monotonic()
         release, generations = self._source.fetch(wanted)
         base = next(
             (
@@ -218,7 +197,6 @@ class Holder:
         self._trial(trial)
         loaded = load(release if base is None else base, generations, self._chain)
         self.loads += 1
-        self.last_load_seconds = time.monotonic() - started
         return _Loaded(wanted, loaded)
 
     def _check_memory(self, forecast: int, *, keeps_previous: bool) -> None:

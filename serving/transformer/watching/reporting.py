@@ -6,9 +6,10 @@ import asyncio
 import datetime
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
-from serving.events.tokens import Impression, TokenSigner
+from serving.events.store import EventStore
+from serving.events.tokens import TokenSigner
 from serving.server.request import CURRENT_REQUEST
 from serving.transformer.edge.answers import answer_of, impressions_of
 from serving.transformer.edge.requests import Parameters, Person, SearchRequest
@@ -21,13 +22,6 @@ from serving.transformer.watching.samples import QuerySamples
 from serving.transformer.watching.stages import Stages
 
 _FEW_RESULTS = 100  # whose tokens are signed on the event loop: two milliseconds
-
-
-class ImpressionSink(Protocol):
-    """What keeps impressions."""
-
-    def record_impressions(self, impressions: list[Impression]) -> bool:
-        """Keep them soon; False where there is no room. Never blocks."""
 
 
 class Reporter:
@@ -48,7 +42,7 @@ class Reporter:
         arm: str,
         *,
         signer: TokenSigner,
-        events: ImpressionSink,
+        events: EventStore,
         metrics: TransformerMetrics,
         stages: Stages,
         recall: RecallWatch,
