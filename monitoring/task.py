@@ -32,11 +32,11 @@ class PipelineAround:
     def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Note which pipeline is to be started."""
         self.called = pipeline
-        return RemedyOutcome("running", name, "the schedule's own run goes on with it")
+        return RemedyOutcome("running", name, "this scheduled run continues with the remedy")
 
     def look(self, name: str, reference: str) -> RemedyOutcome:
         """Say that it has ended: the schedule's runs follow each other; the registry says how."""
-        return RemedyOutcome("succeeded", reference, "its run has ended; the registry says with what")
+        return RemedyOutcome("succeeded", reference, "its run has ended; the registry has the result")
 
 
 def run(

@@ -78,7 +78,7 @@ def _check_enough(offer: Offer, good: Sequence[Image], refused: Sequence[Refused
         example = next(picture for picture in refused if picture.reason == reason)
         raise SourceError(
             f"none of the {len(refused)} pictures of {offer.source} can be used; most often ({count} times) the reason is "
-            f"{reason}: {example.message} ({example.uri}); mend them or give another folder",
+            f"{reason}: {example.message} ({example.uri}); fix the pictures or pass another folder",
             source=offer.source,
         )
     if len({picture.item_id or picture.image_id for picture, _ in good}) < 2:

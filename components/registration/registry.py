@@ -143,7 +143,7 @@ class Registry:
         with self._store.lock(), self._store.in_our_words():
             release, aliases = self.get(name), self._aliases()
             if to not in {CHAMPION, CHALLENGER, *aliases}:
-                raise ParameterError(f"{to!r} is no alias of {self.model_name}: {self._known()}")
+                raise ParameterError(f"{to!r} is not an alias of {self.model_name}: {self._known()}")
             self._files.verify(release.model_id, release.release_id)
             entry = self._move(to, release, who=who, why=why)
             if entry is None:
@@ -170,14 +170,12 @@ class Registry:
         with self._store.lock(), self._store.in_our_words():
             release = self.get(version)
             if self._tags().get(name) != expected:
-                raise StaleTagError(
-                    f"somebody else has changed the {name} at the same moment; look at it and try again"
-                )
+                raise StaleTagError(f"another process has just changed the {name}; check its state, then try again")
             move = Move(name, release.version, release.release_id, None, None, who, why[:2_000], value, expected)
             with self._log.entry(move) as entry:
                 _insist(self._store.client.set_registered_model_tag, self.model_name, name, value)
                 if self._tags().get(name) != value:
-                    raise StaleTagError(f"somebody else has changed the {name} at the same moment; try again")
+                    raise StaleTagError(f"another process has just changed the {name}; try again")
             return entry
 
     # Versions and models
@@ -292,8 +290,7 @@ class Registry:
             now = self._aliases().get(alias)
             if now != to.version:
                 raise ContractError(
-                    f"{alias} was moved to version {now} by somebody else at the same moment; look at the history, then "
-                    "promote again"
+                    f"another process has just moved {alias} to version {now}; check the history, then promote again"
                 )
         return entry
 

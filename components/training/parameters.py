@@ -10,7 +10,7 @@ Architecture = Literal["resnet10", "resnet18", "resnet34", "resnet50", "vit_smal
 
 
 class TrainingParameters(BaseModel):
-    """What the trained encoder depends on, beside catalogue and labels.
+    """Parameters of the training step: with catalogue and labels they determine the encoder.
 
     One epoch shows every query image that has a pair once, with one of its positives drawn by weight.
     """
@@ -63,7 +63,10 @@ class TrainingParameters(BaseModel):
 
     epochs: int = Field(default=30, ge=1, le=100_000, description="passes over the query images")
     patience: int = Field(
-        default=0, ge=0, le=100_000, description="stop after so many epochs without a better validation; 0 never stops"
+        default=0,
+        ge=0,
+        le=100_000,
+        description="stop after this many epochs without a better validation; 0 never stops",
     )
     batch_pairs: int = Field(
         default=64, ge=1, le=1_048_576, description="pairs of one step over all processes; twice as many views"
@@ -75,7 +78,7 @@ class TrainingParameters(BaseModel):
         description="views of one forward pass when a batch is too big for memory; 0 = all",
     )
     pairs_per_epoch: int = Field(
-        default=200_000, ge=1, description="an epoch of a big catalogue is a sample of so many pairs"
+        default=200_000, ge=1, description="pairs per epoch at most; a larger catalogue is sampled"
     )
     max_images: int = Field(
         default=200_000,
@@ -86,7 +89,7 @@ class TrainingParameters(BaseModel):
         default=4_000, ge=0, description="validation images to watch; more are sampled by item"
     )
     validation_interval: int = Field(
-        default=1, ge=1, le=1000, description="validate every so many epochs, and after the last"
+        default=1, ge=1, le=1000, description="epochs between validations; the last epoch is always validated"
     )
 
     objective: Literal["multiple", "each", "single"] = Field(
@@ -100,7 +103,7 @@ class TrainingParameters(BaseModel):
     )
     queue_encoder: Literal["current", "momentum"] = Field(
         default="current",
-        description="who embeds for the queue: the encoder itself (XBM) or its averaged weights (MoCo)",
+        description="source of the embeddings in the queue: the encoder itself (XBM) or its averaged weights (MoCo)",
     )
     queue_start_epoch: int = Field(default=1, ge=0, le=100_000, description="first epoch that contrasts with the queue")
     hard_negative_share: float = Field(

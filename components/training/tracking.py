@@ -53,7 +53,7 @@ class Tracker:
             self._record_parameters(parameters)
         except self._failure as error:
             raise ResourceError(
-                f"the tracking address {uri} cannot be used ({error}); start the server, mend the address, or give an "
+                f"the tracking address {uri} cannot be used ({error}); start the server, correct the address, or give an "
                 "empty one to train without tracking"
             ) from error
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from components.shared.errors import DataError, NoPositivePairError, ParameterError, ResourceError
 from components.shared.files.artifacts import open_artifact
 from components.shared.files.atomic import digest_of
+from components.shared.files.sqlite import sqlite_url
 from components.training.dataset import Dataset, open_dataset
 from components.training.distributed import Group
 from components.training.loop import Figures, Training
@@ -104,7 +105,7 @@ def tune(
     dataset = open_dataset(catalogue, labels, directory, parameters, threads=threads)
     with _database_named(study_storage), _experiments_allowed():
         found = _open_study(
-            study_storage or f"sqlite:///{directory / 'study.db'}", f"{study}-{directory.name}", parameters
+            study_storage or sqlite_url(directory / "study.db"), f"{study}-{directory.name}", parameters
         )
         _run(found, dataset, directory, parameters, dials, trials)
         return _result(found, parameters)
@@ -175,7 +176,7 @@ def _train(dataset: Dataset, parameters: TrainingParameters, scratch: Path, tria
     training.run(judge)
     if not rates:
         raise DataError(
-            "tuning judges by the validation images, and none of them has anything relevant to it; "
+            "tuning compares trials on the validation images, and none of them has anything relevant to it; "
             "add images to the validation split, or label them"
         )
     return max(rates)
@@ -195,7 +196,7 @@ def _result(study: optuna.Study, parameters: TrainingParameters) -> TuningResult
         for trial in study.get_trials(deepcopy=False)
     ]
     if not any(row["state"] == "complete" for row in rows):
-        raise DataError(f"none of the {len(rows)} trials of the study {study.study_name} has come to an end; run more")
+        raise DataError(f"none of the {len(rows)} trials of the study {study.study_name} has finished; run more")
     rows.sort(key=lambda row: (row["state"] != "complete", -(row["hit_rate_at_1"] or 0.0), row["trial"]))
     best = TrainingParameters.model_validate({**parameters.model_dump(), **study.best_params})
     return TuningResult(best, rows)

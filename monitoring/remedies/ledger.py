@@ -98,8 +98,8 @@ class Ledger:
             return ()
         except (OSError, ValueError, RecursionError, ValidationError) as error:
             raise ContractError(
-                f"{self._path} is no ledger of remedies of version 1 ({str(error).splitlines()[0]}); "
-                "move it away, and a new one is begun"
+                f"{self._path} is not a ledger of remedies, version 1 ({str(error).splitlines()[0]}); "
+                "move it away to start a new one"
             ) from error
 
     def put(self, entry: Entry) -> Entry:

@@ -116,7 +116,7 @@ def schedule(options: argparse.Namespace) -> int:
             namespace=settings.kfp_namespace,
             service_account=options.service_account,
         )
-    print(f"schedule {schedule_id} made")
+    print(f"schedule {schedule_id} created")
     return 0
 
 
@@ -179,7 +179,8 @@ def manifests(options: argparse.Namespace) -> int:
     """Judge Kubernetes manifests."""
     from pipelines.commands import manifests as manifests_command
 
-    return manifests_command.check([Path(path) for path in options.paths], production=options.production)
+    first = Path(options.first) if options.first else None
+    return manifests_command.check([Path(path) for path in options.paths], first=first, production=options.production)
 
 
 def extend(options: argparse.Namespace) -> int:

@@ -47,8 +47,8 @@ class Sources:
         given = {name: getattr(self, name) or earlier.get(name, "") for name in _NAMES[pipeline]}
         if not given["images"]:
             raise ParameterError(
-                f"{pipeline} needs the images of the catalogue as it is now, and no earlier run here says where they are; "
-                "give --images"
+                f"{pipeline} needs the pictures of the current catalogue, and no earlier run on this machine names them; "
+                "pass --images"
             )
         parameters = merge_assignments(self.assignments, json.loads(earlier.get("parameters", "{}")))
         return {**given, "parameters": encode_parameters(parameters)}
@@ -74,14 +74,14 @@ class LocalRuns:
         verdict = read_verdict(result)
         if result.release is None:
             reasons = "; ".join(verdict["reasons"]) or "see its report"
-            return RemedyOutcome("failed", str(result.directory), f"the gate refused what came out: {reasons}")
+            return RemedyOutcome("failed", str(result.directory), f"the gate refused the result: {reasons}")
         release_id = json.loads((result.release / MANIFEST_FILE).read_text())["release_id"]
-        return RemedyOutcome("succeeded", str(result.directory), f"{release_id} is registered; look at {result.report}")
+        return RemedyOutcome("succeeded", str(result.directory), f"{release_id} is registered; see {result.report}")
 
     def look(self, name: str, reference: str) -> RemedyOutcome:
         """Say "interrupted": whoever runs one here holds the ledger's lock, so an open entry has nobody."""
         return RemedyOutcome(
-            "interrupted", reference, "its process ended before the pipeline did; it goes on where it was"
+            "interrupted", reference, "its process ended before the pipeline did; the next run resumes it"
         )
 
 
@@ -140,7 +140,7 @@ class ClusterRuns:
                 found = self.look(name, "")
                 if found.state == "interrupted":
                     raise NotReadyError(
-                        f"the server did not take the run {name} ({type(error).__name__}: {error}); look at its log"
+                        f"the server did not take the run {name} ({type(error).__name__}: {error}); check its log"
                     ) from error
                 return found
         return RemedyOutcome("running", run_id, f"run {run_id} started")
@@ -158,7 +158,7 @@ class ClusterRuns:
             if getattr(error, "status", None) == 404:
                 return RemedyOutcome("interrupted", reference, "the server does not know this run any more")
             raise NotReadyError(
-                f"the server does not say what became of {name} ({type(error).__name__}); try again"
+                f"the server does not report the state of {name} ({type(error).__name__}); try again"
             ) from error
         if run is None:
             return RemedyOutcome("interrupted", reference, "it never reached the server")

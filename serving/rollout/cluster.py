@@ -132,7 +132,7 @@ def _translated(error: Any, kind: Kind, name: str) -> Exception:
         return NotReadyError(f"there is no {kind} {name} in the cluster; apply the manifests first (kubectl apply -k)")
     if error.status in (409, 422):
         return ChangedMeanwhileError(
-            f"{kind} {name} was changed by somebody else, or refuses the change: {_reason(error)}"
+            f"{kind} {name} was changed by another process, or refuses the change: {_reason(error)}"
         )
     if error.status in (401, 403):
         return ParameterError(

@@ -182,7 +182,7 @@ def open_generation(directory: Path, *, release_id: str, space_id: str, dimensio
     manifest = verify_generation(directory)
     if manifest.release_id != release_id:
         raise ContractError(
-            f"{directory} lies on release {manifest.release_id}, {release_id} is served; extend the served release again"
+            f"{directory} extends release {manifest.release_id}, {release_id} is served; extend the served release again"
         )
     if manifest.space_id != space_id:
         raise SpaceMismatchError(
@@ -238,12 +238,16 @@ def stack_items(base: pa.Table, generations: Sequence[Generation]) -> tuple[pa.T
         below = image_ids.take(pa.array(here))
         gone = pc.is_in(below, value_set=pa.array(generation.removed, pa.string())).to_numpy().astype(np.bool_)
         if int(gone.sum()) != len(generation.removed):
-            raise ContractError(f"{name} removes an image that lies not below it; extend the served release again")
+            raise ContractError(
+                f"{name} removes an image that the generations before it lack; extend the served release again"
+            )
         present[here[gone]] = False
         kept = below.filter(pa.array(~gone))
         added = generation.items.column("image_id")
         if pc.any(pc.is_in(added, value_set=kept.combine_chunks())).as_py():
-            raise ContractError(f"{name} adds an image that lies below it already; extend the served release again")
+            raise ContractError(
+                f"{name} adds an image that the generations before it have; extend the served release again"
+            )
         present[start:stop] = True
         start = stop
     return table, present

@@ -68,7 +68,7 @@ class Current(BaseModel):
         """Refuse names that could lead out of the root."""
         for name in [value] if isinstance(value, str) else value:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no directory name that a release or generation may have")
+                raise ValueError(f"{name!r} is not a valid directory name of a release or generation")
         return value
 
 
@@ -90,7 +90,7 @@ def read_current(root: Path) -> Current:
             raise ValueError(f"more than {_MAX_CURRENT_BYTES} bytes")
         return Current.model_validate(json.loads(text))
     except (ValueError, ValidationError, RecursionError) as error:
-        raise ContractError(f"{path} does not say what is served ({error}); publish the release again") from error
+        raise ContractError(f"{path} does not name the served release ({error}); publish the release again") from error
 
 
 @dataclass(frozen=True)

@@ -212,5 +212,5 @@ class Holder:
 
     def _note_failure(self, wanted: Wanted | str, error: Exception) -> None:
         self._attempts.note_failure(wanted, error)
-        serving = "the one before serves on" if self._state.current else "there is none to serve"
+        serving = "the previous one keeps serving" if self._state.current else "none is loaded"
         _log.error("a catalogue could not be loaded, %s: %s", serving, self.last_error)

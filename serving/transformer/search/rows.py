@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from components.shared.files.ids import meant_ids
 from components.shared.release.generation import Generation, stack_items
 from serving.transformer.search.results import CatalogueItem
 
@@ -54,9 +55,8 @@ class Rows:
         self._by_sha256 = _Sorted(table.column("sha256"), shown_rows)
 
     def find(self, image_id: str) -> int | None:
-        """Return the row of an image that may be shown."""
-        found = self._by_id.find(image_id)
-        return found[0] if found else None
+        """Return the row of an image that may be shown; it may be named by its path as well."""
+        return next((rows[0] for each in meant_ids(image_id) if (rows := self._by_id.find(each))), None)
 
     def with_sha256(self, sha256: str) -> list[int]:
         """Return the rows of the images with these very bytes that may be shown."""
