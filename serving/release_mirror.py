@@ -17,16 +17,10 @@ from urllib.parse import unquote
 from components.shared.errors import ContractError, SourceError, UnfinishedArtifactError
 from components.shared.files.artifacts import FileEntry, check_files
 from components.shared.files.atomic import full_disk_named, whole_file
+from components.shared.files.layout import MANIFEST_FILE
 from components.shared.files.storage import filesystem_of, is_remote, read_bytes
 from components.shared.release.generation import GENERATION_FILE, read_generation_manifest, verify_generation
-from components.shared.release.manifest import (
-    MANIFEST_FILE,
-    Manifest,
-    check_complete,
-    is_release,
-    read_manifest,
-    verify_release,
-)
+from components.shared.release.manifest import Manifest, check_complete, is_release, read_manifest, verify_release
 from components.shared.release.served import CURRENT_FILE, read_current
 
 _MAX_JSON_BYTES = 16 << 20

@@ -16,9 +16,10 @@ from components.embedding.images import Failure, ImageEmbedder
 from components.embedding.parameters import EmbeddingParameters
 from components.shared.errors import InputError
 from components.shared.files.ids import find_id
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.files.tables import ITEMS
 from components.shared.release.generation import stack_items, write_generation
-from components.shared.release.manifest import ITEMS_FILE, Manifest, read_items, verify_release
+from components.shared.release.manifest import Manifest, read_items, verify_release
 from components.shared.release.served import open_generations, publish_generation, read_current
 from components.shared.vectors.embeddings import Vectors
 from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder

@@ -15,11 +15,10 @@ from components.registration.verdict import read_gate, read_metrics
 from components.shared.errors import ContractError
 from components.shared.files.artifacts import open_artifact
 from components.shared.files.atomic import link_or_copy
-from components.shared.files.layout import CATALOGUE_FILE
+from components.shared.files.layout import CATALOGUE_FILE, ITEMS_FILE
 from components.shared.files.tables import CATALOGUE, ITEMS, read_table
 from components.shared.release.manifest import (
     GOLDEN_FILE,
-    ITEMS_FILE,
     REFERENCE_FILE,
     CatalogueFacts,
     Manifest,

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from components.shared.defaults import MODEL_NAME
 from components.shared.errors import ParameterError, ResourceError, VisualSearchError
 from components.shared.files.atomic import write_json
 from components.shared.release.manifest import GOLDEN_FILE, Manifest, is_release, read_manifest
 from components.shared.release.served import publish_release
 from pipelines.commands.result_sheet import Sheet, write_sheet
-from pipelines.commands.serving_processes import MODEL_NAME, Ports, ServingProcesses, require_free_port
+from pipelines.commands.serving_processes import Ports, ServingProcesses, require_free_port
 from pipelines.settings import Settings
 from serving.client import SearchAnswer, SearchClient, SearchError
 

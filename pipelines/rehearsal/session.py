@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from components.shared.errors import BadImageError, DataError, ParameterError, SourceError
 from components.shared.files.atomic import whole_file
-from components.shared.files.layout import EVENTS_FILE, REPORT_FILE
+from components.shared.files.layout import EVENTS_FILE, ITEMS_FILE, REPORT_FILE
 from components.shared.files.storage import read_bytes
-from components.shared.release.manifest import ITEMS_FILE, read_manifest
+from components.shared.release.manifest import read_manifest
 from pipelines.commands.serving_processes import Ports, ServingProcesses
 from pipelines.rehearsal.report import RehearsalReport, as_text, preference_in_words
 from pipelines.rehearsal.verdicts import act, judge, write_newcomers

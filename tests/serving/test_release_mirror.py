@@ -7,7 +7,8 @@ import fsspec
 import pytest
 
 from components.shared.errors import ContractError, DamagedArtifactError, SourceError, UnfinishedArtifactError
-from components.shared.release.manifest import GOLDEN_FILE, INDEX_FILE, MANIFEST_FILE, read_manifest
+from components.shared.files.layout import MANIFEST_FILE
+from components.shared.release.manifest import GOLDEN_FILE, INDEX_FILE, read_manifest
 from components.shared.release.served import CURRENT_FILE, publish_release
 from components.shared.vectors.encoder import ENCODER_FILE
 from serving.encoder.loading import _NEEDED

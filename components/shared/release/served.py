@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from components.shared.errors import ContractError, UnfinishedArtifactError
 from components.shared.files.atomic import full_disk_named, link_or_copy, sync, write_json
+from components.shared.files.layout import MANIFEST_FILE
 from components.shared.files.locks import exclusive_lock
 from components.shared.release.generation import (
     GENERATION_FILE,
@@ -31,7 +32,6 @@ from components.shared.release.generation import (
     verify_generation,
 )
 from components.shared.release.manifest import (
-    MANIFEST_FILE,
     Manifest,
     is_intact,
     is_release,

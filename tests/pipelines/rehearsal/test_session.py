@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from components.shared.release.manifest import ITEMS_FILE, read_manifest
+from components.shared.files.layout import ITEMS_FILE
+from components.shared.release.manifest import read_manifest
 from pipelines.rehearsal.local import LocalCluster
 from pipelines.rehearsal.oracle import Oracle
 from pipelines.rehearsal.report import as_text
