@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from pipelines import PIPELINE_NAMES
+
 _DESCRIPTION = "Visual search: learn from pictures, judgements and clicks; index, evaluate, register and serve."
 _EPILOG = """examples:
   visual-search demo                              learn a rendered catalogue and open the report
@@ -19,8 +21,6 @@ _EPILOG = """examples:
   visual-search promote 3 --to champion --why "better on shoes"
   visual-search monitor run                       check search health and suggest a fix
 """
-
-PIPELINE_NAMES = ("training", "reindexing", "demonstration", "monitoring")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from components.catalogue.fingerprints import BITS, FINGERPRINT_BYTES, Fingerprints, hashes_of, look_alike
 
@@ -15,32 +17,14 @@ _PARTS, _PART_BITS, _FLIPS = 12, 20, 1
 _QUERIES = 1024
 
 
-class Groups:
-    """Disjoint sets of 0 … n − 1 that are joined pair by pair.
-
-    Source: Tarjan, "Efficiency of a good but not linear set union algorithm", JACM 22 (1975); paths are halved.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._parent = list(range(count))
-
-    def find(self, member: int) -> int:
-        """Return the set's representative, its smallest member."""
-        parent = self._parent
-        while parent[member] != member:
-            parent[member] = parent[parent[member]]
-            member = parent[member]
-        return member
-
-    def join(self, one: int, other: int) -> None:
-        """Make one set of two."""
-        one, other = self.find(one), self.find(other)
-        if one != other:
-            self._parent[max(one, other)] = min(one, other)
-
-    def representatives(self) -> list[int]:
-        """Return every member's representative."""
-        return [self.find(member) for member in range(len(self._parent))]
+def join_groups(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
+    """Return for each of 0 … n − 1 the smallest of those that pairs connect it with, itself included."""
+    one, other = np.array(pairs, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(one), np.bool_), (one, other)), shape=(count, count))
+    _, labels = connected_components(graph, directed=False)
+    _, first = np.unique(labels, return_index=True)
+    smallest: list[int] = first[labels].tolist()
+    return smallest
 
 
 def group_duplicates(sha256: Sequence[str], fingerprints: Sequence[bytes | None], *, distance: int) -> list[int]:
@@ -54,21 +38,20 @@ def group_duplicates(sha256: Sequence[str], fingerprints: Sequence[bytes | None]
     Returns:
         For each picture the smallest position in its group.
     """
-    groups = Groups(len(sha256))
+    pairs: list[tuple[int, int]] = []
     first: dict[str | bytes, int] = {}
     distinct: list[int] = []
     for position, keys in enumerate(zip(sha256, fingerprints, strict=True)):
         fresh = keys[1] is not None and keys[1] not in first
         for key in keys:
             if key is not None:
-                groups.join(first.setdefault(key, position), position)
+                pairs.append((first.setdefault(key, position), position))
         if fresh:
             distinct.append(position)
     codes = np.frombuffer(b"".join(fingerprints[i] or b"" for i in distinct), np.uint8).reshape(-1, FINGERPRINT_BYTES)
     for one, other in _close_pairs(codes, distance):
-        for a, b in zip(one.tolist(), other.tolist(), strict=True):
-            groups.join(distinct[a], distinct[b])
-    return groups.representatives()
+        pairs += [(distinct[a], distinct[b]) for a, b in zip(one.tolist(), other.tolist(), strict=True)]
+    return join_groups(len(sha256), pairs)
 
 
 def _close_pairs(codes: Fingerprints, distance: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

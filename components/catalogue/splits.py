@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.catalogue.duplicates import Groups
+from components.catalogue.duplicates import join_groups
 from components.catalogue.parameters import CatalogueParameters
 
 # Where an empty split is filled from; in order of importance.
@@ -79,12 +79,13 @@ def split_images(images: Sequence[SplitImage], parameters: CatalogueParameters) 
 
 
 def _groups_of(images: Sequence[SplitImage]) -> list[int]:
-    groups = Groups(len(images))
     first: dict[tuple[str, str], int] = {}
-    for position, image in enumerate(images):
-        for key in (("item", image.item_id), ("duplicate", image.duplicate_group)):
-            groups.join(first.setdefault(key, position), position)
-    return groups.representatives()
+    pairs = [
+        (first.setdefault(key, position), position)
+        for position, image in enumerate(images)
+        for key in (("item", image.item_id), ("duplicate", image.duplicate_group))
+    ]
+    return join_groups(len(images), pairs)
 
 
 def _place_of(item_id: str, seed: int) -> float:

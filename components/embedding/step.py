@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from components.embedding.shards import Shard, make_shard, plan_shards
 from components.embedding.source import EarlierVectors, encoder_spec_of
 from components.shared.errors import ContractError, DataError, ParameterError
 from components.shared.files.artifacts import Artifact, open_artifact
-from components.shared.files.atomic import digest_of
+from components.shared.files.atomic import digest_of, link_or_copy
+from components.shared.files.layout import CATALOGUE_FILE
 from components.shared.files.progress import progress_bar
 from components.shared.files.tables import CATALOGUE, QUARANTINE, read_table, write_table
 from components.shared.files.workspace import Workspace
@@ -113,7 +113,7 @@ def embed_shard(
 def number_of_shards(*, catalogue: Path, parameters: EmbeddingParameters) -> int:
     """Return how many jobs `embed_shard` makes sense for."""
     open_artifact(catalogue, "catalogue")
-    images = pq.read_metadata(catalogue / "catalogue.parquet").num_rows
+    images = pq.read_metadata(catalogue / CATALOGUE_FILE).num_rows
     return len(plan_shards(images, parameters.shard_images))
 
 
@@ -147,7 +147,7 @@ class _Task:
         return cls(catalogue, encoder, spec, earlier, directory, inputs, parameters)
 
     def read_images(self) -> pa.Table:
-        images = read_table(self.catalogue / "catalogue.parquet", CATALOGUE, columns=["image_id", "uri", "sha256"])
+        images = read_table(self.catalogue / CATALOGUE_FILE, CATALOGUE, columns=["image_id", "uri", "sha256"])
         if not images.num_rows:
             raise DataError(f"{self.catalogue} lists no images, so there is nothing to embed; its quarantine says why")
         return images
@@ -202,10 +202,7 @@ def _hand_on(task: _Task, shards: list[Shard], output: Path) -> EmbeddingsSpec:
         source, target = task.directory / shard.embeddings_file, output / shard.embeddings_file
         rows += pq.read_metadata(source).num_rows
         target.unlink(missing_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, target)
+        link_or_copy(source, target)
     spec = EmbeddingsSpec(
         space_id=task.spec.space_id,
         dimension=task.spec.dimension,

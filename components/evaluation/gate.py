@@ -31,7 +31,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Decision:
+class GateDecision:
     """What the gate says.
 
     Attributes:
@@ -56,7 +56,7 @@ def decide(
     ann_recall: Interval,
     baselines: Mapping[str, str],
     parameters: EvaluationParameters,
-) -> Decision:
+) -> GateDecision:
     """Judge the measurements.
 
     Args:
@@ -78,7 +78,7 @@ def decide(
     if "champion" in ahead:
         checks += [_not_behind(m, ahead["champion"][m], parameters) for m in parameters.gate_metrics]
     reasons = [check.explanation for check in checks if not check.passed]
-    return Decision(not reasons or parameters.gate == "report", reasons, checks)
+    return GateDecision(not reasons or parameters.gate == "report", reasons, checks)
 
 
 def _enough(interval: Interval, parameters: EvaluationParameters) -> Check:

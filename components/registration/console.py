@@ -9,8 +9,8 @@ from pathlib import Path
 from components.registration.promotion_log import Promotion
 from components.registration.registry import Registry
 from components.registration.versions import RegisteredRelease
+from components.shared.defaults import MODEL_NAME
 
-MODEL_NAME = "visual-search"
 HEADLINES = ("hit_rate_at_1", "map", "ann_recall_at_10")
 
 

@@ -50,7 +50,7 @@ def simulate_clicks(
     seed: int,
     behaviour: ClickBehaviour | None = None,
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """Simulate a whole log in memory; `ClickLog.batches` gives the same rows piece by piece.
+    """Simulate a whole log in memory; `SimulatedClicks.batches` gives the same rows piece by piece.
 
     Args:
         query_ids: q image ids that users search with; the earlier ones are searched more often (Zipf).
@@ -68,12 +68,14 @@ def simulate_clicks(
     Raises:
         ValueError: the shapes do not fit together.
     """
-    log = ClickLog(query_ids, candidate_ids, candidates, grades, searches=searches, seed=seed, behaviour=behaviour)
+    log = SimulatedClicks(
+        query_ids, candidate_ids, candidates, grades, searches=searches, seed=seed, behaviour=behaviour
+    )
     table = pa.concat_tables([*log.batches(), EVENTS.schema.empty_table()])
     return table, log.truth()
 
 
-class ClickLog:
+class SimulatedClicks:
     """A log that is made in batches of 50,000 searches, so that its length is bounded by the disk alone.
 
     Takes the arguments of `simulate_clicks`. `truth` counts what `batches` has given so far.

@@ -23,15 +23,13 @@ from components.rendering.parameters import RenderingParameters
 from components.rendering.stock import Photograph, folder_of, plan_stock, write_manifest, write_pictures
 from components.shared.files.artifacts import Artifact
 from components.shared.files.atomic import full_disk_named, write_json
+from components.shared.files.layout import EVENTS_FILE, TRUE_RELEVANCE_FILE, TRUTH_FILE
 from components.shared.files.progress import progress_bar
 from components.shared.files.tables import EVENTS, JUDGEMENTS, write_table
 from components.shared.files.workspace import Workspace
 
 MANIFEST_FILE = "manifest.csv"
 HUMAN_FILE = "judgements.csv"
-EVENTS_FILE = "events.parquet"
-TRUTH_FILE = "truth.json"
-TRUE_RELEVANCE_FILE = "truth_relevance.parquet"
 
 _ITEMS_IN_A_CHUNK = 6
 

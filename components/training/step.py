@@ -13,17 +13,17 @@ from safetensors.torch import load_file
 from components.shared.errors import ParameterError
 from components.shared.files.artifacts import Artifact, open_artifact
 from components.shared.files.atomic import sha256_of
+from components.shared.files.layout import HISTORY_FILE, UNTRAINED_FILE
 from components.shared.files.workspace import Workspace
 from components.shared.vectors.encoder import ENCODER_FILE, write_encoder_spec
 from components.training.dataset import Dataset, preprocessing_of
 from components.training.encoder import Encoder, build_encoder
 from components.training.export import Parity, check_parity, export_encoder
-from components.training.job import HISTORY_FILE, WEIGHTS_FILE, TrainingJob, launch, open_images
+from components.training.job import WEIGHTS_FILE, TrainingJob, launch, open_images
 from components.training.loop import best_epoch
 from components.training.parameters import TrainingParameters
 from components.training.runtime_choice import choose_runtime
 
-UNTRAINED_FILE = "untrained.onnx"
 _PARITY_IMAGES = 16
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from monitoring.experiments.interleaving import Preference
-    from pipelines.rehearsal.run import Decision, Tally
+    from pipelines.rehearsal.run import RehearsalDecision, Tally
 
 
 @dataclass
-class Report:
+class RehearsalReport:
     """What a rehearsal came to.
 
     Attributes:
@@ -31,7 +31,7 @@ class Report:
     champion: str
     expected: str
     tally: Tally
-    decisions: list[Decision] = field(default_factory=list)
+    decisions: list[RehearsalDecision] = field(default_factory=list)
     page: Path | None = None
     preference: Preference | None = None
 
@@ -51,7 +51,7 @@ def preference_in_words(found: Preference) -> str:
     )
 
 
-def as_text(report: Report) -> str:
+def as_text(report: RehearsalReport) -> str:
     """Lay the outcome out for people."""
     tally = report.tally
     lines = [

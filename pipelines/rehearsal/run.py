@@ -17,7 +17,7 @@ import numpy as np
 from components.shared.errors import VisualSearchError
 from pipelines.rehearsal.oracle import Oracle
 from pipelines.rehearsal.router import PIN_HEADER, Router
-from pipelines.rehearsal.shoppers import Query, Shopper, Shoppers, clicks
+from pipelines.rehearsal.shoppers import RehearsalShoppers, Shopper, ShopperQuery, clicks
 from serving.rollout.ladder import Action, Verdict, next_action
 from serving.rollout.state import Rollout
 
@@ -57,7 +57,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RehearsalPlan:
     """How to rehearse.
 
     Attributes:
@@ -93,7 +93,7 @@ class Traffic:
         plan: how many.
     """
 
-    def __init__(self, router: Router, shoppers: Shoppers, oracle: Oracle, plan: Plan) -> None:
+    def __init__(self, router: Router, shoppers: RehearsalShoppers, oracle: Oracle, plan: RehearsalPlan) -> None:
         self._router, self._shoppers, self._oracle, self._plan = router, shoppers, oracle, plan
         self.tally = Tally()
         self._lock = threading.Lock()
@@ -109,13 +109,13 @@ class Traffic:
         """Let users come until so many queries were asked."""
         wanted = self.tally.queries + queries
         while self.tally.queries < wanted:
-            visits: list[tuple[Shopper, list[Query]]] = []
+            visits: list[tuple[Shopper, list[ShopperQuery]]] = []
             while sum(len(found) for _, found in visits) < min(queries, wanted - self.tally.queries):
                 visits.append(self._shoppers.visit())
             for _ in self._pool.map(self._visit, visits):
                 pass
 
-    def _visit(self, visit: tuple[Shopper, list[Query]]) -> None:
+    def _visit(self, visit: tuple[Shopper, list[ShopperQuery]]) -> None:
         shopper, queries = visit
         headers = {"X-Visual-Search-User": shopper.user_id}
         if shopper.pin is None:
@@ -130,7 +130,7 @@ class Traffic:
         except (httpx.HTTPError, ValueError):
             return None
 
-    def _search(self, shopper: Shopper, query: Query, headers: dict[str, str]) -> None:
+    def _search(self, shopper: Shopper, query: ShopperQuery, headers: dict[str, str]) -> None:
         kind = _KINDS[query.picture[:2]]
         found = self._http.post(
             _PREDICT, params={"k": self._plan.k}, content=query.picture, headers={**headers, "Content-Type": kind}
@@ -164,7 +164,7 @@ class Traffic:
     def _look_at(
         self,
         answer: dict[str, Any],
-        query: Query,
+        query: ShopperQuery,
         released: str | None,
         arm: str | None,
         *,
@@ -192,7 +192,7 @@ def _parts(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any], list[str]]
 
 
 @dataclass(frozen=True)
-class Decision:
+class RehearsalDecision:
     """A decision of the rehearsal.
 
     Attributes:
@@ -208,7 +208,7 @@ class Decision:
 
 def compare_in_one_list(
     traffic: Traffic,
-    plan: Plan,
+    plan: RehearsalPlan,
     *,
     router: Router,
     judge: Callable[[], Verdict],
@@ -245,7 +245,7 @@ def compare_in_one_list(
 
 def rehearse(
     traffic: Traffic,
-    plan: Plan,
+    plan: RehearsalPlan,
     *,
     state: Callable[[], Rollout],
     judge: Callable[[Rollout], Verdict],
@@ -253,7 +253,7 @@ def rehearse(
     follow: Callable[[], None],
     disturb: Callable[[], None] | None = None,
     say: Callable[[str], None] = print,
-) -> list[Decision]:
+) -> list[RehearsalDecision]:
     """Send users and decide until the challenger is champion or gone, or the queries are used up.
 
     Args:
@@ -269,7 +269,7 @@ def rehearse(
     Returns:
         The decisions, in order.
     """
-    decisions: list[Decision] = []
+    decisions: list[RehearsalDecision] = []
     while traffic.tally.queries < plan.queries:
         traffic.send(min(plan.batch, plan.queries - traffic.tally.queries))
         rollout = state()
@@ -278,7 +278,7 @@ def rehearse(
         action = next_action(rollout, verdict, now=now, ladder=plan.ladder, hold=timedelta(seconds=plan.hold_seconds))
         say(f"{traffic.tally.queries:>6} queries  {rollout.share:>3} %  {verdict.verdict:<10} {verdict.reasons[0]}")
         if action is not None:
-            decisions.append(Decision(traffic.tally.queries, rollout.share, action))
+            decisions.append(RehearsalDecision(traffic.tally.queries, rollout.share, action))
             act(action)
             follow()
             say(

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 
 from components.shared.errors import BadImageError, DataError, ParameterError, SourceError
 from components.shared.files.atomic import whole_file
+from components.shared.files.layout import EVENTS_FILE, ITEMS_FILE, REPORT_FILE
 from components.shared.files.storage import read_bytes
-from components.shared.release.manifest import ITEMS_FILE, read_manifest
+from components.shared.release.manifest import read_manifest
 from pipelines.commands.serving_processes import Ports, ServingProcesses
-from pipelines.rehearsal.report import Report, as_text, preference_in_words
+from pipelines.rehearsal.report import RehearsalReport, as_text, preference_in_words
 from pipelines.rehearsal.verdicts import act, judge, write_newcomers
 from pipelines.settings import Settings
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from monitoring.experiments.interleaving import Preference
     from monitoring.experiments.parameters import ExperimentParameters
     from pipelines.rehearsal.local import LocalCluster, Pair
-    from pipelines.rehearsal.run import Decision, Plan, Tally, Traffic
+    from pipelines.rehearsal.run import RehearsalDecision, RehearsalPlan, Tally, Traffic
     from serving.rollout.ladder import Verdict
 
 _MIXED_UP = 0.5  # share of a worse release's vectors that belong to other images
@@ -47,15 +48,15 @@ _PARAMETERS = {
 
 def rehearse(options: argparse.Namespace, settings: Settings) -> int:
     """Rehearse and print what came of it; 1 if the wrong release won or an answer was wrong."""
-    from pipelines.rehearsal.run import Plan
+    from pipelines.rehearsal.run import RehearsalPlan
     from serving.rollout.ladder import read_ladder
 
     if options.queries < 1 or options.interleave < 0:
         raise ParameterError("a rehearsal needs at least one query: --queries from 1, --interleave from 0")
-    plan = Plan(queries=options.queries, ladder=read_ladder(options.ladder), interleaved=options.interleave)
+    plan = RehearsalPlan(queries=options.queries, ladder=read_ladder(options.ladder), interleaved=options.interleave)
     champion, challenger = _releases(options, settings)
     folder = settings.home.absolute() / "rehearsals" / f"{options.scenario}-{uuid.uuid4().hex[:8]}"
-    output = Path(options.output) if options.output else folder / "report.html"
+    output = Path(options.output) if options.output else folder / REPORT_FILE
     rehearsal = Rehearsal(folder, settings.registry_uri, options.scenario, champion, challenger)
     report = rehearsal.run(plan, page=output)
     print("\n" + as_text(report))
@@ -114,7 +115,9 @@ class Rehearsal:
             **(settings or {}),
         }
 
-    def run(self, plan: Plan, *, page: Path | None = None, say: Callable[[str], None] = print) -> Report:
+    def run(
+        self, plan: RehearsalPlan, *, page: Path | None = None, say: Callable[[str], None] = print
+    ) -> RehearsalReport:
         """Rehearse.
 
         Args:
@@ -125,7 +128,7 @@ class Rehearsal:
         from pipelines.rehearsal.local import LocalCluster
         from pipelines.rehearsal.oracle import Oracle
         from pipelines.rehearsal.run import Traffic, follow_until_done, rehearse
-        from pipelines.rehearsal.shoppers import Shoppers, read_queries
+        from pipelines.rehearsal.shoppers import RehearsalShoppers, read_queries
         from serving.rollout import decisions
         from serving.rollout.reconciler import Reconciler
         from serving.rollout.store import ReleaseStore
@@ -145,7 +148,7 @@ class Rehearsal:
             (self._folder / f"query-{number}").write_bytes(query.picture)
         oracle = Oracle({read_manifest(path).release_id: path for path in (self.champion, self.challenger)})
         cluster.start()
-        traffic = Traffic(cluster.router, Shoppers(queries, plan.seed), oracle, plan)
+        traffic = Traffic(cluster.router, RehearsalShoppers(queries, plan.seed), oracle, plan)
         try:
             follow_until_done(reconciler.reconcile)
             decisions.start(
@@ -199,9 +202,11 @@ class Rehearsal:
             "slow": lambda: cluster.slow_down("challenger"),
         }.get(self._scenario)
 
-    def _interleave(self, traffic: Traffic, plan: Plan, cluster: LocalCluster, say: Callable[[str], None]) -> Decision:
+    def _interleave(
+        self, traffic: Traffic, plan: RehearsalPlan, cluster: LocalCluster, say: Callable[[str], None]
+    ) -> RehearsalDecision:
         """Show lists of both arms before any user is split: what loses there, or breaks, goes back unseen."""
-        from pipelines.rehearsal.run import Decision, compare_in_one_list
+        from pipelines.rehearsal.run import RehearsalDecision, compare_in_one_list
         from serving.rollout import decisions
         from serving.rollout.ladder import Action
 
@@ -219,7 +224,7 @@ class Rehearsal:
             action = Action("step", plan.ladder[0], " ".join(verdict.reasons))
         rollout = decisions.running(self.registry)
         act(self.registry, action, "rehearsal")
-        return Decision(traffic.tally.queries, rollout.share, action)
+        return RehearsalDecision(traffic.tally.queries, rollout.share, action)
 
     def _judge_lists(self, cluster: LocalCluster) -> Verdict:
         """Ask the guardrails, then whose results were clicked in the lists of both."""
@@ -246,19 +251,19 @@ class Rehearsal:
 
     def _count(self, cluster: LocalCluster) -> str:
         """Write what the router has counted; returns the file."""
-        from monitoring.online.service import SERVICE_SCHEMA
+        from components.shared.files.tables import SERVICE_SCHEMA
 
         rows = [vars(window) for window in cluster.router.finished_windows()]
         with whole_file(self._service) as temporary:
             pq.write_table(pa.Table.from_pylist(rows, SERVICE_SCHEMA), temporary)
         return str(self._service)
 
-    def _report(self, tally: Tally, made: list[Decision], page: Path | None) -> Report:
+    def _report(self, tally: Tally, made: list[RehearsalDecision], page: Path | None) -> RehearsalReport:
         from serving.rollout.state import read_rollout
 
         rollout = read_rollout(self.registry)
         wins = self._scenario == "better"
-        return Report(
+        return RehearsalReport(
             scenario=self._scenario,
             outcome="none" if rollout is None else rollout.state,
             champion=self.registry.get("champion").release_id,
@@ -269,7 +274,7 @@ class Rehearsal:
             preference=self._preference,
         )
 
-    def _write_page(self, page: Path, made: list[Decision]) -> Path | None:
+    def _write_page(self, page: Path, made: list[RehearsalDecision]) -> Path | None:
         """Write the A/B report of the last share; None where an arm has too little."""
         from monitoring.experiments.console import report
 
@@ -286,7 +291,7 @@ class Rehearsal:
         pictures = [str(path) for path in sorted(self._folder.glob("query-*"))]
         try:
             with tempfile.TemporaryDirectory() as folder:
-                events = write_newcomers(self.events, start, Path(folder) / "events.parquet")
+                events = write_newcomers(self.events, start, Path(folder) / EVENTS_FILE)
                 report(
                     events,
                     parameters,

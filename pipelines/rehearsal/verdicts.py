@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.errors import DataError, SourceError
+from components.shared.files.layout import EVENTS_FILE
 
 if TYPE_CHECKING:
     from components.registration.registry import Registry
@@ -70,7 +71,7 @@ def judge(
         return Verdict("roll_back", alarms, measured)
     try:
         with tempfile.TemporaryDirectory(prefix="visual-search-auto-") as folder:
-            newcomers = write_newcomers(events, start, Path(folder) / "events.parquet")
+            newcomers = write_newcomers(events, start, Path(folder) / EVENTS_FILE)
             analysis, decision = verdict(newcomers, parameters, service if guardrails else None)
     except (DataError, SourceError) as error:
         return Verdict("continue", (f"Nothing to compare yet: {error}.",), False)

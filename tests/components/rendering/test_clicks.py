@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from components.rendering.clicks import ClickLog, attractiveness, propensities, simulate_clicks
+from components.rendering.clicks import SimulatedClicks, attractiveness, propensities, simulate_clicks
 from components.rendering.parameters import ClickBehaviour
 from components.shared.files.tables import EVENTS, read_table, write_table
 
@@ -79,7 +79,7 @@ def test_equal_seeds_give_equal_logs_and_others_other_logs():
 
 def test_batches_join_to_the_whole_log(monkeypatch):
     monkeypatch.setattr("components.rendering.clicks.BATCH_SEARCHES", 300)
-    log = ClickLog(*make_candidates(), searches=1000, seed=1)
+    log = SimulatedClicks(*make_candidates(), searches=1000, seed=1)
     batches = list(log.batches())
     whole, truth = simulate_clicks(*make_candidates(), searches=1000, seed=1)
     assert len(batches) == 4

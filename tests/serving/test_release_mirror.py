@@ -7,10 +7,12 @@ import fsspec
 import pytest
 
 from components.shared.errors import ContractError, DamagedArtifactError, SourceError, UnfinishedArtifactError
-from components.shared.release.manifest import GOLDEN_FILE, INDEX_FILE, MANIFEST_FILE, read_manifest
+from components.shared.files.layout import MANIFEST_FILE
+from components.shared.release.manifest import GOLDEN_FILE, INDEX_FILE, read_manifest
 from components.shared.release.served import CURRENT_FILE, publish_release
 from components.shared.vectors.encoder import ENCODER_FILE
-from serving.encoder.source import ReleaseSource
+from serving.encoder.loading import _NEEDED
+from serving.release_mirror import LoadAttempts, ReleaseMirror
 from support.factories.release_factory import make_release
 
 
@@ -34,20 +36,20 @@ def put(store: fsspec.AbstractFileSystem, directory: Path, where: str) -> None:
 
 
 def test_a_directory_is_read_where_it_lies(release: Path, tmp_path: Path) -> None:
-    source = ReleaseSource(str(release), tmp_path / "cache")
-    assert source.name() == "."
-    directory, manifest = source.fetch(".")
+    source = ReleaseMirror(str(release), tmp_path / "cache", kind="encoder", needed=_NEEDED)
+    assert source.look().release == "."
+    directory, manifest = source.fetch_release(".")
     assert directory.samefile(release)
     assert manifest == read_manifest(release)
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_root_is_followed_and_one_without_a_release_says_so(release: Path, tmp_path: Path) -> None:
-    source = ReleaseSource(str(tmp_path / "root"), tmp_path / "cache")
+    source = ReleaseMirror(str(tmp_path / "root"), tmp_path / "cache", kind="encoder", needed=_NEEDED)
     with pytest.raises(UnfinishedArtifactError, match="publish"):
-        source.name()
+        source.look()
     publish_release(tmp_path / "root", release)
-    assert source.fetch(source.name())[1] == read_manifest(release)
+    assert source.fetch_release(source.look().release)[1] == read_manifest(release)
 
 
 @pytest.mark.parametrize("rooted", [False, True])
@@ -59,8 +61,8 @@ def test_of_a_uri_only_what_an_encoder_needs_is_fetched_once(
         put(store, tmp_path / "root", "bucket/served")
     else:
         put(store, release, "bucket/served")
-    source = ReleaseSource("memory://bucket/served/", tmp_path / "cache")
-    directory, manifest = source.fetch(source.name())
+    source = ReleaseMirror("memory://bucket/served/", tmp_path / "cache", kind="encoder", needed=_NEEDED)
+    directory, manifest = source.fetch_release(source.look().release)
     assert manifest == read_manifest(release)
     names = {path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()} - {CURRENT_FILE}
     assert names == {MANIFEST_FILE, ENCODER_FILE, GOLDEN_FILE}
@@ -68,7 +70,7 @@ def test_of_a_uri_only_what_an_encoder_needs_is_fetched_once(
     for path in store.find("/bucket"):
         if not path.endswith(CURRENT_FILE):
             store.rm(path)
-    assert source.fetch(source.name()) == (directory, manifest)
+    assert source.fetch_release(source.look().release) == (directory, manifest)
 
 
 def test_what_arrives_altered_is_refused_and_fetched_anew(
@@ -77,24 +79,45 @@ def test_what_arrives_altered_is_refused_and_fetched_anew(
     put(store, release, "bucket/served")
     good = (release / ENCODER_FILE).read_bytes()
     store.pipe(f"/bucket/served/{ENCODER_FILE}", good[:-1] + bytes([good[-1] ^ 1]))
-    source = ReleaseSource("memory://bucket/served", tmp_path / "cache")
+    source = ReleaseMirror("memory://bucket/served", tmp_path / "cache", kind="encoder", needed=_NEEDED)
     with pytest.raises(DamagedArtifactError):
-        source.fetch(source.name())
+        source.fetch_release(source.look().release)
     store.pipe(f"/bucket/served/{ENCODER_FILE}", good)
-    assert (source.fetch(source.name())[0] / ENCODER_FILE).read_bytes() == good
+    assert (source.fetch_release(source.look().release)[0] / ENCODER_FILE).read_bytes() == good
 
 
 def test_a_manifest_cannot_lead_out_of_the_cache(
     release: Path, tmp_path: Path, store: fsspec.AbstractFileSystem
 ) -> None:
     store.pipe(f"/bucket/served/{CURRENT_FILE}", b'{"release": "../../elsewhere"}')
-    source = ReleaseSource("memory://bucket/served", tmp_path / "cache")
+    source = ReleaseMirror("memory://bucket/served", tmp_path / "cache", kind="encoder", needed=_NEEDED)
     with pytest.raises(ContractError):
-        source.name()
+        source.look()
 
 
 def test_an_unreadable_store_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
-        ReleaseSource("nosuchscheme://bucket/served", tmp_path / "cache").name()
-    with pytest.raises(SourceError, match="does not exist"):
-        ReleaseSource("memory://nothing/here", tmp_path / "cache").name()
+        ReleaseMirror("nosuchscheme://bucket/served", tmp_path / "cache", kind="encoder", needed=_NEEDED).look()
+    with pytest.raises(UnfinishedArtifactError, match="holds neither"):
+        ReleaseMirror("memory://nothing/here", tmp_path / "cache", kind="encoder", needed=_NEEDED).look()
+
+
+def test_what_failed_is_tried_again_after_a_growing_pause_and_something_else_at_once(monkeypatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("serving.release_mirror.monotonic", lambda: now)
+    attempts = LoadAttempts(pause_seconds=5)
+    pauses = []
+    for _ in range(6):
+        began = now
+        attempts.note_failure("r-1", ValueError("broken"))
+        assert not attempts.must_wait("r-2")
+        while attempts.must_wait("r-1"):
+            now += 1
+        pauses.append(now - began)
+    assert pauses == [5, 10, 20, 40, 60, 60]
+    assert (attempts.failures, attempts.last_error) == (6, "broken")
+    attempts.note_failure("r-2", ValueError())
+    assert attempts.last_error == "ValueError"
+    attempts.note_success()
+    assert (attempts.failures, attempts.last_error) == (7, "")
+    assert not attempts.must_wait("r-2")
