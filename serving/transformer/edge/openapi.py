@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from components import VERSION
 from serving.events.records import MOST_EVENTS, ClientEvent
 from serving.server.problems import PROBLEMS, ProblemKind
-from serving.transformer.edge.requests import PICTURE_TYPES, USER_HEADER, Instance, Parameters
+from serving.transformer.edge.requests import USER_HEADER, Instance, Parameters
 from serving.transformer.edge.routes import MOST_SAMPLES
 from serving.web.routes import THUMBNAIL_SIDES
 
@@ -87,14 +87,14 @@ def _search_paths(model_name: str) -> Schema:
         "schema": {**_TEXT, "pattern": "^[A-Za-z0-9_-]{1,64}$"},
         "description": "Pseudonym of the user; without it, each request counts as a new user.",
     }
-    pictures = {name: {"schema": _PICTURE} for name in sorted(PICTURE_TYPES)}
     predict = _operation(
         "Search by a picture, or by images of the catalogue",
-        "With a picture as the body, the parameters are in the query string; with JSON they are in `parameters`. "
+        "With a JPEG, PNG or WebP picture as the body, the parameters are in the query string; with JSON they are in "
+        "`parameters`. "
         "A request is answered as a whole or not at all.",
         answer=_ref("PredictAnswer"),
         parameters=[user, *_query_parameters()],
-        body={**pictures, "application/json": {"schema": _ref("PredictBody")}},
+        body={"image/*": {"schema": _PICTURE}, "application/json": {"schema": _ref("PredictBody")}},
         problems=(400, 404, 413, 415, 422, 502, 503, 504),
     )
     infer = _operation(
