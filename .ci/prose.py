@@ -58,15 +58,18 @@ class Text:
 def texts_of_markdown(path: str, content: str) -> Iterator[Text]:
     """Yield each paragraph, list item and table row, without code."""
     content = re.sub(r"```.*?```", lambda block: "\n" * block.group().count("\n"), content, flags=re.DOTALL)
+    content = re.sub(r"`[^`\n]*`", PLACE, content)
     start, lines = 1, []
     for number, line in enumerate([*content.splitlines(), ""], start=1):
-        is_new = re.match(r"\s*([-*|#>]|\d+\.)", line)
-        if (not line.strip() or is_new) and lines:
+        is_new = not line.strip() or re.match(r"\s*([-*|#>]|\d+\.)", line)
+        if is_new and lines:
             yield Text(path, start, " ".join(lines))
             lines = []
-        if line.strip():
-            start = number if not lines else start
-            lines.append(re.sub(r"`[^`]*`", PLACE, line.strip().lstrip("-*#>| ")))
+        if line.startswith("|"):
+            yield from (Text(path, number, cell.strip()) for cell in line.split("|") if " " in cell.strip())
+        elif line.strip():
+            start = start if lines else number
+            lines.append(line.strip().lstrip("-*#> "))
 
 
 def texts_of_python(path: str, content: str) -> Iterator[Text]:

@@ -57,8 +57,8 @@ def describe(model_name: str, *, needs_key: bool = False) -> Schema:
         needs_key: whether the service asks for an API key.
 
     Example:
-        >>> sorted(describe("visual-search")["paths"])[:2]
-        ['/openapi.json', '/v1/events']
+        >>> list(describe("visual-search")["paths"])[0]
+        '/v1/models/visual-search:predict'
     """
     described: Schema = {
         "openapi": OPENAPI_VERSION,
