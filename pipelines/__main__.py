@@ -248,6 +248,9 @@ def _add_manifests(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     check.add_argument(
         "paths", nargs="+", metavar="PATH", help="folder with a kustomization.yaml (needs kubectl), or a rendered file"
     )
+    check.add_argument(
+        "--first", metavar="PATH", help="also check what is applied once before it (manifests/first/MODE)"
+    )
     check.add_argument("--production", action="store_true", help="also refuse placeholder digests")
 
 

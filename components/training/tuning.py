@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from components.shared.errors import DataError, NoPositivePairError, ParameterError, ResourceError
 from components.shared.files.artifacts import open_artifact
 from components.shared.files.atomic import digest_of
+from components.shared.files.sqlite import sqlite_url
 from components.training.dataset import Dataset, open_dataset
 from components.training.distributed import Group
 from components.training.loop import Figures, Training
@@ -104,7 +105,7 @@ def tune(
     dataset = open_dataset(catalogue, labels, directory, parameters, threads=threads)
     with _database_named(study_storage), _experiments_allowed():
         found = _open_study(
-            study_storage or f"sqlite:///{directory / 'study.db'}", f"{study}-{directory.name}", parameters
+            study_storage or sqlite_url(directory / "study.db"), f"{study}-{directory.name}", parameters
         )
         _run(found, dataset, directory, parameters, dials, trials)
         return _result(found, parameters)

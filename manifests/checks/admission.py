@@ -91,7 +91,7 @@ def _model(thing: str, model: Json, runtimes: dict[str, Json]) -> Iterator[Findi
                 "spec.predictor.model.modelFormat.name",
                 f"is not one of the runtime's: {', '.join(map(str, formats))}",
             )
-    uri = str(model.get("storageUri", ""))
+    uri = str(model.get("storageUri", _SCHEMES[0]))  # left out: the rollout writes it
     if not uri.startswith(_SCHEMES):
         yield Finding(
             thing, "spec.predictor.model.storageUri", f"is {uri!r}; KServe fetches from {', '.join(_SCHEMES)}"

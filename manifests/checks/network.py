@@ -27,9 +27,9 @@ def check_network(documents: Sequence[Json]) -> Iterator[Finding]:
                     f"no NetworkPolicy denies every pod all {direction} before others allow some",
                 )
     for pod in pods_of(documents):
-        uri = str((pod.spec.get("model") or {}).get("storageUri", ""))
+        uri = str((pod.spec.get("model") or {}).get("storageUri", "left to the rollout"))
         if (
-            uri
+            pod.mode
             and not uri.startswith(("pvc://", "file://"))
             and not any(_leads_out(policy, pod) for policy in policies)
         ):

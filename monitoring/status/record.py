@@ -180,9 +180,10 @@ def watched(concern: Concern) -> float | None:
 def known_state(concerns: Iterable[Concern]) -> State:
     """Return the worst state of those that are known; "unknown" if none is.
 
-    What cannot be looked at, say because nobody judged any query, must not hide that all the rest is well.
+    A figure that is missing, say because nobody judged any query, does not hide that the others are well. A check that was
+    due and failed does: the state is then at best "unknown".
     """
-    return worst_state([concern for concern in concerns if concern.state != "unknown"])
+    return worst_state([concern for concern in concerns if concern.state != "unknown" or concern.failed])
 
 
 def overall_state(report: Report) -> State:

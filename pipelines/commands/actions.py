@@ -179,7 +179,8 @@ def manifests(options: argparse.Namespace) -> int:
     """Judge Kubernetes manifests."""
     from pipelines.commands import manifests as manifests_command
 
-    return manifests_command.check([Path(path) for path in options.paths], production=options.production)
+    first = Path(options.first) if options.first else None
+    return manifests_command.check([Path(path) for path in options.paths], first=first, production=options.production)
 
 
 def extend(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from components.shared.errors import ParameterError
+from components.shared.files.sqlite import sqlite_url
 from components.shared.release.manifest import is_release
 from components.shared.release.served import CURRENT_FILE
 from monitoring import console
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 def _inputs(options: argparse.Namespace, settings: Settings, folder: Path) -> RunInputs:
     home = settings.home.absolute()
     own_store = home / "events.db"
-    events = options.events or settings.events_url or (f"sqlite:///{own_store}" if own_store.exists() else None)
+    events = options.events or settings.events_url or (sqlite_url(own_store) if own_store.exists() else None)
     location = _location(options.release, settings)
     return RunInputs(
         location=location,

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from components.shared.errors import ResourceError
-from serving.settings import PREFIX
+from components.shared.settings import PREFIX
 from serving.settings import known_names as serving_names
 
 MODEL_NAME = "visual-search"

@@ -1,7 +1,7 @@
 """Standard (no Knative): an InferenceService an arm, and an HTTPRoute of ours with the weights and the rules of the pins.
 
 Traffic is taken away from an arm before its release changes, and given to it only when it is ready. A user pinned to an arm that
-has no traffic goes to the champion.
+has no traffic goes to the champion. The challenger's pods run only while there is a challenger.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from serving.rollout.plan import (
     Plan,
     is_ready,
     replace,
+    set_stopped,
     storage_of,
 )
 
@@ -45,13 +46,14 @@ def plan_standard(desired: Desired, services: dict[str, Json], route: Json, name
     if challenger is None:
         patch = _weigh(route, 0, namespace)
         if patch is None:
-            return Plan()
+            stop = set_stopped(services[CHALLENGER], True)
+            return Plan(_change(services[CHALLENGER], stop, "stops, since there is no challenger", namespace))
         # After a promotion, those who have the new release already keep it until the champion's pods have it too.
         if not desired.rolled_back and not is_ready(services[CHAMPION]):
             return Plan(waiting=f"the champion's pods do not have {champion.release_id} yet")
         return Plan((patch,))
     _, tried = storage_of(services[CHALLENGER])
-    if tried != challenger.uri:
+    if tried != challenger.uri or set_stopped(services[CHALLENGER], False):
         away = _weigh(route, 0, namespace)
         change = _serve(services[CHALLENGER], challenger, namespace)
         return Plan((change,) if away is None else (away, change))
@@ -65,11 +67,17 @@ def plan_standard(desired: Desired, services: dict[str, Json], route: Json, name
 
 def _serve(service: Json, release: ArmRelease, namespace: str) -> Patch:
     pointer, old = storage_of(service)
+    operations = [*replace(pointer, old, release.uri), *set_stopped(service, False)]
+    (patch,) = _change(service, operations, f"goes to {release.release_id}", namespace, release.release_id)
+    return patch
+
+
+def _change(service: Json, operations: list[Json], what: str, namespace: str, *releases: str) -> tuple[Patch, ...]:
+    """Return the patch of an InferenceService, none if there is nothing to do."""
     name = str(service["metadata"]["name"])
-    operations = tuple(replace(pointer, old, release.uri))
-    return Patch(
-        "inferenceservice", name, namespace, operations, f"{name} goes to {release.release_id}", (release.release_id,)
-    )
+    if not operations:
+        return ()
+    return (Patch("inferenceservice", name, namespace, tuple(operations), f"{name} {what}", releases),)
 
 
 def _weigh(route: Json, share: int, namespace: str, challenger: ArmRelease | None = None) -> Patch | None:
@@ -104,7 +112,7 @@ def _backends(route: Json) -> dict[str, dict[str, Any]]:
                 found.setdefault(arm, {key: value for key, value in backend.items() if key != "weight"})
     if missing := sorted(set(SERVICES) - set(found)):
         raise ContractError(
-            f"HTTPRoute {route['metadata']['name']} has no backend of the {missing[0]}; apply our manifests for Standard mode"
+            f"HTTPRoute {route['metadata']['name']} has no backend of the {missing[0]}; apply manifests/first/standard"
         )
     return found
 

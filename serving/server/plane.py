@@ -8,7 +8,7 @@ from typing import Any
 from kserve.errors import InvalidInput, ModelNotReady
 from kserve.protocol.dataplane import DataPlane
 
-from serving.server.media_types import charset_of, is_json
+from serving.server.media_types import charset_of, is_json, may_be_picture
 from serving.server.refusals import MediaTypeError
 
 _CLOUD_EVENTS = "application/cloudevents"
@@ -41,8 +41,8 @@ class StrictDataPlane(DataPlane):  # type: ignore[misc]
             raise MediaTypeError("CloudEvents are not accepted here; send the picture or JSON itself.")
         if isinstance(body, bytes) and is_json(names, body):
             body, headers = _in_utf8(body, names), {**names, "content-type": "application/json"}
-        elif isinstance(body, bytes) and not names.get("content-type"):
-            headers = {**names, "content-type": "application/octet-stream"}  # else kserve takes it for JSON
+        elif isinstance(body, bytes) and may_be_picture(names):
+            headers = {**names, "content-type": "image/*"}  # kserve takes a body without a type of its own for JSON
         try:
             decoded, attributes = super().decode(body, headers, *arguments, **keywords)
         except Exception as error:

@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from pydantic import SecretStr, ValidationError
 
 from components.shared.errors import BadImageError, ParameterError, SourceError
+from components.shared.files.sqlite import sqlite_url
 from components.shared.pictures.limits import DecodingLimits
 from serving.events.keys import parse_keys, read_keys
 from serving.events.limits import FloodLimits
@@ -297,4 +298,4 @@ def _events_url(settings: TransformerSettings) -> str:
     if settings.events_url:
         return settings.events_url
     settings.cache.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{settings.cache.absolute() / 'events.db'}"
+    return sqlite_url(settings.cache / "events.db")

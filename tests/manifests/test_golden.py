@@ -12,7 +12,17 @@ import yaml
 from components.shared.errors import NotReadyError, VisualSearchError
 from manifests.checks.rendering import check_version, load, parse, render
 from pipelines.graphs.compilation import compile_pipeline
-from support.inputs.rendered_overlays import FOLDERS, GOLDEN, MANIFESTS, ROOT, documents, faults
+from support.inputs.rendered_overlays import (
+    FIRST,
+    FOLDERS,
+    GOLDEN,
+    IN_GIT,
+    MANIFESTS,
+    OVERLAYS,
+    ROOT,
+    documents,
+    faults,
+)
 
 REGENERATE = os.environ.get("REGENERATE") == "1"
 needs_kubectl = pytest.mark.skipif(
@@ -77,14 +87,24 @@ def test_there_is_a_golden_file_for_every_folder_and_no_other() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == set(FOLDERS)
 
 
-@pytest.mark.parametrize("name", sorted(FOLDERS))
+@pytest.mark.parametrize("name", [*OVERLAYS, "cluster"])
 def test_golden_file_is_without_fault(name: str) -> None:
     assert faults(documents(name)) == []
 
 
+@pytest.mark.parametrize("name", [name for name in OVERLAYS if name not in IN_GIT])
+def test_golden_file_is_without_fault_beside_what_is_applied_first(name: str) -> None:
+    assert faults(documents(name), documents(FIRST[name])) == []
+
+
+def test_the_job_that_starts_a_training_is_without_fault_and_is_not_applied_every_time() -> None:
+    assert faults([*documents("production"), *documents("training")]) == []
+    assert [d["metadata"]["name"] for name in OVERLAYS for d in documents(name) if d["kind"] == "Job"] == []
+
+
 def test_placeholders_of_digests_are_refused_in_production() -> None:
     found = faults(documents("production"), production=True)
-    assert {finding.thing for finding in found} >= {"InferenceService/visual-search-champion", "StatefulSet/postgresql"}
+    assert {finding.thing for finding in found} >= {"ServingRuntime/visual-search-encoder", "StatefulSet/postgresql"}
     assert all("placeholder" in finding.sentence for finding in found)
     real = yaml.safe_load(yaml.safe_dump(documents("production")).replace("sha256:" + "0" * 64, "sha256:" + "1a" * 32))
     assert faults(real, production=True) == []
