@@ -65,7 +65,9 @@ def texts_of_markdown(path: str, content: str) -> Iterator[Text]:
         if is_new and lines:
             yield Text(path, start, " ".join(lines))
             lines = []
-        if line.startswith("|"):
+        if line.startswith("#"):
+            yield Text(path, number, line.lstrip("# "))
+        elif line.startswith("|"):
             yield from (Text(path, number, cell.strip()) for cell in line.split("|") if " " in cell.strip())
         elif line.strip():
             start = start if lines else number
