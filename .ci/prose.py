@@ -1,4 +1,4 @@
-"""Check the English that people read: documents, pages, help texts, error messages and printed sentences.
+"""Check the English that people read: documents, pages, help, messages, alerts and the comments of manifests.
 
 The rules are a short list of patterns that our texts fell into, each with its replacement. A text that a rule names fails
 `make check`, with its file and line. Code blocks and `code spans` are left out. Run it by hand with file names to check
@@ -124,12 +124,20 @@ def texts_of_script(path: str, content: str) -> Iterator[Text]:
             yield Text(path, number, re.sub(r"\$\{.*?\}", PLACE, "".join(found)))
 
 
+def texts_of_yaml(path: str, content: str) -> Iterator[Text]:
+    """Yield the comments of a file, and the sentences of alerts."""
+    for number, line in enumerate(content.splitlines(), start=1):
+        for found in re.findall(r"(?:^|\s)#\s+(.+)|\bsummary: \"(.+)\"", line):
+            yield Text(path, number, re.sub(r"\{\{.*?\}\}|`[^`]*`", PLACE, "".join(found)))
+
+
 READERS: dict[str, Callable[[str, str], Iterator[Text]]] = {
     ".md": texts_of_markdown,
     ".py": texts_of_python,
     ".html": texts_of_page,
     ".j2": texts_of_page,
     ".js": texts_of_script,
+    ".yaml": texts_of_yaml,
 }
 
 

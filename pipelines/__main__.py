@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from components import VERSION
+
 _DESCRIPTION = "Visual search: learn from pictures, judgements and clicks; index, evaluate, register and serve."
 _EPILOG = """examples:
   visual-search demo                              learn a rendered catalogue and open the report
@@ -28,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"visual-search {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_running(commands)
     _add_cluster(commands)

@@ -44,7 +44,13 @@ def prose() -> ModuleType:
 
 def test_everything_that_people_read_is_clean(prose: ModuleType) -> None:
     files = prose.checked_files()
-    assert {"README.md", "docs/operations.md", "pipelines/__main__.py", "serving/web/static/index.html"} <= set(files)
+    assert {
+        "README.md",
+        "docs/operations.md",
+        "pipelines/__main__.py",
+        "serving/web/static/index.html",
+        "monitoring/alerts.yaml",
+    } <= set(files)
     assert prose.check(files) == []
 
 
@@ -62,6 +68,8 @@ def test_a_pattern_is_found_wherever_it_is(prose: ModuleType, words: str, advice
         (prose.texts_of_python, f'parser.add_argument("--x", help="{words}")\n'),
         (prose.texts_of_page, f"<p>A picture</p>\n<p>{words}</p>"),
         (prose.texts_of_script, f'say("{words}");\n'),
+        (prose.texts_of_yaml, f"# {words}\nkind: Pod\n"),
+        (prose.texts_of_yaml, f'summary: "{words}"\n'),
     ):
         faults = [fault for text in reader("some/file", content) for fault in prose.faults(text)]
         assert any(advice in fault for fault in faults), (reader.__name__, faults)
