@@ -108,7 +108,8 @@ def wrap_pictures(
         model: takes float32 pictures, normalised by `mean` and `std`, (b, 3, s, s) or (b, s, s, 3); opset 13 or later.
         side: s.
         channels_first: whether it takes (b, 3, s, s).
-        mean, std: per channel, in grey levels 0–255.
+        mean: per channel, in grey levels 0–255.
+        std: likewise.
         output: its output to keep.
         width: length of that output's rows, all axes but the first taken together.
         element: type of its input, float32 or float16.

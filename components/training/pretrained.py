@@ -63,12 +63,7 @@ class Pretrained:
 def train_pretrained(job: TrainingJob, output: Path) -> Trained:
     """Compute features once, choose the way to train, and write encoder, untrained encoder and history into `output`."""
     parameters = job.parameters
-    pretrained = _open_pretrained(job)
-    threads = parameters.threads or torch.get_num_threads()
-    dataset = open_dataset(
-        job.catalogue, job.labels, job.scratch, parameters, preprocessing=pretrained.preprocessing, threads=threads
-    )
-    computer = FeatureComputer(pretrained.features, threads=parameters.threads)
+    pretrained, dataset, computer = open_pretrained(job)
     plan = _plan(parameters, dataset, computer, can_tune=pretrained.encoder is not None)
     print(plan, flush=True)
     if plan.mode != "frozen":
@@ -87,7 +82,17 @@ def train_pretrained(job: TrainingJob, output: Path) -> Trained:
     return Trained(dataset, pretrained.preprocessing, pretrained.architecture, history, parity, facts, plan.minutes)
 
 
-def _open_pretrained(job: TrainingJob) -> Pretrained:
+def open_pretrained(job: TrainingJob) -> tuple[Pretrained, Dataset, FeatureComputer]:
+    """Prepare a job's backbone and read its pictures."""
+    pretrained, parameters = _prepare_backbone(job), job.parameters
+    threads = parameters.threads or torch.get_num_threads()
+    dataset = open_dataset(
+        job.catalogue, job.labels, job.scratch, parameters, preprocessing=pretrained.preprocessing, threads=threads
+    )
+    return pretrained, dataset, FeatureComputer(pretrained.features, threads=parameters.threads)
+
+
+def _prepare_backbone(job: TrainingJob) -> Pretrained:
     parameters, path = job.parameters, job.scratch / "features.onnx"
     if parameters.onnx:
         own = wrap_own(parameters.onnx, parameters, path)
