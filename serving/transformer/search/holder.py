@@ -60,7 +60,8 @@ class Holder:
 
     Args:
         settings: where to look, and how often.
-        encoder_serves: whether the encoder serves a space with pictures of so many pixels a side; asked before a catalogue of another space is put into use.
+        encoder_serves: whether the encoder serves a space, asked with pictures of its side in pixels, before a catalogue of
+            another space is put into use.
         chain: the rules in force.
         available: bytes of memory that may still be taken.
         trial: loads in another process.
