@@ -9,7 +9,7 @@ import numpy as np
 from components.training.dataset import Dataset
 from components.training.parameters import Mode, TrainingParameters
 
-FULL_PAIRS = 1_000  # query images from which on fine-tuning gained more than it cost in our measurements
+FULL_PAIRS = 1_000  # query images; with fewer, millions of weights would learn the few pictures by heart
 _BACKWARD = 6.0  # a fine-tuning step on a processor, per picture, as a multiple of computing its features by OpenVINO
 
 
@@ -60,8 +60,8 @@ def choose_mode(
     minutes = {"frozen": plain, "head": head}
     if can_tune and not has_gpu:
         minutes["full"] = full
-    if parameters.mode in {"frozen", "head", "full"}:
-        return Plan(parameters.mode, "as asked for", {parameters.mode: minutes.get(parameters.mode, 0.0)})  # type: ignore[arg-type, dict-item]
+    if parameters.mode != "auto":
+        return Plan(parameters.mode, "as asked for", {n: m for n, m in minutes.items() if n == parameters.mode})
     if not dataset.is_labelled:
         return Plan(
             "frozen", "no label, item, click or category relates two images, so nothing could be learnt", minutes
@@ -72,8 +72,4 @@ def choose_mode(
         return Plan("head", f"{queries} query images are too few to fine-tune on (from {FULL_PAIRS} on)", minutes)
     if has_gpu or full <= parameters.minutes:
         return Plan("full", f"{queries} query images, and " + ("a GPU" if has_gpu else "time enough"), minutes)
-    if head <= parameters.minutes or not dataset.pairs:
-        return Plan("head", f"fine-tuning would take longer than training.minutes ({parameters.minutes:g})", minutes)
-    return Plan(
-        "head", f"the quickest way that learns takes longer than training.minutes ({parameters.minutes:g})", minutes
-    )
+    return Plan("head", f"fine-tuning would take longer than training.minutes ({parameters.minutes:g})", minutes)

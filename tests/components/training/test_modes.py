@@ -30,7 +30,7 @@ def with_queries(dataset: Dataset, count: int) -> Dataset:
 
 def test_few_pairs_train_a_head_many_train_everything_and_none_nothing(dataset: Dataset) -> None:
     assert chosen(dataset).mode == "head"
-    assert chosen(with_queries(dataset, FULL_PAIRS)).mode == "full"
+    assert chosen(with_queries(dataset, FULL_PAIRS), seconds_per_picture=0.001).mode == "full"
     own = replace(dataset, pairs=make_pairs((0, 0, 0.3), (1, 1, 0.3)))  # altered copies of the pictures themselves
     plan = chosen(own)
     assert plan.mode == "frozen"
