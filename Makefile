@@ -28,10 +28,10 @@ $(VENV)/.optional: benchmarks/requirements.lock $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r benchmarks/requirements.lock
 	touch $@
 
-demo: install  ## the main job: render a catalogue, learn it, register a release, show the report
+demo: install  ## render a catalogue, train on it, register a release, show the report
 	$(BIN)/visual-search demo --home $(HOME_DIR)
 
-test: install  ## the whole test suite, with style, types and import rules
+test: install  ## all checks and the whole test suite
 	@if command -v java > /dev/null && $(BIN)/python -c 'import setuptools'; then \
 	  $(MAKE) --no-print-directory $(VENV)/.optional || echo "no pyspark: the tests that need it will say that they are skipped"; fi
 	$(MAKE) --no-print-directory check
@@ -40,17 +40,18 @@ test: install  ## the whole test suite, with style, types and import rules
 test-long: install  ## the long forms of the tests as well
 	$(BIN)/python -m pytest $(PARALLEL)
 
-check: install  ## style, types and import rules
+check: install  ## style, types, import rules and the English of texts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/prose.py
 
-format: install  ## let ruff format and mend what it can
+format: install  ## let ruff format the code and fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-golden: install  ## write the golden files of pipelines and manifests anew (look at the difference before you commit it)
+golden: install  ## rewrite the golden files of pipelines and manifests (check the difference before you commit it)
 	REGENERATE=1 $(BIN)/python -m pytest tests/pipelines/graphs/test_golden.py tests/manifests/test_golden.py
 
 # The base may be any image with Python 3.11; CERTIFICATES: a company's own certificate authority, if there is one.
@@ -71,7 +72,7 @@ images:  ## build the four container images (BASE=… chooses another base, DOCK
 
 # Only for maintainers, with uv: no download addresses stand in the lock.
 UV_COMPILE := uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --quiet
-lock:  ## resolve the dependencies anew (needs uv)
+lock:  ## resolve the dependencies again (needs uv)
 	$(UV_COMPILE) --extra pipelines --extra training --extra serving --extra monitoring --extra dev -o requirements.lock
 	$(UV_COMPILE) --extra spark --extra benchmarks -c requirements.lock -o benchmarks/requirements.lock
 	$(UV_COMPILE) --extra encoder -c requirements.lock -o serving/encoder/requirements.lock
@@ -79,5 +80,5 @@ lock:  ## resolve the dependencies anew (needs uv)
 	$(UV_COMPILE) --extra pipelines --extra training --extra monitoring -c requirements.lock -o pipelines/requirements.lock
 	$(UV_COMPILE) --extra monitoring -c requirements.lock -o monitoring/requirements.lock
 
-clean:  ## remove the environment and all that this machine learnt
+clean:  ## remove the environment and all work on this machine
 	rm -rf $(VENV) $(HOME_DIR)

@@ -5,3 +5,5 @@ catalogue → labelling → training → embedding → indexing → evaluation �
 `shared` holds the contracts that both sides of a boundary need. Steps never import each other: they meet through
 artifacts whose formats stand in `components.shared`. Only a step's `component.py` knows Kubeflow Pipelines.
 """
+
+VERSION = "0.2.0"  # of the product; the formats have versions of their own (CHANGELOG.md)

@@ -16,26 +16,26 @@ def add_actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     run = actions.add_parser(
         "run",
-        help="look once: drift, diagnosis, online metrics; write record and page",
-        description="Look once. Exit code 0: well, or at most to be watched; 4: alarm; 5: nothing can be told; 1: an error.",
+        help="check search health once: drift, diagnosis, online metrics; write the record and the page",
+        description="Check search health once. Exit code 0: healthy or worth watching; 4: alarm; 5: not enough data; 1: error.",
     )
     report = actions.add_parser("report", help="print the latest record", description="Print the latest record.")
     serve = actions.add_parser(
         "serve",
-        help="the status page and Prometheus' gauges over HTTP",
-        description="Serve page and gauges, read-only.",
+        help="serve the status page, and gauges for Prometheus, over HTTP",
+        description="Serve the status page, and gauges for Prometheus, read-only.",
     )
     for action in (run, report, serve):
-        action.add_argument("--folder", metavar="DIR", help="folder of monitoring (default: monitoring below the home)")
+        action.add_argument("--folder", metavar="DIR", help="monitoring folder (default: monitoring below the home)")
     for action in (run, report):
-        action.add_argument("--arm", default="champion", help="arm that is watched (default champion)")
+        action.add_argument("--arm", default="champion", help="arm to monitor (default champion)")
         action.add_argument("--json", action="store_true", help="as JSON")
     run.add_argument("--samples", metavar="DIR", help="query samples of the transformer")
     run.add_argument("--events", metavar="SOURCE", help="Parquet file or folder, sqlite:///FILE or postgresql://…")
     run.add_argument("--hours", type=float, default=24.0, help="length of the window of queries (default 24)")
-    run.add_argument("--url", help="the running service, to see whether it answers the golden pictures as it must")
+    run.add_argument("--url", help="address of the running service, to check its answers to the golden pictures")
     run.add_argument(
-        "--encoder-url", metavar="URL", help="the live encoder over HTTP, to see whether it is the release's"
+        "--encoder-url", metavar="URL", help="address of the live encoder (HTTP), to check that it is the release's"
     )
     run.add_argument(
         "--service-counts", metavar="DIR", help="the transformer's counts of requests, for zero-result rates"
@@ -43,10 +43,10 @@ def add_actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     run.add_argument(
         "--evidently", metavar="DIR", help="also add a snapshot to this workspace of Evidently's own pages"
     )
-    report.add_argument("--output", metavar="FILE", help="copy the page there")
+    report.add_argument("--output", metavar="FILE", help="also write the page to this file")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, default=9108, help="port (default 9108; 0: any)")
-    serve.add_argument("--seconds", type=float, metavar="N", help="stop by itself after N seconds")
+    serve.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds")
     return {"run": run, "report": report, "serve": serve}
 
 
@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--release", metavar="DIR", required=True, help="a release, or the root of what is served (with CURRENT)"
     )
     actions["run"].add_argument("--judgements", metavar="FILE", help="judged queries: table JUDGEMENTS in Parquet")
-    actions["run"].add_argument("--previous", metavar="DIR", help="the release before, asked the judged queries too")
+    actions["run"].add_argument(
+        "--previous", metavar="DIR", help="the previous release, for comparison on the judged queries"
+    )
     options = parser.parse_args(arguments)
     from components.shared.errors import VisualSearchError
     from monitoring import console

@@ -146,7 +146,9 @@ def _other(evidence: Evidence, parameters: DiagnosisParameters, at: datetime.dat
         concerns += encoder_quality(hits, expected, parameters, previous=evidence.judged_before)
     elif evidence.judged_unknown:
         sentence = f"The judged queries could not be asked: {evidence.judged_unknown}."
-        concerns.append(Concern(name="judged_hit_rate", topic="encoder", state="unknown", sentence=sentence))
+        concerns.append(
+            Concern(name="judged_hit_rate", topic="encoder", state="unknown", sentence=sentence, failed=True)
+        )
     if evidence.window is not None:
         concerns.append(index_recall(evidence.index, evidence.window.vectors, parameters))
     if evidence.additions is not None:

@@ -48,6 +48,8 @@ class Concern(BaseModel):
         effect: size of the change, on a scale that does not depend on the window: 0 is none.
         effect_name: what scale that is, for example "AUC − 0.5".
         window: number of queries (or pictures, or images) that were looked at.
+        failed: the check was due and could not be made, so its topic is not known to be well; there being too few queries
+            or judgements is not a failure.
     """
 
     model_config = _CONFIG
@@ -62,6 +64,7 @@ class Concern(BaseModel):
     effect: FiniteFloat | None = None
     effect_name: str | None = None
     window: int = Field(default=0, ge=0)
+    failed: bool = False
 
 
 class MovedQuery(BaseModel):

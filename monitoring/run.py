@@ -183,13 +183,16 @@ def sample_files(folder: Path) -> list[Path]:
 
 def _online(inputs: RunInputs, since: datetime.datetime) -> tuple[dict[str, tuple[OnlineRow, ...]], str]:
     if inputs.events is None:
-        return {}, "There is no event store yet: nobody searched, or serving keeps its events elsewhere (--events)."
+        return (
+            {},
+            "There is no event store yet: no user has searched, or serving keeps its events elsewhere (--events).",
+        )
     try:
         tables = summarise(inputs.events, dimensions=_DIMENSIONS, since=since)
     except (SourceError, DataError) as error:
         return {}, f"The events cannot be read: {error}"
     if not tables["arm"].num_rows:
-        return {}, f"Nobody searched since {since:%Y-%m-%d %H:%M} UTC."
+        return {}, f"There were no searches since {since:%Y-%m-%d %H:%M} UTC."
     nothing = _zero_results(sample_files(inputs.samples), since)
     if inputs.service_counts is not None:  # every search counts there, not a sample
         nothing["arm"] = nothing.get("arm", {}) | _counted_zero_results(inputs.service_counts, since)

@@ -34,11 +34,11 @@ class PipelineAround:
     def submit(self, pipeline: str, name: str) -> Outcome:
         """Note which pipeline is to be started."""
         self.called = pipeline
-        return Outcome("running", name, "the schedule's own run goes on with it")
+        return Outcome("running", name, "this scheduled run continues with the remedy")
 
     def look(self, name: str, reference: str) -> Outcome:
         """Say that it has ended: the schedule's runs follow each other; the registry says how."""
-        return Outcome("succeeded", reference, "its run has ended; the registry says with what")
+        return Outcome("succeeded", reference, "its run has ended; the registry has the result")
 
 
 def run(

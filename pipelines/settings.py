@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from components.shared.errors import ParameterError
+from components.shared.files.sqlite import sqlite_url
+from components.shared.settings import ProcessSettings, names_of, read_environment
 from serving.settings import known_names as serving_names
 
-PREFIX = "VISUAL_SEARCH_"
 
-
-class Settings(BaseSettings):
+class Settings(ProcessSettings):
     """Where things lie. Every field is an environment variable with the prefix VISUAL_SEARCH_.
 
     Attributes:
@@ -24,13 +21,11 @@ class Settings(BaseSettings):
         events_url: event store, sqlite:///… or postgresql+psycopg://…; empty: SQLite below `home`.
         api_key: what `query` and `demo` show a service that asks for a key.
         kfp_host: address of the Kubeflow Pipelines API; empty: what the kfp client finds by itself.
-        kfp_namespace: namespace for runs in a multi-user installation.
+        kfp_namespace: namespace that tasks run in; a single-user installation knows only its own.
         release_store: folder or URI that KServe takes releases from; empty: a folder below `home`.
         rollout_mode: how KServe is deployed.
         rollout_namespace: namespace of the service.
     """
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     home: Path = Path(".visual-search")
     tracking_uri: str = ""
@@ -45,12 +40,12 @@ class Settings(BaseSettings):
     @property
     def registry_uri(self) -> str:
         """MLflow's URI, the embedded default included."""
-        return self.tracking_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+        return self.tracking_uri or sqlite_url(self.home / "mlflow.db")
 
     @property
     def event_store(self) -> str:
         """The event store's URL, the embedded default included."""
-        return self.events_url or f"sqlite:///{self.home.absolute() / 'events.db'}"
+        return self.events_url or sqlite_url(self.home / "events.db")
 
     @property
     def service_counts(self) -> Path:
@@ -63,17 +58,15 @@ class Settings(BaseSettings):
         return self.home.absolute() / "workspace"
 
 
+def known_names() -> frozenset[str]:
+    """Return every environment variable with our prefix; `serve` hands those of the serving processes on to them."""
+    return names_of(Settings) | serving_names()
+
+
 def read_settings(**overrides: object) -> Settings:
     """Read the settings; `overrides` (from the command line) win where they are not None.
 
     Raises:
         ParameterError: a variable has our prefix but no such setting exists (a typo must not be silent).
     """
-    # `serve` hands the serving processes' own variables on to them.
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | serving_names()
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        raise ParameterError(
-            f"the environment sets {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}"
-        )
-    return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    return read_environment(Settings, known_names(), **overrides)

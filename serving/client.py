@@ -26,6 +26,7 @@ import httpx
 
 from components.shared.errors import VisualSearchError
 
+_LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _SIGNATURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG", "image/png"), (b"RIFF", "image/webp"))
 
 
@@ -155,7 +156,8 @@ class SearchClient:
         if api_key is not None:
             sent["X-Api-Key"] = api_key
         self._predict = f"/v1/models/{model_name}:predict"
-        self._http = httpx.Client(base_url=url, headers=sent, timeout=timeout_seconds)
+        # A proxy of the environment is for the world outside, not for a service on this machine.
+        self._http = httpx.Client(base_url=url, headers=sent, timeout=timeout_seconds, mounts=dict.fromkeys(_LOOPBACK))
 
     def search(
         self,
@@ -279,7 +281,7 @@ class SearchClient:
             return response.json()
         except ValueError as error:
             raise UnavailableError(
-                f"{self._http.base_url} answered with something that is not JSON; is it the search service?",
+                f"{self._http.base_url} answered with something that is not JSON; check the address",
                 status=response.status_code,
             ) from error
 
@@ -289,7 +291,7 @@ class SearchClient:
         except httpx.HTTPError as error:
             text = str(error) or type(error).__name__
             raise ConnectionFailedError(
-                f"{self._http.base_url} gives no answer ({text}); is the service running?", code="no_answer"
+                f"{self._http.base_url} gives no answer ({text}); check that the service is running", code="no_answer"
             ) from error
         if response.is_success:
             return response

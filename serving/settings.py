@@ -6,19 +6,15 @@ refuses every other one with our prefix.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr
 
-from components.shared.errors import ParameterError
-
-PREFIX = "VISUAL_SEARCH_"
+from components.shared.settings import ProcessSettings, names_of, read_environment
 
 
-class ServingSettings(BaseSettings):
+class ServingSettings(ProcessSettings):
     """What both processes know. Every field is an environment variable with the prefix VISUAL_SEARCH_.
 
     Attributes:
@@ -31,8 +27,6 @@ class ServingSettings(BaseSettings):
         lame_duck_seconds: how long a stopping process says "not ready" while it still answers.
         grace_seconds: how long requests in flight may take after that.
     """
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     location: str = "/mnt/models"
     cache: Path = Path(".visual-search/serving")
@@ -165,9 +159,7 @@ S = TypeVar("S", bound=ServingSettings)
 
 def known_names() -> frozenset[str]:
     """Return the environment variables of both processes."""
-    return frozenset(
-        PREFIX + name.upper() for kind in (EncoderSettings, TransformerSettings) for name in kind.model_fields
-    )
+    return names_of(EncoderSettings, TransformerSettings)
 
 
 def read_settings(cls: type[S], **overrides: object) -> S:
@@ -177,15 +169,4 @@ def read_settings(cls: type[S], **overrides: object) -> S:
         ParameterError: a variable has our prefix but no such setting exists (a typo must not be silent), or a value is
             out of range.
     """
-    known = known_names()
-    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
-    if unknown:
-        raise ParameterError(
-            f"the environment sets {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}"
-        )
-    try:
-        return cls(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise ParameterError(
-            "; ".join(f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        ) from error
+    return read_environment(cls, known_names(), **overrides)

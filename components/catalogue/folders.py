@@ -12,13 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.catalogue.pictures import SPLIT_NAMES, Offer, OfferedPicture, RefusedPicture, safe_id
+from components.catalogue.pictures import SPLIT_NAMES, Offer, OfferedPicture, RefusedPicture
 from components.shared.errors import SourceError
-from components.shared.files.storage import filesystem_of, is_remote
+from components.shared.files.ids import safe_id
+from components.shared.files.storage import filesystem_of, is_remote, local_path
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 # Pictures, too, but not for this decoder: they are offered, so that the quarantine can say what to do.
 _FOREIGN_SUFFIXES = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".svg", ".psd")
+# Folders that devices and systems make beside people's pictures: thumbnails, snapshots, deleted files (compared in lower case).
+_SYSTEM_FOLDERS = frozenset((
+    "@eadir", "@recently-snapshot", "@recycle", "@transcode", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler",
+    "recycled", "system volume information", "lost+found", "__macosx", "network trash folder", "temporary items",
+))  # fmt: skip
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _TIME_KEYS = ("LastModified", "mtime", "updated", "last_modified", "created")
 
@@ -35,13 +41,15 @@ def offer_of_folder(uri: str) -> Offer:
     """List the pictures below a folder.
 
     A picture's id is its path within the folder, its category the name of the folder that holds it. A folder on the
-    first level that is called train, validation (valid, val) or test decides the split. Hidden files are passed over.
+    first level that is called train, validation (valid, val) or test decides the split. Hidden files are passed over, and so
+    are the folders in which devices keep thumbnails, snapshots and deleted files, and a home folder of this program. Where
+    a symbolic link leads to a folder that is listed anyway, the real folder gives the ids.
 
     Raises:
         SourceError: the folder is missing, unreadable or holds no picture.
     """
     offer = Offer(source=uri)
-    files = _remote_files(uri, offer) if is_remote(uri) else _local_files(Path(uri.removeprefix("file://")), offer)
+    files = _remote_files(uri, offer) if is_remote(uri) else _local_files(Path(local_path(uri)), offer)
     for file in files:
         offer.pictures.append(_picture_of(file))
     if not offer.pictures and not offer.refused:
@@ -72,7 +80,10 @@ def modification_of(info: dict[str, Any]) -> tuple[str | None, datetime.datetime
 
 def version_of_local(status: os.stat_result) -> tuple[str, datetime.datetime]:
     """Return version and time of modification of a local file."""
-    at = _EPOCH + datetime.timedelta(microseconds=status.st_mtime_ns // 1000)
+    try:
+        at = _EPOCH + datetime.timedelta(microseconds=status.st_mtime_ns // 1000)
+    except OverflowError:  # a file system may hold times outside the years 1 to 9999
+        at = _EPOCH
     return f"{status.st_size}-{status.st_mtime_ns}", at
 
 
@@ -102,6 +113,15 @@ def _with_unique_ids(pictures: list[OfferedPicture]) -> list[OfferedPicture]:
     return sorted(unique, key=lambda picture: picture.image_id)
 
 
+def _is_system_folder(name: str) -> bool:
+    return name.lower() in _SYSTEM_FOLDERS or name.lower().endswith(".lrdata")  # Lightroom's previews
+
+
+def _is_home(folder: str) -> bool:
+    """Tell whether a folder is a home of this program, which holds copies of pictures."""
+    return all((Path(folder) / name).is_dir() for name in ("runs", "workspace/catalogue"))
+
+
 def _is_picture_name(name: str) -> bool:
     return name.lower().endswith(PICTURE_SUFFIXES + _FOREIGN_SUFFIXES)
 
@@ -116,9 +136,9 @@ def _local_files(root: Path, offer: Offer) -> Iterator[_File]:
         )
     start = os.path.abspath(root)  # noqa: PTH100 - symbolic links stay as they are written
     seen: set[tuple[int, int]] = set()
-    stack = [(start, "")]
-    while stack:
-        folder, prefix = stack.pop()
+    stack, links = [(start, "")], list[tuple[str, str]]()
+    while stack or links:  # symbolic links last, so that a real folder wins over the links to it
+        folder, prefix = stack.pop() if stack else links.pop()
         try:
             status = os.stat(folder)  # noqa: PTH116
             if (status.st_dev, status.st_ino) in seen:  # a symbolic link led back
@@ -137,7 +157,8 @@ def _local_files(root: Path, offer: Offer) -> Iterator[_File]:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                stack.append((entry.path, f"{prefix}{entry.name}/"))
+                if not _is_system_folder(entry.name) and not _is_home(entry.path):
+                    (links if entry.is_symlink() else stack).append((entry.path, f"{prefix}{entry.name}/"))
             elif _is_picture_name(entry.name):
                 yield from _local_file(entry, prefix, offer)
             else:
@@ -183,6 +204,8 @@ def _remote_files(uri: str, offer: Offer) -> Iterator[_File]:
     for name in sorted(found):
         inner = name.removeprefix(path).lstrip("/")
         if any(part.startswith(".") for part in inner.split("/")) or not inner:
+            continue
+        if any(_is_system_folder(part) for part in inner.split("/")[:-1]):
             continue
         if not _is_picture_name(name):
             offer.ignored += 1

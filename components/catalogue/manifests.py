@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import io
 import os
 import posixpath
 from collections.abc import Callable
@@ -12,20 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
-
 from components.catalogue.folders import modification_of, version_of_local
-from components.catalogue.pictures import SPLIT_NAMES, Offer, OfferedPicture, RefusedPicture, safe_id
+from components.catalogue.pictures import SPLIT_NAMES, Offer, OfferedPicture, RefusedPicture
 from components.shared.errors import SourceError
-from components.shared.files.storage import filesystem_of, is_remote
-from components.shared.files.tables import require_columns
+from components.shared.files.foreign_tables import ForeignTable, read_foreign_table
+from components.shared.files.ids import LONGEST_ID, safe_id
+from components.shared.files.storage import filesystem_of, is_remote, local_path
 
 MANIFEST_SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("uri", "image_id", "item_id", "category", "is_public", "is_appropriate", "added_at", "split")
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_LONGEST_ID = 512
 _REMOTE_THREADS = 32
 
 
@@ -41,19 +36,18 @@ def offer_of_manifest(uri: str) -> Offer:
             has no meaning.
     """
     table = _read(uri)
-    require_columns(table, ("uri",), uri)
-    _refuse_misspelt(table.column_names, uri)
-    if not table.num_rows:
+    _refuse_misspelt(list(table.columns), uri)
+    if not table.rows:
         raise SourceError(f"{uri} lists no pictures; add a row for each", source=uri)
     rows = _Rows(uri, table)
     offer = Offer(source=uri)
-    uris = [rows.uri(row) for row in range(table.num_rows)]
-    ids = [rows.image_id(row, uris[row]) for row in range(table.num_rows)]
-    _check_unique(ids, uri)
+    uris = [rows.uri(row) for row in range(len(table.rows))]
+    ids = [rows.image_id(row, uris[row]) for row in range(len(table.rows))]
+    _check_unique(ids, table)
     for row, facts in enumerate(_versions(uris)):
         if isinstance(facts, str):
             reason = "missing" if facts == "the file does not exist" else "unreadable"
-            offer.refused.append(RefusedPicture(uris[row], reason, f"{facts} (row {row + 1} of {uri})"))
+            offer.refused.append(RefusedPicture(uris[row], reason, f"{facts} (row {table.rows[row]} of {uri})"))
             rows.check(row)
             continue
         version, modified_at = facts
@@ -72,7 +66,7 @@ def _refuse_misspelt(names: list[str], uri: str) -> None:
         meant = difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.85)
         if name not in COLUMNS and meant:
             raise SourceError(
-                f"{uri} has the column {name}; did you mean {meant[0]}? Rename it, or give it a name that is less alike",
+                f"{uri} has the column {name}; did you mean {meant[0]}? Rename it, or give it a clearly different name",
                 source=uri,
             )
 
@@ -80,11 +74,13 @@ def _refuse_misspelt(names: list[str], uri: str) -> None:
 class _Rows:
     """The cells of a manifest, read one by one so that an error can name its row."""
 
-    def __init__(self, source: str, table: pa.Table) -> None:
+    def __init__(self, source: str, table: ForeignTable) -> None:
         self._source = source
-        self._folder = source.rpartition("/")[0] if is_remote(source) else str(Path(_local(source)).absolute().parent)
-        names = [name for name in COLUMNS if name in table.column_names]
-        self._cells: dict[str, list[Any]] = {name: table.column(name).to_pylist() for name in names}
+        folder = source.rpartition("/")[0] if is_remote(source) else str(Path(local_path(source)).absolute().parent)
+        self._folder = folder
+        self._numbers = table.rows
+        self._texts = {name: table.texts(name) for name in COLUMNS if name in table.columns}
+        self._times: list[Any] = table.columns.get("added_at", [])
 
     def uri(self, row: int) -> str:
         text = self._text("uri", row)
@@ -110,30 +106,29 @@ class _Rows:
             "category": self._text("category", row),
             "is_public": self._truth("is_public", row),
             "is_appropriate": self._truth("is_appropriate", row),
-            "added_at": self._time("added_at", row),
+            "added_at": self._time(row),
             "split": self._split(row),
         }
 
     def _text(self, name: str, row: int) -> str | None:
-        value = self._cells[name][row] if name in self._cells else None
-        return (str(value).strip() or None) if value is not None else None
+        return self._texts[name][row] if name in self._texts else None
 
     def _usable_id(self, name: str, row: int, text: str) -> str:
-        if len(text) > _LONGEST_ID or not text.isprintable():
-            raise self._bad(row, name, f"is {text[:40]!r}", f"use at most {_LONGEST_ID} printable characters")
+        if len(text) > LONGEST_ID or not text.isprintable():
+            raise self._bad(row, name, f"is {text[:40]!r}", f"use at most {LONGEST_ID} printable characters")
         return text
 
     def _truth(self, name: str, row: int) -> bool:
-        if name not in self._cells:
+        if name not in self._texts:
             return True
         value = _TRUTH.get((self._text(name, row) or "").lower())
         if value is None:  # an empty cell, too: whether a picture may be shown is not to be guessed
             raise self._bad(row, name, f"is {self._text(name, row) or ''!r}", "write true or false")
         return value
 
-    def _time(self, name: str, row: int) -> datetime.datetime | None:
-        value = self._cells[name][row] if name in self._cells else None
-        if value is None or value == "":
+    def _time(self, row: int) -> datetime.datetime | None:
+        value = self._times[row] if self._times else None
+        if value is None:
             return None
         try:
             if isinstance(value, datetime.datetime):
@@ -146,7 +141,9 @@ class _Rows:
                 found = found.replace(tzinfo=datetime.UTC)
             return found.astimezone(datetime.UTC)
         except (ValueError, OverflowError) as error:
-            raise self._bad(row, name, f"is {str(value)[:40]!r}", "write a time like 2026-01-31T12:00:00Z") from error
+            raise self._bad(
+                row, "added_at", f"is {str(value)[:40]!r}", "write a time like 2026-01-31T12:00:00Z"
+            ) from error
 
     def _split(self, row: int) -> str | None:
         text = self._text("split", row)
@@ -158,15 +155,12 @@ class _Rows:
 
     def _bad(self, row: int, name: str, found: str, remedy: str) -> SourceError:
         return SourceError(
-            f"{self._source}, row {row + 1} (header not counted): {name} {found}; {remedy}", source=self._source
+            f"{self._source}, row {self._numbers[row]} (header not counted): {name} {found}; {remedy}",
+            source=self._source,
         )
 
 
-def _local(uri: str) -> str:
-    return uri.removeprefix("file://")
-
-
-def _read(uri: str) -> pa.Table:
+def _read(uri: str) -> ForeignTable:
     filesystem, path = filesystem_of(uri)
     try:
         with filesystem.open(path, "rb") as file:
@@ -177,38 +171,17 @@ def _read(uri: str) -> pa.Table:
         raise SourceError(
             f"the manifest {uri} cannot be read: {str(error) or type(error).__name__}", source=uri
         ) from error
-    try:
-        if uri.lower().endswith(".parquet"):
-            return pq.read_table(io.BytesIO(data))
-        return _read_csv(data)
-    except (pa.ArrowException, ValueError, OSError) as error:
-        kind = "Parquet file" if uri.lower().endswith(".parquet") else "CSV file (UTF-8, commas, one header line)"
-        text = " ".join(str(error).split())[:200].rstrip(".")
-        raise SourceError(f"the manifest {uri} is not a readable {kind}: {text}; write it again", source=uri) from error
+    return read_foreign_table(uri, data, ("uri",))
 
 
-def _read_csv(data: bytes) -> pa.Table:
-    if not data.strip():
-        raise ValueError("the file is empty")
-    return pyarrow.csv.read_csv(
-        io.BytesIO(data),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types={name: pa.string() for name in COLUMNS},
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-            null_values=[""],
-        ),
-    )
-
-
-def _check_unique(ids: list[str], source: str) -> None:
+def _check_unique(ids: list[str], table: ForeignTable) -> None:
+    source = table.source
     first: dict[str, int] = {}
     for row, image_id in enumerate(ids):
         if image_id in first:
+            rows = f"rows {table.rows[first[image_id]]} and {table.rows[row]}, header not counted"
             raise SourceError(
-                f"{source} names the image {image_id} twice (rows {first[image_id] + 1} and {row + 1}, header not counted);"
-                " give every picture an image_id of its own, or list it once",
+                f"{source} names the image {image_id} twice ({rows}); give every picture an image_id of its own, or list it once",
                 source=source,
             )
         first[image_id] = row
@@ -235,7 +208,7 @@ def _version(uri: str) -> tuple[str | None, datetime.datetime | None] | str:
 
 
 def _version_local(uri: str) -> tuple[str, datetime.datetime]:
-    path = Path(_local(uri))
+    path = Path(local_path(uri))
     if not path.is_file():
         if path.exists():
             raise OSError("it is not a file")

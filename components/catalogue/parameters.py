@@ -13,13 +13,13 @@ class CatalogueParameters(BaseModel):
     """How pictures become a catalogue.
 
     Attributes:
-        seed: of the split; the same seed gives every item the same split in every catalogue.
+        seed: seed of the split; the same seed gives every item the same split in every catalogue.
         validation_share: share of the items held out to steer training, where no split is given.
         test_share: share of the items held out to measure, where no split is given.
-        duplicate_distance: near-duplicates differ in at most so many of 256 fingerprint bits (and look alike in colour).
+        duplicate_distance: near-duplicates differ in at most this number of 256 fingerprint bits (and have similar colours).
             Measured on 3,781 photographs: 40 finds every re-encoded, resized, brightened or noisy copy and 92 % of
             those cropped by 2 %, with no false pair in 7.1 million; 0 leaves nearly only identical pictures.
-        limits: what a picture may ask for; those beyond are quarantined.
+        limits: limits of one picture; pictures beyond them are quarantined.
         timeout_seconds: processor time that one picture may take; after it, it is quarantined.
         workers: processes that read and decode; 0: one per processor. Does not change the result.
     """

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import unicodedata
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 SPLIT_NAMES = {
     "train": "train",
@@ -16,8 +14,6 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-
-_SAFE_PUNCTUATION = frozenset("/._-~+=@,()!")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +69,3 @@ class Offer:
     pictures: list[OfferedPicture] = field(default_factory=list)
     refused: list[RefusedPicture] = field(default_factory=list)
     ignored: int = 0
-
-
-def safe_id(text: str) -> str:
-    """Make an id out of a path: letters and digits of any script and /._-~+=@,()! stay, other bytes become %XX.
-
-    Different paths give different ids, except that one name in two Unicode forms gives one.
-    """
-    normal = unicodedata.normalize("NFC", text)
-    if normal.isascii() and all(c.isalnum() or c in _SAFE_PUNCTUATION for c in normal):
-        return normal
-    return "".join(c if c.isalnum() or c in _SAFE_PUNCTUATION else quote(c, safe="") for c in normal)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow as pa
 from components.embedding.images import Failure, ImageEmbedder
 from components.embedding.parameters import EmbeddingParameters
 from components.shared.errors import InputError
+from components.shared.files.ids import find_id
 from components.shared.files.tables import ITEMS
 from components.shared.release.generation import open_generation, write_generation
 from components.shared.release.manifest import ITEMS_FILE, Manifest, read_items, verify_release
@@ -23,6 +25,7 @@ from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 
 Row = dict[str, Any]
 
+_COMPARED_IDS = 20_000  # comparing a misspelt id with more takes seconds
 _COMPARED = ("item_id", "uri", "sha256", "category", "is_public", "is_appropriate")
 
 
@@ -71,9 +74,7 @@ def extend(
     manifest = verify_release(release)
     served, parent = _served(root, release, manifest, current.generations)
     wanted: dict[str, Row] = {row["image_id"]: row for row in offered.to_pylist()}
-    gone = set(remove)
-    if unknown := sorted(gone - set(served)):
-        raise InputError(f"{unknown[0]} is not served, so it cannot be removed; give ids of images that are")
+    gone = {_served_id(written, served) for written in remove}
     for image_id in gone:
         wanted.pop(image_id, None)
     if is_whole:
@@ -119,6 +120,15 @@ def _served(root: Path, release: Path, manifest: Manifest, generations: list[str
         served |= {row["image_id"]: row for row in generation.items.to_pylist()}
         parent = generation.manifest.generation_id
     return served, parent
+
+
+def _served_id(written: str, served: Mapping[str, Row]) -> str:
+    found = find_id(written, served)
+    if found is None:
+        near = difflib.get_close_matches(written, served, n=1) if len(served) <= _COMPARED_IDS else []
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"{written} is not served, so it cannot be removed; give ids of images that are served{hint}")
+    return found
 
 
 def _differs(before: Row | None, now: Row) -> bool:

@@ -11,9 +11,9 @@ class EmbeddingParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shard_images: int = Field(
-        default=4_096, ge=1, le=1_000_000, description="Images of one shard: the unit that is done whole or not at all."
+        default=4_096, ge=1, le=1_000_000, description="Images per shard; a shard is written as a whole or not at all."
     )
-    batch_images: int = Field(default=16, ge=1, le=1_024, description="Images that the encoder takes at once.")
+    batch_images: int = Field(default=16, ge=1, le=1_024, description="Images per batch of the encoder.")
     workers: int = Field(
         default=0,
         ge=0,
@@ -27,5 +27,5 @@ class EmbeddingParameters(BaseModel):
         description="Threads that fetch and decode images; 0: one for every core, eight for images in an object store.",
     )
     max_failed_share: float = Field(
-        default=0.5, ge=0.0, le=1.0, description="Above this share of failed images the step stops instead of going on."
+        default=0.5, ge=0.0, le=1.0, description="The step stops if a larger share of the images fails."
     )

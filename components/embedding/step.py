@@ -192,7 +192,7 @@ def _check_failures(
     first = failed.slice(0, 1).to_pylist()[0]
     raise DataError(
         f"{failed.num_rows} of {images} images could not be embedded (at most {parameters.max_failed_share:.0%} may fail), "
-        f"the first because: {first['message']}; restore the images or make the catalogue anew"
+        f"the first because: {first['message']}; restore the images or build the catalogue again"
     )
 
 

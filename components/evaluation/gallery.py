@@ -67,8 +67,8 @@ def held_out_images(catalogue: Path) -> pa.Table:
     images = table.filter(pc.equal(table.column("split"), "test")).sort_by("image_id")
     if images.num_rows < 2:
         raise DataError(
-            f"{catalogue} holds {images.num_rows} test images of {table.num_rows}, and at least two are needed to look "
-            "for one among the others; give more items, or a larger share to the test split"
+            f"{catalogue} holds {images.num_rows} test images of {table.num_rows}, and at least two are needed to search "
+            "for one among the others; add more items, or give the test split a larger share"
         )
     return images
 
@@ -91,7 +91,7 @@ def make_gallery(
     kept = images.filter(pa.array(usable))
     if kept.num_rows < 2:
         raise DataError(
-            f"{kept.num_rows} of {images.num_rows} test images could be read, and at least two are needed to look for "
+            f"{kept.num_rows} of {images.num_rows} test images could be read, and at least two are needed to search for "
             "one among the others; restore the pictures that the catalogue names"
         )
     judgements = read_table(labels / JUDGEMENTS_FILE, JUDGEMENTS)

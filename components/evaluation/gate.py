@@ -98,7 +98,7 @@ def _ahead_paired(metric: str, name: str, title: str, difference: Interval) -> C
         f"The trained encoder is {abs(difference.value):.3f} {'ahead of' if difference.value >= 0 else 'behind'} the "
         f"baseline “{title}” on {title_of}, interval {_signed(difference.low)} to {_signed(difference.high)} "
         "on the same queries: "
-        + ("clearly ahead." if passed else "not clearly ahead; train longer, or look at the labels.")
+        + ("clearly ahead." if passed else "not clearly ahead; train longer, or check the labels.")
     )
     return Check(f"ahead_of_{name}_on_{metric}", _rounded(difference.low), 0.0, passed, text)
 
@@ -108,7 +108,7 @@ def _ahead_apart(metric: str, name: str, title: str, trained: Interval, other: I
     text = (
         f"On {METRIC_TITLES[metric]} the interval of the trained encoder begins at {trained.low:.3f}, that of the "
         f"baseline “{title}” ends at {other.high:.3f}: "
-        + ("they do not overlap." if passed else "they overlap; train longer, or look at the labels.")
+        + ("they do not overlap." if passed else "they overlap; train longer, or check the labels.")
     )
     return Check(f"ahead_of_{name}_on_{metric}", _rounded(trained.low), _rounded(other.high), passed, text)
 

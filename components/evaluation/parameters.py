@@ -21,25 +21,25 @@ GateMetric = Literal[
 
 
 class EvaluationParameters(BaseModel):
-    """What is measured, how surely, and what a release must reach.
+    """How to measure a release, with which confidence, and the checks that it must pass.
 
     Attributes:
         max_queries: test images that serve as queries; a seeded sample where there are more.
         resamples: bootstrap resamples behind every interval.
         confidence: level of the intervals.
         interval: kind of the intervals; "bca" corrects bias and skew, "percentile" does not.
-        index_depth: how many neighbours the index is asked for.
-        gate: "enforce" stops a release that fails a check; "report" says so and lets it pass (rehearsals, tiny sets).
+        index_depth: number of neighbours requested from the index.
+        gate: "enforce" stops a release that fails a check; "report" reports it and lets it pass (rehearsals, tiny sets).
         gate_metrics: metrics on which the encoder must be ahead of every baseline and not behind the champion.
-        superiority: "paired": the interval of the difference on the same queries lies above 0; "separate": the two
-            intervals do not overlap, which asks for more.
+        superiority: "paired": the interval of the difference on the same queries is above 0; "separate": the two
+            intervals do not overlap, which is stricter.
         min_queries: fewer queries with something relevant cannot decide, so the gate refuses.
         index_recall_target: share of the exact top 10 that the index must return.
-        champion_margin: how far below the champion the lower end of the paired difference may lie.
+        champion_margin: how far below the champion the lower end of the paired difference may be.
         report_queries: queries on the result sheets.
         map_images: images on the 2-D map; 0 leaves the map out.
         threads: threads for decoding and encoding; 0 uses all cores.
-        seed: decides samples, resamples and chance.
+        seed: seed of samples, resamples and the chance ranking.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -13,14 +13,15 @@ class IndexingParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["auto", "exact", "exact_f16", "hnsw", "ivf_flat", "pq", "ivf_pq", "ivf_hnsw_pq"] = Field(
-        default="auto", description="Family of the index; auto takes the one that measurements favour."
+        default="auto",
+        description="Index family; auto chooses by catalogue size, memory budget and objective.",
     )
     objective: Literal["throughput", "latency"] = Field(
         default="throughput",
-        description="What to favour: queries per second in batches, or the time of a single query.",
+        description="Optimise for queries per second in batches, or for the latency of a single query.",
     )
     memory_budget_bytes: int | None = Field(
-        default=None, ge=1, description="Resident memory that the index may take when it serves; None: no limit."
+        default=None, ge=1, description="Resident memory of the index while serving, at most; None: no limit."
     )
     recall_target: float = Field(
         default=0.95, ge=0.5, le=0.999, description="Share of the exact top 10 that the tuned search must find."
@@ -29,6 +30,6 @@ class IndexingParameters(BaseModel):
         default=1_000, ge=20, le=20_000, description="Held-out images, at most, that search parameters are tuned on."
     )
     training_rows_per_list: int = Field(
-        default=64, ge=8, le=1_024, description="Vectors by inverted list that k-means learns from."
+        default=64, ge=8, le=1_024, description="Training vectors of k-means per inverted list."
     )
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of sampling and k-means.")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of sampling and k-means.")

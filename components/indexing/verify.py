@@ -79,8 +79,8 @@ def check_equal_answers(found: Neighbours, expected: Neighbours, rows: NDArray[n
     if not same.all():
         row = int(rows[np.flatnonzero(~same)[0]])
         raise ContractError(
-            f"{directory}: read back from disk, the index answers row {row} otherwise than the one that was built; "
-            "build it again, on another disk if it happens again"
+            f"{directory}: read back from disk, the index answers row {row} differently from the one that was built; "
+            "build it again, on another disk if that fails too"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +128,7 @@ def _check_columns(schema: pa.Schema, name: str) -> None:
         )
         if not fits:
             wanted = "text" if column in _STRINGS else "a whole number" if column in _INTEGERS else "a timestamp"
-            raise SourceError(f"{name}: column {column} is {kind}, expected {wanted}; write it so", source=name)
+            raise SourceError(f"{name}: column {column} is {kind}, expected {wanted}; convert the column", source=name)
 
 
 def read_events(engine: Engine, log: ClickLog) -> Frame:
@@ -194,6 +195,29 @@ def shown_results(engine: Engine, events: Frame, parameters: LabellingParameters
         "events",
         (shown + F.col("clicked") + F.col("dwelt")).alias("kinds"),
     )
+
+
+def foreign_ids(engine: Engine, shown: Frame, known: set[str]) -> list[str]:
+    """Return the ids of queries and results that the catalogue does not have, sorted."""
+    col = engine.functions.col
+    written = shown.select("image_id").unionAll(shown.select(col("query_image_id").alias("image_id"))).distinct()
+    ids = (row["image_id"] for row in engine.rows(written) if row["image_id"] is not None)
+    return sorted(image_id for image_id in ids if image_id not in known)
+
+
+def with_ids(engine: Engine, events: Frame, found: Mapping[str, str]) -> Frame:
+    """Return the events with the ids that people wrote replaced by those of the catalogue."""
+    F = engine.functions  # noqa: N806
+    names = pa.table(
+        {"written": pa.array(list(found), pa.string()), "found": pa.array(list(found.values()), pa.string())}
+    )
+    matches = engine.small("written_ids", names)
+    for column in ("query_image_id", "returned_image_id"):
+        mine = matches.select(F.col("written").alias(column), F.col("found").alias(f"{column}_found"))
+        events = events.join(mine, column, "left")
+        others = [F.col(name) for name in events.columns if name not in {column, f"{column}_found"}]
+        events = events.select(*others, F.coalesce(f"{column}_found", column).alias(column))
+    return events
 
 
 def count_events(engine: Engine, events: Frame, shown: Frame, parameters: LabellingParameters) -> dict[str, int]:

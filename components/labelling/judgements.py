@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -11,16 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-from pyarrow.lib import ArrowInvalid
 
 from components.labelling.label_studio import read_label_studio
 from components.shared.errors import DataError, SourceError
+from components.shared.files.foreign_tables import decode_text, read_foreign_table
+from components.shared.files.ids import find_id
 from components.shared.files.storage import read_bytes
-from components.shared.files.tables import JUDGEMENTS, require_columns
+from components.shared.files.tables import JUDGEMENTS
 from components.shared.truth.relevance import MAX_GRADE
 
 SIZE_LIMIT_BYTES = 2 * 1024**3
+UNKNOWN_EXAMPLES = 3
 
 Pair = tuple[str, str]
 
@@ -59,9 +59,10 @@ class Judgements:
 
 
 def read_judgements(uri: str, data: bytes | None, known: set[str]) -> Judgements:
-    """Read judgements from CSV or Label Studio's JSON export; which, the first character tells.
+    """Read judgements from a CSV or Parquet table or from Label Studio's JSON export, whichever the first character shows.
 
-    CSV has a header with query_image_id, image_id, grade and, if it likes, judge and at (ISO 8601).
+    A table has the columns query_image_id, image_id, grade and, optionally, judge and at (ISO 8601). Images may be named by
+    their path as well.
 
     Dropped and counted: grades that are not 0, 1, 2 or 3; images that the catalogue lacks; an image judged against
     itself; what one judge said about one pair before saying something later (by `at`, else by order in the file).
@@ -77,21 +78,22 @@ def read_judgements(uri: str, data: bytes | None, known: set[str]) -> Judgements
     """
     if data is None:
         return Judgements(JUDGEMENTS.schema.empty_table(), {})
-    text = _decode(uri, data)
     dropped: Counter[str] = Counter()
-    if text.lstrip()[:1] in ("[", "{"):
-        export = read_label_studio(uri, text)
+    if _is_json(data):
+        export = read_label_studio(uri, decode_text(uri, data).removeprefix("\ufeff"))
         dropped.update(export.dropped)
         statements = [Statement(*row) for row in export.rows]
     else:
-        statements = _read_csv(uri, text)
+        statements = _read_table(uri, data)
     if not statements and not dropped:
         raise SourceError(f"{uri} holds no judgement; add some, or run without judgements", source=uri)
-    kept = _clean(statements, known, dropped)
+    unknown: list[str] = []
+    kept = _clean(statements, known, dropped, unknown)
     if not kept:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in sorted(dropped.items()))
+        examples = f", for example {', '.join(map(repr, unknown))}" if unknown else ""
         raise DataError(
-            f"none of the {sum(dropped.values())} judgements of {uri} can be used ({reasons}); "
+            f"none of the {sum(dropped.values())} judgements of {uri} can be used ({reasons}{examples}); "
             "give grades 0–3 for image ids of this catalogue (see its catalogue.parquet), or run without judgements"
         )
     table = pa.Table.from_pylist(
@@ -102,7 +104,12 @@ def read_judgements(uri: str, data: bytes | None, known: set[str]) -> Judgements
         JUDGEMENTS.schema,
     )
     judgements = Judgements(table)
-    return Judgements(table, _describe(judgements, dropped))
+    spec = _describe(judgements, dropped)
+    return Judgements(table, {**spec, "unknown_examples": unknown} if unknown else spec)
+
+
+def _is_json(data: bytes) -> bool:
+    return data[:64].replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")[:1] in (b"[", b"{")
 
 
 def fetch_judgements(uri: str) -> bytes | None:
@@ -114,50 +121,34 @@ def fetch_judgements(uri: str) -> bytes | None:
     return read_bytes(uri, limit_bytes=SIZE_LIMIT_BYTES) if uri else None
 
 
-def _decode(uri: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{uri} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8", source=uri
-        ) from error
-
-
-def _read_csv(uri: str, text: str) -> list[Statement]:
-    header = text.split("\n", 1)[0].strip()
-    if not header:
-        raise SourceError(f"{uri} is empty; its first line must name query_image_id, image_id and grade", source=uri)
-    names = [name.strip().strip('"') for name in header.split(",")]
-    strings = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, quoted_strings_can_be_null=False
-    )
-    try:
-        table = pyarrow.csv.read_csv(io.BytesIO(text.encode()), convert_options=strings)
-    except ArrowInvalid as error:
-        raise SourceError(f"{uri} is not a CSV table ({error}); correct that line", source=uri) from error
-    require_columns(table, ("query_image_id", "image_id", "grade"), uri)
-    columns = [
-        table.column(name).to_pylist() if name in table.column_names else [""] * table.num_rows
-        for name in ("query_image_id", "image_id", "grade", "judge", "at")
-    ]
-    return [Statement(*(str(value).strip() for value in row)) for row in zip(*columns, strict=True)]
+def _read_table(uri: str, data: bytes) -> list[Statement]:
+    table = read_foreign_table(uri, data, ("query_image_id", "image_id", "grade"))
+    columns = [table.texts(name) for name in ("query_image_id", "image_id", "grade", "judge", "at")]
+    return [Statement(*(cell or "" for cell in row)) for row in zip(*columns, strict=True)]
 
 
 def _clean(
-    statements: Iterable[Statement], known: set[str], dropped: Counter[str]
+    statements: Iterable[Statement], known: set[str], dropped: Counter[str], unknown: list[str]
 ) -> dict[tuple[str, str, str], tuple[int, datetime.datetime | None]]:
-    """Return (query, image, judge) → (grade, at), each judge's last word; count the rest in `dropped`."""
+    """Return (query, image, judge) → (grade, at), each judge's last word; count the rest in `dropped`.
+
+    The first few ids that match no image are added to `unknown`.
+    """
     kept: dict[tuple[str, str, str], tuple[int, datetime.datetime | None]] = {}
     for statement in statements:
         grade = _grade(statement.grade)
+        query, image = find_id(statement.query_image_id, known), find_id(statement.image_id, known)
         if grade is None:
             dropped["grade_not_0_to_3"] += 1
-        elif statement.query_image_id not in known or statement.image_id not in known:
+        elif query is None or image is None:
             dropped["unknown_image"] += 1
-        elif statement.query_image_id == statement.image_id:
+            lost = statement.query_image_id if query is None else statement.image_id
+            if len(unknown) < UNKNOWN_EXAMPLES and lost not in unknown:
+                unknown.append(lost)
+        elif query == image:
             dropped["image_against_itself"] += 1
         else:
-            key = (statement.query_image_id, statement.image_id, statement.judge)
+            key = (query, image, statement.judge)
             value = (grade, _time(statement.at))
             if key in kept:
                 dropped["said_before"] += 1
@@ -170,7 +161,7 @@ def _clean(
 
 def _grade(text: str) -> int | None:
     try:
-        value = float(text)
+        value = float(text.replace(",", "."))  # German spreadsheets write 2,0
     except ValueError:
         return None
     return int(value) if value in range(MAX_GRADE + 1) else None

@@ -34,6 +34,7 @@ from typing import Any
 from components.shared.errors import SourceError
 
 Row = tuple[str, str, str, str, str]
+GRADE_CONTROL = "grade"
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ def read_label_studio(uri: str, text: str) -> LabelStudioExport:
     """Read Label Studio's JSON export: every submitted annotation of every task.
 
     Skipped (cancelled) annotations, drafts that were never submitted, annotations without a grade and tasks without
-    the two image ids are left out and counted. Predictions of models are no judgements and are ignored.
+    the two image ids are left out and counted. Predictions of models are not judgements and are ignored. The grade is the
+    answer of the control named "grade"; where no control has that name, there must be only one choice or rating.
 
     Raises:
-        SourceError: not such an export.
+        SourceError: not such an export, or several controls might hold the grade.
     """
     try:
         tasks = json.loads(text)
@@ -72,7 +74,14 @@ def read_label_studio(uri: str, text: str) -> LabelStudioExport:
         )
     export = LabelStudioExport()
     for task in tasks:
-        _read_task(task, export)
+        try:
+            _read_task(task, export)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SourceError(
+                f"{uri}, task {task.get('id', '?')}: its annotations do not have the shape of a Label Studio export ({error}); "
+                'export the project again as "JSON"',
+                source=uri,
+            ) from error
     return export
 
 
@@ -102,14 +111,23 @@ def _read_task(task: dict[str, Any], export: LabelStudioExport) -> None:
 
 
 def _grade_of(result: list[dict[str, Any]]) -> str | None:
-    """Return the grade of the first rating or single choice; None if there is none. Choices may read "2" or "2 similar"."""
-    for region in result:
-        value = region.get("value") or {}
-        if region.get("type") == "rating" and value.get("rating") is not None:
-            return str(float(value["rating"]) - 1)
-        choices = value.get("choices")
-        if region.get("type") == "choices" and isinstance(choices, list) and len(choices) == 1:
-            return str(choices[0]).strip().split(" ", 1)[0]
+    """Return the grade that an annotation gives; None if it gives none. Choices may read "2" or "2 similar"."""
+    answers = {str(region.get("from_name", "")): grade for region in result if (grade := _answer(region)) is not None}
+    if GRADE_CONTROL in answers or len(answers) <= 1:
+        return answers.get(GRADE_CONTROL) or next(iter(answers.values()), None)
+    raise SourceError(
+        f"an annotation answers several controls ({', '.join(sorted(answers))}), and none is named {GRADE_CONTROL!r}; "
+        f"name the control of the grade {GRADE_CONTROL!r} in the labelling configuration and in the export"
+    )
+
+
+def _answer(region: dict[str, Any]) -> str | None:
+    value = region.get("value") or {}
+    if region.get("type") == "rating" and value.get("rating") is not None:
+        return str(float(value["rating"]) - 1)
+    choices = value.get("choices")
+    if region.get("type") == "choices" and isinstance(choices, list) and len(choices) == 1:
+        return str(choices[0]).strip().split(" ", 1)[0]
     return None
 
 

@@ -12,9 +12,11 @@ from components.labelling import attraction, bots, click_log, preferences
 from components.labelling.attraction import BetaPrior
 from components.labelling.click_log import ClickLog
 from components.labelling.engine import Column, Engine, Frame
+from components.labelling.judgements import UNKNOWN_EXAMPLES
 from components.labelling.parameters import LabellingParameters
 from components.labelling.propensities import Propensities, estimate_propensities
 from components.shared.errors import SourceError
+from components.shared.files.ids import find_id
 from components.shared.files.progress import progress_bar
 
 SIGNALS = ("attraction", "preference", "together")
@@ -68,7 +70,7 @@ def mine_clicks(engine: Engine, log: ClickLog, images: pa.Table, parameters: Lab
         parameters: limits and thresholds.
     """
     with progress_bar(range(6), "mining clicks", unit="stage") as bar:
-        shown, counts = _read(engine, log, parameters)
+        shown, counts, unknown = _read(engine, log, set(images.column("image_id").to_pylist()), parameters)
         bar.update()
         robots = bots.find_bots(engine, shown, parameters)
         robot_counts = bots.count_bots(engine, shown, robots)
@@ -94,6 +96,7 @@ def mine_clicks(engine: Engine, log: ClickLog, images: pa.Table, parameters: Lab
         "files": len(log.files),
         **{name: counts[name] for name in ("events", "impressions", "clicks", "short_clicks")},
         "dropped": _dropped(engine, counts, robot_counts, shown, cells),
+        **({"unknown_examples": unknown} if unknown else {}),
         "bots": robot_counts,
         "propensities": propensities.spec(),
         "prior": attraction.prior_spec(prior),
@@ -104,11 +107,20 @@ def mine_clicks(engine: Engine, log: ClickLog, images: pa.Table, parameters: Lab
     return MinedClicks(pairs, propensities, prior, users, cells, shown, spec)
 
 
-def _read(engine: Engine, log: ClickLog, parameters: LabellingParameters) -> tuple[Frame, dict[str, int]]:
+def _read(
+    engine: Engine, log: ClickLog, known: set[str], parameters: LabellingParameters
+) -> tuple[Frame, dict[str, int], list[str]]:
+    """Return what was shown, the counts, and a few ids that match no image. Images may be named by their path as well."""
     try:
         events = click_log.read_events(engine, log)
         shown = engine.keep("shown", click_log.shown_results(engine, events, parameters))
-        return shown, click_log.count_events(engine, events, shown, parameters)
+        foreign = click_log.foreign_ids(engine, shown, known)
+        found = {written: image_id for written in foreign if (image_id := find_id(written, known)) is not None}
+        if found:
+            events = click_log.with_ids(engine, events, found)
+            shown = engine.keep("shown_by_id", click_log.shown_results(engine, events, parameters))
+        unknown = [written for written in foreign if written not in found]
+        return shown, click_log.count_events(engine, events, shown, parameters), unknown[:UNKNOWN_EXAMPLES]
     except engine.damages as error:
         name = click_log.damaged_file(log) or log.uri
         raise SourceError(

@@ -1,4 +1,4 @@
-"""What labelling can be told."""
+"""Parameters of the labelling step."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class LabellingParameters(BaseModel):
         seed: chooses the item and category pairs.
         categories_as_judgements: images of one category count as similar (grade 2), for folders of pictures that
             come without items or judgements.
-        private_images: also train on images that are not public. Off: a picture somebody shared with few should not
-            shape, or be recovered from, an encoder that everybody uses.
-        inappropriate_images: also train on images that are not appropriate. Off: nobody may be shown them, so there
+        private_images: also train on images that are not public. Off: a picture shared with few people should not
+            shape, or be recovered from, an encoder that all users share.
+        inappropriate_images: also train on images that are not appropriate. Off: they are never shown, so there
             is nothing to gain. Both kinds are still embedded, judged and counted.
         human_weight: weight of a pair that judges agree on with grade 3.
         item_weight: weight of two images of one item.
@@ -29,7 +29,7 @@ class LabellingParameters(BaseModel):
         augmentation_weight: weight of an image and its own altered copy.
         item_pairs_per_image: pairs of one item in which an image is the query, at most.
         category_pairs_per_image: pairs of one category in which an image is the query, at most.
-        engine: what runs the click mining: DuckDB in this process, or Spark.
+        engine: engine of the click mining: DuckDB in this process, or Spark.
         spark_master: Spark master ("local[2]", "spark://host:7077", "k8s://…") or Spark Connect address ("sc://host").
         memory_gigabytes: memory limit of DuckDB or of a local Spark driver; DuckDB spills beyond it to the workspace.
         threads: threads of DuckDB; 0 takes all cores.
@@ -38,9 +38,9 @@ class LabellingParameters(BaseModel):
         bot_clicks_per_query: a user with more clicks per query on average is a bot (rule "clicks_per_query").
         bot_minimum_queries: queries that a user needs before the rule "clicks_per_query" may apply.
         bot_position_evidence: log-likelihood ratio, in nats, from which a user's clicks count as spread over the
-            positions without looking (rule "positions"); a person is taken for a bot with probability below e^−x.
+            positions without looking (rule "positions"); a person is classed as a bot with probability below e^−x.
         short_dwell_ms: a click after which the user left sooner, in milliseconds, is discounted.
-        short_dwell_weight: what such a click still counts.
+        short_dwell_weight: weight of such a click.
         propensity_minimum_clicks: clicks on images shown at several positions that a position needs to be estimated
             by intervention harvesting; below, the position-based model fills in.
         propensity_floor: smallest propensity that clicks are divided by (clipping of the inverse propensities).

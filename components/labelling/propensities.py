@@ -177,6 +177,6 @@ def _warnings(positions: list[int], methods: list[str]) -> list[str]:
         return []
     return [
         f"too few images moved between positions to harvest the propensities of position{'s' if len(thin) > 1 else ''} "
-        f"{', '.join(thin)}: taken from the position-based model, which blames the position for what a ranking that "
-        "puts the better images of a relation first earned by itself"
+        f"{', '.join(thin)}: estimated by the position-based model instead, which credits the position with clicks that "
+        "better images at the top have earned"
     ]

@@ -57,7 +57,7 @@ def run(
     open_artifact(catalogue, "catalogue")
     if truth and not events:
         raise ParameterError(
-            f"a truth ({truth}) is given without the click log that it is the truth of; give events too"
+            f"a truth ({truth}) belongs to a click log, but no click log is given; pass events as well"
         )
     statements = fetch_judgements(judgements)
     log = open_click_log(events) if events else None
@@ -81,10 +81,22 @@ def run(
             rule = RelevanceRule(same_category=RELEVANT_GRADE if parameters.categories_as_judgements else 0)
             spec = LabelsSpec(rule=rule, pairs=counts, judgements=human.spec, clicks=clicks)
             write_labels_spec(work.output, spec)
+            _report_unknown(human.spec, clicks)
             work.finish(
                 {"pairs": counts, "judgements": human.table.num_rows, "events": clicks["events"] if clicks else 0}
             )
         return work.publish(destination)
+
+
+def _report_unknown(judgements: dict[str, Any], clicks: dict[str, Any] | None) -> None:
+    """Print how many judgements and clicks name no image of the catalogue."""
+    counted = (
+        ("judgements", judgements.get("dropped", {}).get("unknown_image", 0), judgements),
+        ("clicks", (clicks or {}).get("dropped", {}).get("clicks_on_unknown_images", 0), clicks or {}),
+    )
+    for name, count, spec in counted:
+        if count and (examples := spec.get("unknown_examples")):
+            print(f"{count} {name} name images that the catalogue does not have, for example {', '.join(examples)}")
 
 
 def _trainable(images: pa.Table, parameters: LabellingParameters) -> pa.Array:

@@ -6,17 +6,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RegistrationParameters(BaseModel):
-    """What goes into a release beside encoder and index, and under which name it is registered.
+    """The samples stored in a release beside encoder and index, and the name under which it is registered.
 
     Attributes:
         model_name: MLflow's registered model.
-        reference_rows: at most so many embeddings of the catalogue travel along, for watching drift.
-        golden_pictures: at most so many pictures that are checked wherever the release is loaded.
+        reference_rows: embeddings of the catalogue stored as the reference for drift, at most.
+        golden_pictures: pictures that are checked wherever the release is loaded, at most.
         golden_neighbours: neighbours recorded for each of them.
-        golden_max_bytes: a golden picture has at most so many bytes; larger ones are passed over, or shrunk where
+        golden_max_bytes: size of a golden picture in bytes, at most; larger ones are passed over, or shrunk where
             there are no others.
         threads: threads of the encoder; 0 uses all cores.
-        seed: decides both samples.
+        seed: seed of both samples.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from components.registration.tracking_store import TrackingStore
+from components.tracking.store import TrackingStore
 
 _PREFIX = "visual_search."
 _FINISHED, _FAILED = "FINISHED", "FAILED"

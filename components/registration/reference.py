@@ -55,7 +55,9 @@ def write_reference(
     """
     total = read_embeddings_spec(embeddings, space_id=space_id).rows
     if not total:
-        raise DataError(f"{embeddings} holds no embedding, so there is nothing to release; look at its failed.parquet")
+        raise DataError(
+            f"{embeddings} holds no embedding, so there is nothing to release; its failed.parquet gives the reasons"
+        )
     sample = np.sort(np.random.default_rng(seed).choice(total, min(rows, total), replace=False))
     ids: list[str] = []
     parts, start = [], 0

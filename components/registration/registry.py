@@ -8,7 +8,6 @@ goes on where that stopped. On a server, where no lock keeps others out, the low
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 from collections.abc import Callable
@@ -17,10 +16,11 @@ from typing import Any
 
 from components.registration.promotion_log import Move, Promotion, PromotionLog
 from components.registration.release_files import ReleaseFiles, unless_gone
-from components.registration.tracking_store import TrackingStore, has_code
 from components.registration.versions import RegisteredRelease, read_version, tags_of
 from components.shared.errors import ContractError, ParameterError
+from components.shared.files.locks import exclusive_lock
 from components.shared.release.manifest import Manifest, is_intact, verify_release
+from components.tracking.store import TrackingStore, has_code
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _ANNOUNCED = "announced"
@@ -89,9 +89,7 @@ class Registry:
         """
         release = self.get(name)
         target, part = destination / release.release_id, destination / f".{release.release_id}.part"
-        destination.mkdir(parents=True, exist_ok=True)
-        with (destination / f".{release.release_id}.lock").open("a") as lock, self._store.in_our_words():
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive_lock(destination / f".{release.release_id}.lock"), self._store.in_our_words():
             if is_intact(target, release.release_id):
                 return target
             for leftover in (target, part):
@@ -144,7 +142,7 @@ class Registry:
         with self._store.lock(), self._store.in_our_words():
             release, aliases = self.get(name), self._aliases()
             if to not in {CHAMPION, CHALLENGER, *aliases}:
-                raise ParameterError(f"{to!r} is no alias of {self.model_name}: {self._known()}")
+                raise ParameterError(f"{to!r} is not an alias of {self.model_name}: {self._known()}")
             self._files.verify(release.model_id, release.release_id)
             entry = self._move(to, release, who=who, why=why)
             if entry is None:
@@ -171,14 +169,12 @@ class Registry:
         with self._store.lock(), self._store.in_our_words():
             release = self.get(version)
             if self._tags().get(name) != expected:
-                raise StaleTagError(
-                    f"somebody else has changed the {name} at the same moment; look at it and try again"
-                )
+                raise StaleTagError(f"another process has just changed the {name}; check its state, then try again")
             move = Move(name, release.version, release.release_id, None, None, who, why[:2_000], value, expected)
             with self._log.entry(move) as entry:
                 _insist(self._store.client.set_registered_model_tag, self.model_name, name, value)
                 if self._tags().get(name) != value:
-                    raise StaleTagError(f"somebody else has changed the {name} at the same moment; try again")
+                    raise StaleTagError(f"another process has just changed the {name}; try again")
             return entry
 
     # Versions and models
@@ -293,8 +289,7 @@ class Registry:
             now = self._aliases().get(alias)
             if now != to.version:
                 raise ContractError(
-                    f"{alias} was moved to version {now} by somebody else at the same moment; look at the history, then "
-                    "promote again"
+                    f"another process has just moved {alias} to version {now}; check the history, then promote again"
                 )
         return entry
 

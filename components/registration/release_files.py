@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from components.registration.tracking_store import TrackingStore, has_code
 from components.shared.errors import ContractError, UnfinishedArtifactError
 from components.shared.release.manifest import MANIFEST_FILE, Manifest, copy_release, is_intact, verify_release
+from components.tracking.store import TrackingStore, has_code
 
 _RELEASE_TAG = "release_id"
 _READY = "READY"

@@ -72,7 +72,7 @@ def read_gate(evaluation: Path) -> dict[str, Any]:
         ) from error
     if passed is not True:
         raise DataError(
-            f"the gate let nothing through, so nothing is registered: {' '.join(reasons) or 'no reason given'}"
+            f"the quality gate rejected this release, so nothing was registered: {' '.join(reasons) or 'no reason given'}"
         )
     return {"passed": True, "checks": checks}
 

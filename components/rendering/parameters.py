@@ -1,4 +1,4 @@
-"""What the rendered shop looks like and how much of it there is."""
+"""Parameters of the rendered shop: its look and its size."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RenderingParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(default=0, ge=0, lt=2**31, description="another seed, another shop")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="seed of the rendered shop")
     items: int = Field(
         default=360, ge=2, le=100_000, description="products; they are spread evenly over the categories"
     )

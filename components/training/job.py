@@ -88,7 +88,7 @@ def launch(job: TrainingJob) -> None:
     if code:
         raise ResourceError(
             f"training in {job.parameters.processes} processes ended with exit code {code}; its output above says why. "
-            "Run the same command again to go on from the last checkpoint"
+            "Run the same command again to resume from the last checkpoint"
         )
 
 

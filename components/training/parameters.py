@@ -26,7 +26,7 @@ NORMALISATIONS: dict[str, tuple[Levels, Levels]] = {  # mean and standard deviat
 
 
 class TrainingParameters(BaseModel):
-    """What the trained encoder depends on, beside catalogue and labels.
+    """Parameters of the training step: with catalogue and labels they determine the encoder.
 
     One epoch shows every query image that has a pair once, with one of its positives drawn by weight.
     """
@@ -110,13 +110,16 @@ class TrainingParameters(BaseModel):
 
     epochs: int = Field(default=30, ge=1, le=100_000, description="passes over the query images")
     patience: int = Field(
-        default=0, ge=0, le=100_000, description="stop after so many epochs without a better validation; 0 never stops"
+        default=0,
+        ge=0,
+        le=100_000,
+        description="stop after this many epochs without a better validation; 0 never stops",
     )
     batch_pairs: int = Field(
         default=64, ge=1, le=1_048_576, description="pairs of one step over all processes; twice as many views"
     )
     pairs_per_epoch: int = Field(
-        default=200_000, ge=1, description="an epoch of a big catalogue is a sample of so many pairs"
+        default=200_000, ge=1, description="pairs per epoch at most; a larger catalogue is sampled"
     )
     max_images: int = Field(
         default=200_000,
@@ -127,7 +130,7 @@ class TrainingParameters(BaseModel):
         default=4_000, ge=0, description="validation images to watch; more are sampled by item"
     )
     validation_interval: int = Field(
-        default=1, ge=1, le=1000, description="validate every so many epochs, and after the last"
+        default=1, ge=1, le=1000, description="epochs between validations; the last epoch is always validated"
     )
 
     objective: Literal["multiple", "each", "single"] = Field(

@@ -70,7 +70,9 @@ def choose_runtime(directory: Path, dataset: Dataset, *, threads: int) -> Measur
     plain = OnnxEncoder(directory / ENCODER_FILE, threads=threads)
     quantised = directory / ENCODER_INT8_FILE
     if len(images.rows) < MIN_PICTURES:
-        reason = f"{len(images.rows)} validation pictures are too few to judge by; at least {MIN_PICTURES} are needed."
+        reason = (
+            f"{len(images.rows)} validation pictures are too few for a comparison; at least {MIN_PICTURES} are needed."
+        )
         figures = tuple(_refused(*candidate, reason) for candidate in _CANDIDATES)
         return Measured(RuntimeChoice(engine="onnxruntime", precision="fp32", figures=figures), {})
     expected = _embed(plain.encode, images)
@@ -89,7 +91,7 @@ def choose_runtime(directory: Path, dataset: Dataset, *, threads: int) -> Measur
         try:
             received = _embed(encode, images)
         except PoisonedVectorError as error:
-            judged.append(_refused(engine, precision, f"it gives embeddings that are no unit vectors: {error}."))
+            judged.append(_refused(engine, precision, f"it returns embeddings that are not unit vectors: {error}."))
             continue
         judged.append(judge(engine, precision, expected, received, images.relevance, images.rows))
         costs[f"{engine}-{precision}"] = _cost(encode, images)

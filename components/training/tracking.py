@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote
 
 from components.shared.errors import ResourceError
 from components.shared.files.atomic import whole_file
+from components.tracking.store import TrackingStore
 
 EXPERIMENT = "visual-search"
 _RUN_FILE = "mlflow_run_id"
@@ -28,12 +26,13 @@ class Tracker:
     ended with it. A tracking server that is away in between does not stop the training: figures wait until it is back.
 
     Args:
-        uri: MLflow tracking address, for example sqlite:////home/me/mlflow.db.
+        uri: MLflow tracking address, for example sqlite:////home/me/mlflow.db; see `TrackingStore`.
         scratch: where the id of the run is kept.
         parameters: what to record once.
         step: names the run.
 
     Raises:
+        ParameterError: the address is none.
         ResourceError: the address cannot be used.
     """
 
@@ -42,20 +41,19 @@ class Tracker:
         self._waiting: list[Any] = []
         if not uri:
             return
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow import MlflowClient  # seconds of import that an untracked training is spared
-        from mlflow.exceptions import MlflowException
+        self._store = TrackingStore(uri)
+        self._client = self._store.client
+        from mlflow.exceptions import MlflowException  # seconds of import that an untracked training is spared
 
         self._failure = (MlflowException, OSError)
         self._foreign = os.environ.get("MLFLOW_RUN_ID", "")
         try:
-            with _schema_lock(uri):
-                self._client = MlflowClient(tracking_uri=uri)
+            with self._store.lock():
                 self._run_id = self._open(scratch / _RUN_FILE, step)
             self._record_parameters(parameters)
         except self._failure as error:
             raise ResourceError(
-                f"the tracking address {uri} cannot be used ({error}); start the server, mend the address, or give an "
+                f"the tracking address {uri} cannot be used ({error}); start the server, correct the address, or give an "
                 "empty one to train without tracking"
             ) from error
 
@@ -96,13 +94,8 @@ class Tracker:
             return self._foreign
         if path.exists() and (known := self._reopened(path.read_text())):
             return known
-        experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        identity = (
-            experiment.experiment_id
-            if experiment
-            else self._client.create_experiment(EXPERIMENT, _artifacts(self._uri))
-        )
-        run_id: str = self._client.create_run(identity, run_name=step, tags={"step": step}).info.run_id
+        experiment = self._store.experiment_id(EXPERIMENT)
+        run_id: str = self._client.create_run(experiment, run_name=step, tags={"step": step}).info.run_id
         with whole_file(path) as temporary:
             temporary.write_text(run_id)
         return run_id
@@ -125,32 +118,3 @@ class Tracker:
         while self._waiting:
             self._client.log_batch(self._run_id, metrics=self._waiting[:1000])
             del self._waiting[:1000]
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    return Path(unquote(uri.removeprefix("sqlite:///"))) if uri.startswith("sqlite:///") else None
-
-
-def _artifacts(uri: str) -> str | None:
-    """Return where artifacts go: beside a SQLite file rather than in the current directory; else the server decides."""
-    file = _sqlite_file(uri)
-    return (file.parent / "mlartifacts").resolve().as_uri() if file else None
-
-
-def _schema_lock(uri: str) -> AbstractContextManager[Any]:
-    """Let one process at a time open a SQLite file: of several that create its tables at once, all but one fail."""
-    file = _sqlite_file(uri)
-    return _Lock(file.with_name(file.name + ".lock")) if file else nullcontext()
-
-
-class _Lock:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

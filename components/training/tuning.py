@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from components.shared.errors import DataError, NoPositivePairError, ParameterError, ResourceError
 from components.shared.files.artifacts import open_artifact
 from components.shared.files.atomic import digest_of
+from components.shared.files.sqlite import sqlite_url
 from components.training.backbone import input_format
 from components.training.dataset import Dataset, open_dataset
 from components.training.distributed import Group
@@ -57,7 +58,7 @@ HEAD_DIALS = ("head_learning_rate", "head_steps", "temperature", "objective", "c
 Train = Callable[[TrainingParameters, Path, Trial], float]
 
 _NOTHING_TO_JUDGE_BY = (
-    "tuning judges by the validation images, and none of them has anything relevant to it; "
+    "tuning compares trials on the validation images, and none of them has anything relevant to it; "
     "add images to the validation split, or label them"
 )
 _HEARTBEAT_SECONDS = 30
@@ -139,7 +140,7 @@ def tune(
     dataset.require_pairs()
     with _database_named(study_storage), _experiments_allowed():
         found = _open_study(
-            study_storage or f"sqlite:///{directory / 'study.db'}", f"{study}-{directory.name}", parameters
+            study_storage or sqlite_url(directory / "study.db"), f"{study}-{directory.name}", parameters
         )
         _run(found, train, directory, parameters, dials, trials)
         return _result(found, parameters)
@@ -239,7 +240,7 @@ def _result(study: optuna.Study, parameters: TrainingParameters) -> TuningResult
         for trial in study.get_trials(deepcopy=False)
     ]
     if not any(row["state"] == "complete" for row in rows):
-        raise DataError(f"none of the {len(rows)} trials of the study {study.study_name} has come to an end; run more")
+        raise DataError(f"none of the {len(rows)} trials of the study {study.study_name} has finished; run more")
     rows.sort(key=lambda row: (row["state"] != "complete", -(row["hit_rate_at_1"] or 0.0), row["trial"]))
     best = TrainingParameters.model_validate({**parameters.model_dump(), **study.best_params})
     return TuningResult(best, rows)

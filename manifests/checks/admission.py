@@ -74,7 +74,7 @@ def _kserve(service: Json, pod: Pod, runtimes: dict[str, Json]) -> Iterator[Find
         if "PYTHONPATH" in variables:
             yield _at(container, "env", "sets PYTHONPATH, which KServe's webhook refuses")
         if container.name == TRANSFORMER and "STORAGE_URI" in variables:
-            yield _at(container, "env", "sets STORAGE_URI, which may stand in the predictor only")
+            yield _at(container, "env", "sets STORAGE_URI, which only the predictor may set")
 
 
 def _model(thing: str, model: Json, runtimes: dict[str, Json]) -> Iterator[Finding]:
@@ -91,7 +91,7 @@ def _model(thing: str, model: Json, runtimes: dict[str, Json]) -> Iterator[Findi
                 "spec.predictor.model.modelFormat.name",
                 f"is not one of the runtime's: {', '.join(map(str, formats))}",
             )
-    uri = str(model.get("storageUri", ""))
+    uri = str(model.get("storageUri", _SCHEMES[0]))  # left out: the rollout writes it
     if not uri.startswith(_SCHEMES):
         yield Finding(
             thing, "spec.predictor.model.storageUri", f"is {uri!r}; KServe fetches from {', '.join(_SCHEMES)}"
@@ -183,7 +183,9 @@ def _gateway(route: Json, documents: Sequence[Json]) -> Iterator[Finding]:
     for number, host in enumerate(spec.get("hostnames") or []):
         if not _HOST.fullmatch(host) or len(host) > 253:
             yield Finding(
-                thing, f"spec.hostnames[{number}]", f"{host!r} is no host name; no port, no scheme, small letters"
+                thing,
+                f"spec.hostnames[{number}]",
+                f"{host!r} is not a host name; leave out port and scheme, and use lower case",
             )
     for number, rule in enumerate(rules):
         yield from _rule(thing, f"spec.rules[{number}]", rule, backends)
@@ -201,7 +203,7 @@ def _rule(thing: str, path: str, rule: Json, backends: dict[str, int]) -> Iterat
                 thing, f"{where}.headers", "name one header twice; Gateway API takes the first and ignores the other"
             )
         if bad := [name for name in names if not _HEADER.fullmatch(name)]:
-            yield Finding(thing, f"{where}.headers", f"{bad[0]!r} is no name of a header")
+            yield Finding(thing, f"{where}.headers", f"{bad[0]!r} is not a valid header name")
     for name, value in (rule.get("timeouts") or {}).items():
         if not _DURATION.fullmatch(str(value)):
             yield Finding(thing, f"{path}.timeouts.{name}", f"is {value!r}; write for example 30s")

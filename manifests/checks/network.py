@@ -27,9 +27,9 @@ def check_network(documents: Sequence[Json]) -> Iterator[Finding]:
                     f"no NetworkPolicy denies every pod all {direction} before others allow some",
                 )
     for pod in pods_of(documents):
-        uri = str((pod.spec.get("model") or {}).get("storageUri", ""))
+        uri = str((pod.spec.get("model") or {}).get("storageUri", "left to the rollout"))
         if (
-            uri
+            pod.mode
             and not uri.startswith(("pvc://", "file://"))
             and not any(_leads_out(policy, pod) for policy in policies)
         ):
@@ -81,9 +81,9 @@ def _types(policy: Json) -> list[str]:
 
 def _rule(thing: str, path: str, rule: Json, side: str) -> Iterator[Finding]:
     if not rule.get(side):
-        yield Finding(thing, f"{path}.{side}", "is missing, so everybody is meant; say who")
+        yield Finding(thing, f"{path}.{side}", "is missing, so every peer is meant; name the peers")
     if not rule.get("ports"):
-        yield Finding(thing, f"{path}.ports", "are missing, so every port is meant; say which")
+        yield Finding(thing, f"{path}.ports", "are missing, so every port is meant; name the ports")
     for number, peer in enumerate(rule.get(side) or []):
         where = f"{path}.{side}[{number}]"
         if block := peer.get("ipBlock"):
@@ -101,7 +101,7 @@ def _block(thing: str, where: str, block: Json) -> Iterator[Finding]:
         network = ipaddress.ip_network(block["cidr"])
         left_out = [ipaddress.ip_network(each) for each in block.get("except") or []]
     except (KeyError, ValueError) as error:
-        yield Finding(thing, f"{where}.ipBlock", f"is no block of addresses: {error}")
+        yield Finding(thing, f"{where}.ipBlock", f"is not a block of addresses: {error}")
         return
     if network.prefixlen == 0:
         missing = [str(each) for each in _INSIDE if each.version == network.version and each not in left_out]

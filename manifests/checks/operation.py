@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
+from components.shared.settings import PREFIX
 from manifests.checks.findings import Finding, Json, name_of
 from manifests.checks.network import selects
 from manifests.checks.pods import ENCODER, MODEL_MOUNT, TRANSFORMER, Container, Pod, of_kind, pods_of
-from serving.settings import PREFIX, ServingSettings
+from serving.settings import ServingSettings
 
 _PINNED = re.compile(r".+/r-[0-9a-f]{16,64}/?")
 _ALIASES = ("champion", "challenger", "latest", "current", "main")
@@ -141,8 +142,9 @@ def _stopping(pod: Pod, encoder: Container, transformer: Container) -> Iterator[
 
 
 def _release(service: Json) -> Iterator[Finding]:
-    uri = str((service["spec"]["predictor"].get("model") or {}).get("storageUri", ""))
-    if not _PINNED.fullmatch(uri) or any(f"/{alias}" in uri for alias in _ALIASES):
+    model = service["spec"]["predictor"].get("model") or {}
+    uri = str(model.get("storageUri", ""))
+    if "storageUri" in model and (not _PINNED.fullmatch(uri) or any(f"/{alias}" in uri for alias in _ALIASES)):
         yield Finding(
             name_of(service),
             "spec.predictor.model.storageUri",

@@ -116,16 +116,33 @@ def _from_service(service: Json, runtimes: dict[str, Json]) -> Pod:
     spec, thing = service.get("spec", {}).get("predictor") or {}, name_of(service)
     runtime = runtimes.get(str((spec.get("model") or {}).get("runtime")), {})
     beside = runtime.get("spec", {})
+    own = {container.name: container for container in _containers(thing, "spec.predictor", spec)}
+    shared = [
+        _merged(each, own.pop(each.name)) if each.name in own else each
+        for each in _containers(name_of(runtime), "spec", beside)
+    ]
     labels = {**(spec.get("labels") or {}), "serving.kserve.io/inferenceservice": service["metadata"]["name"]}
     return Pod(
         thing,
         "spec.predictor",
         spec,
         labels,
-        (*_containers(thing, "spec.predictor", spec), *_containers(name_of(runtime), "spec", beside)),
+        (*own.values(), *shared),
         {"kserve-provision-location": {}} | _volumes(spec) | _volumes(beside),
         mode=mode_of(service),
     )
+
+
+def _merged(runtime: Container, own: Container) -> Container:
+    """Return a container as KServe makes it: variables by name and arguments one after the other, the service's own last.
+
+    Source: KServe's MergeRuntimeContainers in pkg/controller/v1beta1/inferenceservice/utils/utils.go, version 0.20.
+    """
+    variables = [entry for entry in runtime.spec.get("env") or [] if entry.get("name") not in own.variables()]
+    variables += own.spec.get("env") or []
+    arguments = [*(runtime.spec.get("args") or []), *(own.spec.get("args") or [])]
+    spec = {**runtime.spec, **own.spec, "env": variables, "args": arguments}
+    return Container(runtime.thing, runtime.path, spec, runtime.is_init)
 
 
 def _containers(thing: str, path: str, spec: Json) -> Iterator[Container]:

@@ -11,7 +11,9 @@ from manifests.checks.pods import of_kind, pods_of
 
 # Made by hand or by the cluster; manifests/README.md says how.
 SECRETS = ("visual-search-credentials", "visual-search-postgresql", "visual-search-object-store")
+_STORE, _ENDPOINT = "object-store", "serving.kserve.io/s3-endpoint"
 _OF_THE_CLUSTER = ("kube-root-ca.crt",)
+_CLUSTER_ROLES = ("kubeflow-pipelines-edit",)  # of a multi-user Kubeflow Pipelines
 
 
 def check_references(documents: Sequence[Json]) -> Iterator[Finding]:
@@ -23,6 +25,7 @@ def check_references(documents: Sequence[Json]) -> Iterator[Finding]:
         kind: {document["metadata"]["name"] for document in of_kind(documents, kind)}
         for kind in ("ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "Role")
     }
+    yield from _accounts(documents)
     pods = list(pods_of(documents))
     for pod in pods:
         account = pod.spec.get("serviceAccountName")
@@ -49,13 +52,34 @@ def check_references(documents: Sequence[Json]) -> Iterator[Finding]:
         ):
             yield Finding(name_of(document), "spec.selector", "selects no pod")
         if document.get("kind") == "RoleBinding":
-            if document["roleRef"]["name"] not in names["Role"]:
+            role = document["roleRef"]
+            if role["name"] not in (_CLUSTER_ROLES if role["kind"] == "ClusterRole" else names["Role"]):
                 yield Finding(name_of(document), "roleRef.name", "names a Role that is not here")
             for subject in document.get("subjects") or []:
                 if subject.get("name") not in names["ServiceAccount"]:
                     yield Finding(
                         name_of(document), "subjects", f"names {subject.get('name')}, and no such account is here"
                     )
+
+
+def _accounts(documents: Sequence[Json]) -> Iterator[Finding]:
+    secrets = {document["metadata"]["name"]: document for document in of_kind(documents, "Secret")}
+    inside = [each for each in of_kind(documents, "Service") if each["metadata"]["name"] == _STORE]
+    for account in of_kind(documents, "ServiceAccount"):
+        for each in account.get("secrets") or []:
+            secret = secrets.get(each["name"])
+            if secret is None:
+                yield Finding(
+                    name_of(account),
+                    "secrets",
+                    f"name {each['name']}, which is not here; KServe admits no pod of an account whose Secret is missing",
+                )
+            elif inside and _ENDPOINT not in (secret["metadata"].get("annotations") or {}):
+                yield Finding(
+                    name_of(secret),
+                    f"metadata.annotations.{_ENDPOINT}",
+                    f"is missing; KServe would look for releases at AWS, not at {_STORE}",
+                )
 
 
 def _volume(thing: str, where: str, volume: Json, names: dict[str, set[str]]) -> Iterator[Finding]:

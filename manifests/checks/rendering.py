@@ -49,7 +49,7 @@ def load(path: Path) -> list[Json]:
     """Return the documents of a rendered file, or of a folder that is rendered first.
 
     Raises:
-        SourceError: there is nothing at this path, or it is no YAML of objects.
+        SourceError: there is nothing at this path, or it is not valid YAML of objects.
     """
     if not path.exists():
         raise SourceError(
@@ -62,12 +62,12 @@ def parse(text: str, source: str) -> list[Json]:
     """Return the documents of a YAML text.
 
     Raises:
-        SourceError: it is no YAML, or not of objects.
+        SourceError: it is not valid YAML, or not of objects.
     """
     try:
         documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document is not None]
     except yaml.YAMLError as error:
-        raise SourceError(f"{source} is no YAML: {error}", source=source) from error
+        raise SourceError(f"{source} is not valid YAML: {error}", source=source) from error
     for document in documents:
         if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict) or "kind" not in document:
             raise SourceError(f"{source} has a document without kind and metadata: {str(document)[:80]}", source=source)

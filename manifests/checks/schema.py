@@ -51,7 +51,7 @@ def check_schema(document: Json) -> Iterator[Finding]:
         top = {"apiVersion!": "string", "kind!": "string", "metadata!": "V1ObjectMeta", **custom_schemas()[kind]}
         faults = _check(document, top, "")
     else:
-        yield Finding(thing, "apiVersion", f"{kind} is no kind that these manifests use; is it spelt right?")
+        yield Finding(thing, "apiVersion", f"{kind} is not a kind that these manifests use; check its spelling")
         return
     for field, sentence in faults:
         yield Finding(thing, field, sentence)
@@ -86,7 +86,7 @@ def _check_map(value: Any, schema: Json, path: str) -> Iterator[tuple[str, str]]
             yield _join(path, name[:-1]), "is missing"
     for key, each in value.items():
         if key not in fields:
-            yield _join(path, key), f"is not a field that may stand here; these may: {', '.join(sorted(fields))}"
+            yield _join(path, key), f"is not a field of this object; the fields are {', '.join(sorted(fields))}"
         else:
             yield from _check(each, fields[key], _join(path, key))
 
@@ -115,7 +115,7 @@ def _check_class(value: Any, name: str, path: str) -> Iterator[tuple[str, str]]:
     known = {attributes[key]: each for key, each in value.items() if key in attributes and each is not None}
     for key, each in value.items():
         if key not in attributes:
-            yield _join(path, key), f"is no field of Kubernetes' {name[2:]}"
+            yield _join(path, key), f"is not a field of Kubernetes' {name[2:]}"
         else:
             yield from _check_type(each, cls.openapi_types[attributes[key]], _join(path, key), name)
     try:

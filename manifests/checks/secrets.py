@@ -52,8 +52,8 @@ def check_secrets(documents: Sequence[Json]) -> Iterator[Finding]:
     """Find what looks like a secret. Secrets are made by hand or by an operator; manifests name them only."""
     for document in documents:
         thing = name_of(document)
-        if document.get("kind") == "Secret":
-            yield Finding(thing, "kind", "is a Secret in a file; make it in the cluster and name it here")
+        if document.get("kind") == "Secret" and (document.get("data") or document.get("stringData")):
+            yield Finding(thing, "data", "is a Secret in a file; add its keys in the cluster")
             continue
         for path, key, text in _texts(document, "", ""):
             if reason := _reason(key, text, shapes_only=any(tree in path for tree in _TREES)):

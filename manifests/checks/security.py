@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from manifests.checks.findings import Finding, Json, name_of
 from manifests.checks.pods import Container, Pod, of_kind, pods_of
@@ -51,6 +52,12 @@ def _pod(pod: Pod) -> Iterator[Finding]:
     if pod.spec.get("automountServiceAccountToken") is not False:
         yield Finding(
             pod.thing, f"{pod.path}.automountServiceAccountToken", "must be false; mount a token where it is needed"
+        )
+    if pod.spec.get("enableServiceLinks") is not False:
+        yield Finding(
+            pod.thing,
+            f"{pod.path}.enableServiceLinks",
+            "must be false; Kubernetes would set variables with our prefix for every Service of the namespace",
         )
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.spec.get(name):
@@ -98,6 +105,10 @@ def _container(container: Container, pod: Pod, *, writes_root: bool = False) -> 
 def _image(container: Container, production: bool) -> Iterator[Finding]:
     if fault := image_fault(str(container.spec.get("image", "")), production):
         yield Finding(container.thing, f"{container.path}.image", fault)
+    words = [str(word) for word in container.spec.get("args") or []]
+    for option, image in pairwise(words):
+        if option == "--image" and (fault := image_fault(image, production)):  # that of the tasks of a run
+            yield Finding(container.thing, f"{container.path}.args", f"--image {fault}")
 
 
 def image_fault(image: str, production: bool) -> str | None:
@@ -107,7 +118,7 @@ def image_fault(image: str, production: bool) -> str | None:
     if ":latest@" in image:
         return "says latest; leave the tag out, the digest says all"
     if production and image.endswith("@sha256:" + "0" * 64):
-        return "has the placeholder of a digest; put in that of your build (kustomize edit set image)"
+        return "has the placeholder of a digest; put that of your build into components/images/kustomization.yaml"
     return None
 
 
@@ -131,6 +142,13 @@ def _tasks(document: Json, production: bool) -> Iterator[Finding]:
     executors = document["spec"].get("pipelineSpec", {}).get("deploymentSpec", {}).get("executors", {})
     platform = document["spec"].get("platformSpec", {}).get("platforms", {}).get("kubernetes", {})
     contexts = platform.get("deploymentSpec", {}).get("executors", {})
+    images = {str(executor.get("container", {}).get("image")) for executor in executors.values()}
+    if len(images) > 1:
+        yield Finding(
+            name_of(document),
+            "spec.pipelineSpec.deploymentSpec.executors",
+            f"run in {len(images)} images; all tasks belong to one build: list components/pipeline-images after the images",
+        )
     for name, executor in executors.items():
         path = f"spec.pipelineSpec.deploymentSpec.executors.{name}"
         if fault := image_fault(str(executor.get("container", {}).get("image", "")), production):

@@ -65,15 +65,15 @@ def _serving(alarms: dict[str, Concern]) -> list[Diagnosis]:
     return [
         _diagnosis(
             "preprocessing_differs", "roll_back", evidence, alarms,
-            "What answers is not what the release was made with: decoder, preprocessing or encoder differ. Roll back to what "
-            "gave the golden results.",
+            "The live service differs from the release in its decoder, preprocessing or encoder. Roll back to the "
+            "release that gave the golden results.",
         )
     ]  # fmt: skip
 
 
 def _encoder(alarms: dict[str, Concern]) -> list[Diagnosis]:
     if "judged_against_previous" in alarms:
-        text = "The encoder does worse on judged queries than the one before. Roll back to the previous release."
+        text = "The encoder does worse on judged queries than the previous one. Roll back to the previous release."
         evidence = [name for name in ("judged_against_previous", "judged_hit_rate") if name in alarms]
         return [_diagnosis("encoder_worse", "roll_back", evidence, alarms, text)]
     if "judged_hit_rate" in alarms:
@@ -88,10 +88,10 @@ def _index(alarms: dict[str, Concern]) -> list[Diagnosis]:
     aged = [name for name in ("quantisation_error", "list_imbalance") if name in alarms]
     recall = ["index_recall"] if "index_recall" in alarms else []
     if aged:
-        text = "The index was trained on other vectors than those that were added since. Train its quantiser again."
+        text = "The vectors added since differ from those that the index was trained on. Train its quantiser again."
         return [_diagnosis("quantiser_aged", "retrain_quantiser", [*aged, *recall], alarms, text)]
     if recall:
-        text = "The index finds fewer of the true neighbours than it was tuned for. Build it again, which tunes its search anew."
+        text = "The index finds fewer of the true neighbours than it was tuned for. Build and tune it again."
         return [_diagnosis("index_recall_fell", "reindex", recall, alarms, text)]
     return []
 
@@ -121,12 +121,16 @@ def _queries(
         if change.unseen:
             text = (
                 "The pictures changed in a way that no statistic of them shows (turned, cropped, framed): all queries moved "
-                "alike, while the golden pictures hold. Look at what the clients send."
+                "in the same way, while the golden pictures hold. Check the pictures that the clients send."
             )
         else:
             names = ", ".join(name.replace("_", " ") for name in change.figures)
-            then = "Look at what the clients send." if embeddings else "No embedding moved: there is nothing to do."
-            text = f"The pictures changed ({names}), for the same things as before. {then}"
+            then = (
+                "Check the pictures that the clients send."
+                if embeddings
+                else "No embedding moved: there is nothing to do."
+            )
+            text = f"The pictures changed ({names}), but show the same kinds of items as before. {then}"
         evidence = [*change.figures, *embeddings]
         found.append(_diagnosis("pictures_changed", remedy, evidence, alarms, text, pictures))
     if change.new_kind is not None:
@@ -144,7 +148,7 @@ def _queries(
         evidence = ["local_excess", *(name for name in embeddings if name != "local_excess")]
         found.append(_diagnosis("new_items", remedy, evidence, alarms, text, shown))
     if not found:
-        text = "People look for what is known, in other proportions than the catalogue's. There is nothing to do."
+        text = "Users search for known items, in other proportions than in the catalogue. There is nothing to do."
         inputs = [name for name, concern in alarms.items() if concern.topic == "inputs"]
         found.append(_diagnosis("mix_changed", "nothing", [*embeddings, *inputs], alarms, text, pictures))
     return found

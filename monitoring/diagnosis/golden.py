@@ -61,7 +61,7 @@ class LiveEncoder:
             output = next(found for found in answer["outputs"] if found["name"] == OUTPUT_NAME)
             return np.asarray(output["data"], np.float32).reshape(output["shape"])
         except (KeyError, StopIteration, TypeError, ValueError) as error:
-            raise NotReadyError(f"{self._url} answers without embeddings; is it the encoder's address?") from error
+            raise NotReadyError(f"{self._url} answers without embeddings; pass the address of the encoder") from error
 
 
 def golden_vectors(
@@ -82,7 +82,9 @@ def golden_vectors(
         used: Any = encoder or OnnxEncoder(release / ENCODER_FILE, threads=1)
         vectors = embed_pictures(_pictures(path), used, manifest.encoder.preprocessing)
     except VisualSearchError as error:
-        return _concern("golden_vectors", "unknown", f"The golden pictures could not be embedded: {error}.")
+        return _concern(
+            "golden_vectors", "unknown", f"The golden pictures could not be embedded: {error}.", failed=True
+        )
     if vectors.shape != recorded.shape:
         return _concern(
             "golden_vectors", "alarm", f"{_capital(who)} gives embeddings {vectors.shape[1]} long, not {recorded.shape[1]}.",
@@ -134,7 +136,8 @@ def golden_scores(
     options = {"k": str(_RESULTS), "group_items": "false", "collapse_duplicates": "false"}
     try:
         for picture, vector in zip(_pictures(path), recorded, strict=True):
-            found = _post(target, content=picture, params=options, headers=headers)["predictions"][0]
+            sent = {"Content-Type": "application/octet-stream", **(headers or {})}
+            found = _post(target, content=picture, params=options, headers=sent)["predictions"][0]
             if found["space_id"] != manifest.space_id:
                 return _concern(
                     "golden_scores", "alarm",
@@ -147,10 +150,15 @@ def golden_scores(
                 worst = max(worst, float(np.abs(given - stored @ vector).max()))
                 compared += 1
     except (VisualSearchError, KeyError, IndexError, TypeError) as error:
-        return _concern("golden_scores", "unknown", f"The live search did not answer the golden pictures: {error}.")
+        return _concern(
+            "golden_scores", "unknown", f"The live search did not answer the golden pictures: {error}.", failed=True
+        )
     if not compared:
         return _concern(
-            "golden_scores", "unknown", "The live search finds no image of the release for a golden picture."
+            "golden_scores",
+            "unknown",
+            "The live search finds no image of the release for a golden picture.",
+            failed=True,
         )
     return _concern(
         "golden_scores",
@@ -174,7 +182,9 @@ def _post(url: str, **request: Any) -> Any:
         answer.raise_for_status()
         return answer.json()
     except (httpx.HTTPError, ValueError) as error:
-        raise NotReadyError(f"{url} does not answer ({error}); is the address right, and is it ready?") from error
+        raise NotReadyError(
+            f"{url} does not answer ({error}); check the address, and that the encoder is ready"
+        ) from error
 
 
 def _capital(text: str) -> str:

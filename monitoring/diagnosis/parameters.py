@@ -1,4 +1,4 @@
-"""What the diagnosis can be told."""
+"""Parameters of the diagnosis."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class DiagnosisParameters(BaseModel):
         moved_share: … and this share of the classifier's own excess: the pictures changed, though no statistic says so.
         rare_quantile: a crowd of queries is of a new kind if its nearest known images are farther than those of all but
             this share of the reference itself.
-        judged_k: depth at which judged queries are looked at.
-        minimum_judged: fewer judged queries are not looked at.
+        judged_k: depth at which judged queries are measured.
+        minimum_judged: smallest number of judged queries that is measured.
         judged_queries: judged queries that are asked, at most.
         minimum_loss: least loss of the judged hit rate that alarms.
         minimum_recall_loss: least shortfall of the index's recall below its target that alarms.
         recall_queries: queries that the index's recall is measured on, at most.
         minimum_additions: fewer recent additions say nothing of the quantiser.
         error_ratio: quantisation error of the additions, in multiples of that at build, that alarms.
-        imbalance_ratio: likewise the imbalance of the inverted lists.
+        imbalance_ratio: imbalance of the inverted lists, in multiples of that at build, that alarms.
         indexed_share: least share of the listing that must be indexed.
         waiting_hours: longest time that a listed image may wait for being indexed.
         pictures: queries shown with a diagnosis.

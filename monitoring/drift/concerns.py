@@ -9,18 +9,18 @@ from monitoring.findings import Concern
 
 _SEEN = {
     "domain_classifier": "a linear rule tells queries from the reference with an AUC of {value:.3f} (0.5 is chance)",
-    "mean_difference": "the mean of the queries lies {effect:.2f} standard deviations from the reference's",
+    "mean_difference": "the mean of the queries is {effect:.2f} standard deviations from the reference's",
     "occupancy": "{effect:.1%} of the queries would have to change their cluster to match the reference",
     "top_similarity": "the nearest known image of a query has a median similarity of {value:.3f}, a distance of {effect:.2f} "
     "from the reference's distribution",
-    "local_excess": "at one place of the space there are more queries than chance brings together, by {effect:.1%} of all",
+    "local_excess": "in one region of the space there are more queries than expected by chance, by {effect:.1%} of all",
     "format": "{effect:.1%} of the queries would have to change their file format to match the reference",
 }
 _FIGURE = "the median {name} of the queries is {value:.4g}, the reference's {reference:.4g} (distance {effect:.2f})"
 _VERDICT = {
-    "ok": "chance would show as much (p = {p:.2g})",
-    "watch": "this is no chance (p = {p:.2g}), but too small to matter (less than {minimum:g} {effect_name})",
-    "alarm": "this is no chance (p = {p:.2g})",
+    "ok": "chance alone explains this (p = {p:.2g})",
+    "watch": "this is not by chance (p = {p:.2g}), but too small to matter (less than {minimum:g} {effect_name})",
+    "alarm": "this is not by chance (p = {p:.2g})",
 }
 
 

@@ -1,4 +1,4 @@
-"""What the tests of drift can be told."""
+"""Parameters of the drift tests."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ class DriftParameters(BaseModel):
     Attributes:
         alpha: probability that anything at all alarms in a window in which nothing has changed. Half of it goes to the
             tests of the embeddings, half to those of the input statistics; within each half Holm's procedure shares it.
-        minimum_window: fewer queries are not looked at.
-        maximum_rows: larger windows and references are cut to a seeded sample of so many; it bounds the cost.
-        permutations: at most so many for a p-value, whose smallest value is thus 1 / (permutations + 1).
-        exceedances: a permutation test stops once so many permutations reached the observed figure.
-        folds: of the domain classifier's cross-fitting.
+        minimum_window: smallest number of queries that is compared.
+        maximum_rows: larger windows and references are cut to a seeded sample of this size, which bounds the cost.
+        permutations: permutations per p-value, at most; the smallest p-value is thus 1 / (permutations + 1).
+        exceedances: a permutation test stops once this number of permutations reached the observed figure.
+        folds: folds of the domain classifier's cross-fitting.
         rows_per_cluster: queries and references together that a cluster should have …
-        maximum_clusters: … but there are at most so many clusters.
-        places: at which a local excess of queries is looked for, at most.
+        maximum_clusters: … and the number of clusters, at most.
+        places: places at which a local excess of queries is tested, at most.
         minimum_auc: least excess of the domain classifier's AUC over 0.5 that alarms; less is only watched.
         minimum_shift: least shift of the mean, in standard deviations of the reference along it, that alarms.
         minimum_occupancy: least share of the queries that would have to change their cluster, that alarms.
         minimum_distance: least Kolmogorov-Smirnov distance (similarities, input statistics) that alarms.
         minimum_excess: least excess of queries at one place, as a share of all queries, that alarms.
-        seed: of samples, folds and permutations.
+        seed: seed of samples, folds and permutations.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -136,7 +136,7 @@ def read_window(
     if not table.num_rows:
         raise DataError(
             f"none of the {len(tables)} files of samples holds a query of space {space_id} that is asked for; collect samples, "
-            "or look at another window"
+            "or choose another window"
         )
     return window_of(table)
 
@@ -152,7 +152,7 @@ def window_of(table: pa.Table) -> Sample:
     spaces = sorted(table.column("space_id").unique().to_pylist())
     if len(spaces) > 1:
         raise SpaceMismatchError(
-            f"the samples are of the spaces {', '.join(spaces)}; look at one at a time",
+            f"the samples are of the spaces {', '.join(spaces)}; check one space at a time",
             expected=spaces[0],
             received=spaces[1],
         )

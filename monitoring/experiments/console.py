@@ -35,7 +35,7 @@ def read_parameters(file: str | None, values: dict[str, Any]) -> ExperimentParam
         detail = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'parameters'}: {e['msg']}" for e in error.errors()
         ) if isinstance(error, ValidationError) else str(error)  # fmt: skip
-        raise ParameterError(f"the experiment cannot be set up so ({detail}); correct it") from error
+        raise ParameterError(f"invalid experiment parameters ({detail}); correct it") from error
 
 
 def forecast(events: str, parameters: ExperimentParameters) -> str:
@@ -50,7 +50,7 @@ def forecast(events: str, parameters: ExperimentParameters) -> str:
         f"To find a change of a given size with a power of {parameters.power:.0%} at α = {parameters.alpha:g} "
         f"({parameters.treatment_share:.0%} of the users in {parameters.treatment}):",
         "",
-        f"{'change':>8}  {'looking daily':>24}  {'one look, fixed before':>24}",
+        f"{'change':>8}  {'looking daily':>24}  {'one look, fixed in advance':>24}",
     ]
     for row in found.forecasts:
         daily = _duration(row.sequential_days, row.sequential_users)

@@ -49,8 +49,8 @@ def _broken(analysis: Analysis) -> list[str]:
         share = treatment / (control + treatment)
         reasons.append(
             f"{share:.1%} of the users are in {parameters.treatment} where {parameters.treatment_share:.1%} should be "
-            f"(p = {analysis.sample_ratio_p[-1]:.1g}): something decides who is counted, so no figure can be "
-            "trusted; find out what before trying again."
+            f"(p = {analysis.sample_ratio_p[-1]:.1g}): something selects which users are counted, so no figure can "
+            "be trusted; find the cause before you try again."
         )
     reasons.extend(_alarm(result) for result in analysis.guardrails if result.alarmed)
     return reasons
@@ -59,7 +59,7 @@ def _broken(analysis: Analysis) -> list[str]:
 def _alarm(result: GuardrailResult) -> str:
     allowed = f" (allowed: {result.margin:.2%} more)" if result.margin else ""
     return (
-        f"{TITLES[result.name]} rose from {result.control or 0:.2%} to {result.treatment or 0:.2%}, which is no chance"
+        f"{TITLES[result.name]} rose from {result.control or 0:.2%} to {result.treatment or 0:.2%}, which is not by chance"
         f"{allowed}."
     )
 
@@ -76,7 +76,7 @@ def _by_metric(analysis: Analysis) -> tuple[Verdict, str]:
             )
         control, treatment = (int(n) for n in analysis.users[-1])
         return "continue", (
-            f"Too early to look: {control} and {treatment} users so far; each arm needs {parameters.minimum_users} users and "
+            f"Too early to decide: {control} and {treatment} users so far; each arm needs {parameters.minimum_users} users and "
             f"{parameters.minimum_clicks} searches with a click."
         )
     good = 1 if primary.metric.higher_is_better else -1
@@ -114,7 +114,7 @@ def _warnings(analysis: Analysis) -> list[str]:
     parameters, found = analysis.parameters, []
     unmeasured = [TITLES[g.name].lower() for g in analysis.guardrails if g.control is None]
     if unmeasured:
-        found.append(f"Not watched, for there are no counters (or too few): {', '.join(unmeasured)}.")
+        found.append(f"Not monitored, because there are no request counts (or too few): {', '.join(unmeasured)}.")
     share = analysis.in_both / max(analysis.users[-1].sum() + analysis.in_both, 1)
     if share > 0.01:
         found.append(

@@ -35,9 +35,9 @@ METRICS: dict[MetricName, Metric] = {
     for metric in (
         Metric("click_through_per_query", "Searches with a click", "clicked", "searches"),
         Metric("click_through_per_user", "Users with a click", "clicked", "searches", by_user=True),
-        Metric("click_through_per_impression", "Clicks by result shown", "clicks", "impressions"),
+        Metric("click_through_per_impression", "Clicks per result shown", "clicks", "impressions"),
         Metric("corrected_click_through", "… corrected for position", "corrected_clicks", "impressions"),
-        Metric("clicks_at_k", "Clicks in the first k, by search", "clicks_at_k", "searches", unit="number"),
+        Metric("clicks_at_k", "Clicks in the first k, per search", "clicks_at_k", "searches", unit="number"),
         Metric("click_mrr", "Mean reciprocal rank of the first click", "reciprocal_rank", "searches", unit="number"),
         Metric("seconds_to_click", "Time to the first click", "seconds_to_click", "clicked", False, "seconds"),
         Metric("dwell_seconds", "Time spent on a clicked image", "dwell_seconds", "dwells", unit="seconds"),

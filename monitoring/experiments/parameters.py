@@ -1,4 +1,4 @@
-"""What an experiment is decided by. Fixed before it starts; changed afterwards, its promises are void."""
+"""Parameters of an experiment. Fixed before it starts; changed afterwards, its promises are void."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ExperimentParameters(BaseModel):
         treatment: the arm that may replace it.
         treatment_share: share of users that the treatment should have (for the sample-ratio test).
         start: beginning; earlier events serve as the covariate of CUPED. None: the first event.
-        until: end of what is looked at. None: all there is.
+        until: end of the period; None: the latest event.
         metric: the one metric that decides.
         cuped: adjust by what the users did before, where there are events from before.
         minimum_lift: the smallest relative improvement worth having; tunes the intervals and the forecast.
@@ -53,16 +53,16 @@ class ExperimentParameters(BaseModel):
         guardrail_alpha: probability that any guardrail ever alarms without reason, over all guardrails and looks.
         sample_ratio_alpha: probability that the sample-ratio test ever alarms without reason.
         power: share of real improvements of `minimum_lift` that the plan wants found.
-        minimum_users: users that each arm needs before its figures are looked at.
-        minimum_clicks: searches with a click that each arm needs, likewise.
-        minimum_windows: windows of counters that each arm needs before guardrails are looked at.
-        minimum_requests: requests of the treatment that the same needs.
+        minimum_users: users that each arm needs before its figures are examined.
+        minimum_clicks: searches with a click that each arm needs before its figures are examined.
+        minimum_windows: windows of counters that each arm needs before guardrails are examined.
+        minimum_requests: requests of the treatment that guardrails need.
         look_hours: time between two looks.
         minimum_days: no promotion earlier: a week has weekends.
         maximum_days: after it, no more waiting.
         not_worse_margin: if set, a treatment that is shown to lose less than this share is promoted at the end, though
             not shown to be better.
-        guardrails: what may not get worse.
+        guardrails: rates that must not get worse.
         online: how events become searches.
     """
 

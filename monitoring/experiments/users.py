@@ -124,7 +124,7 @@ def user_sums(connection: duckdb.DuckDBPyConnection, parameters: ExperimentParam
     country[number] = [value or "" for value in rows["country"].to_pylist()]
     for arm, present in ((parameters.control, (~treated).any()), (parameters.treatment, treated.any())):
         if not present:
-            raise DataError(f"the arm {arm} has no searches in this time; name the arms as the servers do")
+            raise DataError(f"the arm {arm} has no searches in this period; use the arm names of the servers")
     looks = int((last - start) / parameters.look) + 1
     ends = [min(start + (look + 1) * parameters.look, last) for look in range(looks)]
     both = connection.execute(

@@ -1,4 +1,4 @@
-"""What the online metrics can be told."""
+"""Parameters of the online metrics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class OnlineParameters(BaseModel):
         deepest_position: results shown below this position are left out.
         bot_queries_per_minute: a user with more queries within one minute of the clock is a bot.
         bot_clicks_per_query: a user with more clicks per query on average is a bot …
-        bot_minimum_queries: … if there are at least so many queries.
-        bot_minimum_clicks: a user with at least so many clicks, who never stayed `bot_dwell_ms` after one, is a bot.
+        bot_minimum_queries: … after at least this number of queries.
+        bot_minimum_clicks: a user with at least this number of clicks, who never stayed `bot_dwell_ms` after one, is a bot.
         bot_dwell_ms: see above; the rule rests where the log holds no dwell at all.
-        longest_dwell_ms: longer dwells count as this (winsorised): a tab left open is no interest.
-        longest_seconds_to_click: likewise for the time to the first click.
+        longest_dwell_ms: longer dwells count as this (winsorised): a tab left open shows no interest.
+        longest_seconds_to_click: longer times to the first click count as this.
         propensity_minimum_clicks: clicks on images shown at several positions that a position needs to be estimated.
         propensity_floor: smallest propensity that a click is divided by.
     """

@@ -25,27 +25,27 @@ class Advice:
 
 
 ADVICE: dict[Remedy, Advice] = {
-    "nothing": Advice("Nothing", "Nothing is broken; keep an eye on it."),
+    "nothing": Advice("Nothing", "Nothing is broken; keep watching."),
     "retrain": Advice(
         "Train again",
-        "Train an encoder on the catalogue as it is now; what comes out is registered as challenger if the gate lets it.",
+        "Train an encoder on the catalogue as it is now; if it passes the gate, the new release becomes challenger.",
         "visual-search monitor run --act --images IMAGES",
         "training",
     ),
     "reindex": Advice(
         "Index again",
-        "Embed what is new with the champion's encoder and build the index anew; the space stays the same.",
+        "Embed the new pictures with the champion's encoder and rebuild the index; the space stays the same.",
         "visual-search monitor run --act --images IMAGES",
         "reindexing",
     ),
     "retrain_quantiser": Advice(
         "Train the quantiser again",
-        "Build the index anew, its clusters and codes learnt from the catalogue as it is now; the encoder stays.",
+        "Rebuild the index with clusters and codes learnt from the current catalogue; the encoder stays the same.",
         "visual-search monitor run --act --images IMAGES",
         "reindexing",
     ),
     "fix_client": Advice(
-        "Mend the client",
+        "Fix the client",
         "Find out what changed in the app or proxy that sends the pictures; training would only hide it.",
     ),
     "roll_back": Advice(
@@ -71,5 +71,5 @@ CAUSE_TITLES: dict[Cause, str] = {
     "index_recall_fell": "The index misses neighbours",
     "catalogue_lags": "The catalogue lags behind",
     "preprocessing_differs": "The preprocessing differs",
-    "mix_changed": "People look for other things",
+    "mix_changed": "Users search for other things",
 }

@@ -6,10 +6,8 @@ while one holds the lock belongs to a pipeline elsewhere, or to a process that w
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from components.shared.errors import ContractError, VisualSearchError
 from components.shared.files.atomic import digest_of, write_json
+from components.shared.files.locks import exclusive_lock
 from monitoring.findings import Remedy
 
 LEDGER_FILE = "remedies.json"
@@ -99,8 +98,8 @@ class Ledger:
             return ()
         except (OSError, ValueError, RecursionError, ValidationError) as error:
             raise ContractError(
-                f"{self._path} is no ledger of remedies of version 1 ({str(error).splitlines()[0]}); "
-                "move it away, and a new one is begun"
+                f"{self._path} is not a ledger of remedies, version 1 ({str(error).splitlines()[0]}); "
+                "move it away to start a new one"
             ) from error
 
     def put(self, entry: Entry) -> Entry:
@@ -113,22 +112,20 @@ class Ledger:
         write_json(self._path, _Pages(entries=(*others, entry)[-ENTRIES_LIMIT:]).model_dump(mode="json"))
         return entry
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Hold the lock.
 
         Raises:
             BusyError: another process holds it.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError(
-                    f"another process is starting or running a remedy (it holds {file.name}); wait until it has ended"
-                ) from error
-            yield
+        path = self._path.with_suffix(".lock")
+
+        def refuse() -> None:
+            raise BusyError(
+                f"another process is starting or running a remedy (it holds {path}); wait until it has ended"
+            )
+
+        return exclusive_lock(path, when_held=refuse)
 
 
 def entry_id_of(remedy: Remedy, release_id: str, arm: str, report_at: str) -> str:

@@ -19,7 +19,7 @@ STATE_VALUES: dict[State, int] = {"unknown": -1, "ok": 0, "watch": 1, "alarm": 2
 ONLINE = {
     "searches": "Searches that showed a result.",
     "click_through_per_query": "Share of the searches with a click.",
-    "corrected_click_through": "Clicks for each result shown, as if every position were looked at.",
+    "corrected_click_through": "Clicks for each result shown, as if every position were examined.",
     "abandonment": "Share of the searches without a click.",
     "clicks_at_k": "Clicks among the first k results, for each search.",
     "median_seconds_to_click": "Median time to the first click.",
@@ -81,8 +81,8 @@ def _of_reports(records: Iterable[Record]) -> Iterator[GaugeMetricFamily]:
     of_concern = ("arm", "release_id", "topic", "concern")
     state = _gauge("concern_state", "−1 unknown, 0 ok, 1 watch, 2 alarm.", *of_concern)
     figures = {
-        "value": _gauge("concern_value", "The figure that is watched.", *of_concern),
-        "threshold": _gauge("concern_threshold", "What the figure is held against.", *of_concern),
+        "value": _gauge("concern_value", "The monitored figure.", *of_concern),
+        "threshold": _gauge("concern_threshold", "Limit of the figure.", *of_concern),
         "effect": _gauge("concern_effect", "Size of the change; 0 is none.", *of_concern),
         "p_value": _gauge("concern_p_value", "Adjusted p-value of the change.", *of_concern),
     }

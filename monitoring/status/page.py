@@ -28,8 +28,8 @@ POLICY = (
 )
 
 TOPIC_TITLES: dict[Topic, str] = {
-    "drift": "What people look for",
-    "inputs": "The pictures they send",
+    "drift": "What users search for",
+    "inputs": "The pictures that users send",
     "encoder": "Encoder",
     "index": "Index",
     "catalogue": "Catalogue",
@@ -40,7 +40,7 @@ _HEADLINES: dict[State, str] = {
     "ok": "Search is healthy",
     "watch": "Search is healthy, something has begun to change",
     "alarm": "Search needs attention",
-    "unknown": "Nothing can be told yet",
+    "unknown": "Not enough data yet",
 }
 _TITLES = {"map": "mAP", "ndcg_at_10": "nDCG at 10", "ann_recall_at_10": "Index recall at 10"}
 _RANK: dict[State, int] = {"alarm": 0, "watch": 1, "unknown": 2, "ok": 3}
@@ -97,7 +97,7 @@ def empty_page() -> str:
     """Return the page of a folder in which nothing was written yet."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
-        "<title>Visual search · monitoring</title><p>Nothing was looked at yet; run <code>visual-search monitor run</code>."
+        "<title>Visual search · monitoring</title><p>There is no record yet; run <code>visual-search monitor run</code>."
     )
 
 

@@ -180,9 +180,10 @@ def watched(concern: Concern) -> float | None:
 def known_state(concerns: Iterable[Concern]) -> State:
     """Return the worst state of those that are known; "unknown" if none is.
 
-    What cannot be looked at, say because nobody judged any query, must not hide that all the rest is well.
+    A figure that is missing, say because nobody judged any query, does not hide that the others are well. A check that was
+    due and failed does: the state is then at best "unknown".
     """
-    return worst_state([concern for concern in concerns if concern.state != "unknown"])
+    return worst_state([concern for concern in concerns if concern.state != "unknown" or concern.failed])
 
 
 def overall_state(report: Report) -> State:
@@ -205,7 +206,7 @@ def read_record(path: Path) -> Record:
         raise UnfinishedArtifactError(f"{path} is missing; run `visual-search monitor run` first") from error
     except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise ContractError(
-            f"{path} is no record of monitoring of version 1 ({str(error).splitlines()[0]}); "
+            f"{path} is not a monitoring record, version 1 ({str(error).splitlines()[0]}); "
             "run `visual-search monitor run` again"
         ) from error
 

@@ -51,9 +51,9 @@ def extend(settings: Settings, wanted: ExtendOptions) -> str:
     problems = [(picture.uri, picture.message) for picture in listing.refused]
     problems += [(uri, message) for uri, _, message in done.failures]
     lines = [
-        f"generation {done.number} ({done.generation_id}) is in force: {done.added} images added, {done.removed} removed"
+        f"generation {done.number} ({done.generation_id}) is being served: {done.added} images added, {done.removed} removed"
         if done.generation_id
-        else "what is served is as it should be; nothing was changed"
+        else "the served release is up to date; nothing was changed"
     ]
     if problems:
         lines.append(f"{len(problems)} pictures cannot be used:")

@@ -6,25 +6,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.settings import PREFIX, Settings
-from serving.settings import known_names
+from pipelines.settings import known_names
 
 
-def check(paths: Sequence[Path], *, production: bool) -> int:
+def check(paths: Sequence[Path], *, first: Path | None = None, production: bool) -> int:
     """Print every fault of each path, one a line; return 1 if there is one.
 
     Args:
         paths: folders that kustomize renders, or rendered files.
+        first: folder or file of what is applied once before each of them; both are judged together.
         production: whether placeholders are faults.
     """
     from manifests.checks.check import check as faults_of
     from manifests.checks.rendering import load
 
-    known = known_names() | {PREFIX + name.upper() for name in Settings.model_fields}
+    before = load(first) if first else []
     count = 0
     for path in paths:
         documents = load(path)
-        faults = faults_of(documents, production=production, known_settings=known)
+        faults = faults_of(documents, first=before, production=production, known_settings=known_names())
         for fault in faults:
             print(f"{path}: {fault}")
         count += len(faults)

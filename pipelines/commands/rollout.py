@@ -69,7 +69,7 @@ def _reconcile(options: argparse.Namespace, settings: Settings) -> int:
         _print(reconciler.reconcile(dry_run=options.dry_run))
         return 0
     if options.dry_run:
-        raise ParameterError("--dry-run looks once; leave --every out")
+        raise ParameterError("--dry-run prints one plan and stops; leave out --every")
     reconciler.run(seconds_of(options.every), _until_told(), _print)
     return 0
 
@@ -125,7 +125,7 @@ def seconds_of(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
     if match is None or (seconds := float(match[1]) * _UNITS[match[2] or "s"]) < 0:
-        raise ParameterError(f"{text!r} is no time; write for example 30s, 2m or 1h")
+        raise ParameterError(f"{text!r} is not a valid duration; use for example 30s, 2m or 1h")
     return seconds
 
 

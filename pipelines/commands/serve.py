@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -21,7 +22,7 @@ from components.shared.files.atomic import write_json
 from components.shared.release.manifest import GOLDEN_FILE, Manifest, is_release, read_manifest
 from components.shared.release.served import publish_release
 from pipelines.commands.result_sheet import Sheet, write_sheet
-from pipelines.commands.serving_processes import MODEL_NAME, Ports, ServingProcesses
+from pipelines.commands.serving_processes import MODEL_NAME, Ports, ServingProcesses, require_free_port
 from pipelines.settings import Settings
 from serving.client import SearchAnswer, SearchClient, SearchError
 
@@ -80,7 +81,7 @@ def serve_once(settings: Settings, options: ServeOptions) -> int:
         with SearchClient(service.url, _key(settings)) as client:
             answer = client.search(service.picture, k=5)
         if not answer.results:
-            raise ResourceError("the service answered its first query with no result; look into its logs")
+            raise ResourceError("the service answered its first query without results; check its logs")
         print(format_answer(answer))
     print("\nstopped; `visual-search serve` starts it again")
     return 0
@@ -152,6 +153,8 @@ class _Service:
         self._folder = settings.home.absolute() / "serve"
         self._stopping = threading.Event()
         self._root = settings.home.absolute() / "served"
+        if options.port:
+            require_free_port(options.host, options.port)  # before a release is fetched, which takes a while
         self._source = _source_of(settings, options.target)
         self.manifest: Manifest
         self.picture: Path
@@ -191,7 +194,11 @@ class _Service:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        (self._folder / _ADDRESS_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError, ValueError):
+            if (
+                json.loads((self._folder / _ADDRESS_FILE).read_text()).get("pid") == os.getpid()
+            ):  # not another service's
+                (self._folder / _ADDRESS_FILE).unlink()
         self._processes.stop()
 
     def _key_file(self) -> Path:
@@ -244,7 +251,7 @@ class _Service:
                     served = release_id
                     print(f"{source.name} is {release_id} now; it is being loaded", flush=True)
             except VisualSearchError as error:
-                print(f"visual-search: what was promoted cannot be served yet: {error}", file=sys.stderr, flush=True)
+                print(f"visual-search: the promoted release cannot be served yet: {error}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

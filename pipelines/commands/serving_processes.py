@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from components.shared.errors import ResourceError
-from serving.settings import PREFIX
+from components.shared.settings import PREFIX
 from serving.settings import known_names as serving_names
 
 MODEL_NAME = "visual-search"
@@ -55,6 +56,9 @@ class ServingProcesses:
         host: address to listen on.
         ports: where to listen.
         python_options: of the interpreter, for example ("-O",).
+
+    Raises:
+        ResourceError: the transformer cannot listen there.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class ServingProcesses:
     ) -> None:
         self.logs = logs
         self._host, self._python_options = host, python_options
+        if ports.transformer:
+            require_free_port(host, ports.transformer)
         self._reserved: list[socket.socket] = []
         self.port = ports.transformer or self._reserve_port(host)
         self.encoder_http_port = ports.encoder_http or self._reserve_port(_LOOPBACK)
@@ -96,7 +102,7 @@ class ServingProcesses:
     def url(self) -> str:
         """Address of the page and the API."""
         host = _LOOPBACK if self._host in {"0.0.0.0", "::", ""} else self._host  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self.port}"
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def start(self) -> None:
         """Start both; returns at once."""
@@ -131,6 +137,7 @@ class ServingProcesses:
                     f"the service is not ready after {timeout_seconds:.0f} s: {self._tail('transformer')}"
                 )
             time.sleep(0.1)
+        self.check()  # it was not another program that answered at this address
 
     def check(self) -> None:
         """Check that both are running.
@@ -168,7 +175,7 @@ class ServingProcesses:
 
     def _reserve_port(self, host: str) -> int:
         """Choose a port and hold it until the end: bound, not listening, so that the child may listen and nobody is given it."""
-        reserved = socket.socket()
+        reserved = socket.socket(_family_of(host))
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind((host, 0))
         self._reserved.append(reserved)
@@ -186,6 +193,30 @@ class ServingProcesses:
         path = self.logs / f"{name}.log"
         lines = path.read_text(errors="replace").strip().splitlines()[-4:] if path.is_file() else []
         return f"see {path}, which ends with: {' / '.join(lines)[-1000:] or 'nothing'}"
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Check that a service can listen on a port.
+
+    Raises:
+        ResourceError: another process listens there, the host is not an address of this machine, or the port is reserved.
+    """
+    reasons = {
+        errno.EADDRINUSE: "another process listens there; stop it, or choose another port with --port (0: any free one)",
+        errno.EACCES: "the system reserves that port; choose one from 1024 on with --port",
+        errno.EADDRNOTAVAIL: "that is not an address of this machine; choose another with --host",
+    }
+    try:
+        with socket.socket(_family_of(host)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        reason = reasons.get(error.errno or 0, f"{error.strerror or error}; choose another with --host and --port")
+        raise ResourceError(f"the service cannot listen on {host} port {port}: {reason}") from error
+
+
+def _family_of(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def free_port(host: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from components.shared.files.sqlite import sqlite_url
 from pipelines.settings import Settings
 
 _SHOWN = 20
@@ -86,4 +87,4 @@ def _cell(value: object) -> str:
 
 
 def _embedded_storage(home: Path) -> str:
-    return f"sqlite:///{home.absolute() / 'tuning' / 'optuna.db'}"
+    return sqlite_url(home / "tuning" / "optuna.db")

@@ -38,7 +38,7 @@ def compile_pipeline(
     from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
     if name not in PIPELINES:
-        raise ParameterError(f"there is no pipeline {name!r}; the pipelines are {', '.join(PIPELINES)}")
+        raise ParameterError(f"unknown pipeline {name!r}; available: {', '.join(PIPELINES)}")
     pipeline = load_pipeline(name)
     options = KubernetesManifestOptions(
         pipeline_name=pipeline.name, namespace=namespace or None, include_pipeline_manifest=True
@@ -107,12 +107,10 @@ def _component_faults(name: str, component: dict[str, Any], leaves: set[str]) ->
     faults = []
     for parameter in component.get("inputDefinitions", {}).get("parameters", {}):
         if any(word in parameter.lower() for word in _SECRET_WORDS):
-            faults.append(
-                f"{name} takes a secret as the parameter {parameter}, which everybody who sees the run can read"
-            )
+            faults.append(f"{name} takes a secret as the parameter {parameter}, which every viewer of the run can read")
     for task_name, task in component.get("dag", {}).get("tasks", {}).items():
         if task["componentRef"]["name"] in leaves and task.get("cachingOptions", {}).get("enableCache"):
-            faults.append(f"{task_name} is cached by Kubeflow, which does not look at file contents")
+            faults.append(f"{task_name} is cached by Kubeflow, which ignores file contents")
         if "parameterIterator" in task or "artifactIterator" in task:
             faults.append(f"{task_name} loops over tasks; fan out inside the step instead (kubeflow/pipelines#12131)")
         if _TEXT_COMPARISON.search(task.get("triggerPolicy", {}).get("condition", "")):

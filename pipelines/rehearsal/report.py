@@ -73,7 +73,7 @@ def as_text(report: Report) -> str:
         "",
         f"queries               {tally.queries}",
         f"without an answer     {failed}",
-        f"mixed answers         {tally.wrong_count} (every answer's ids; {tally.checked} computed anew offline)",
+        f"mixed answers         {tally.wrong_count} (every answer's ids; {tally.checked} recomputed offline)",
         f"champion at the end   {report.champion}"
         + ("" if report.champion == report.expected else f", not {report.expected}"),
     ]

@@ -103,9 +103,7 @@ class Router:
         deadline = time.monotonic() + _START_SECONDS
         while not self._server.started:
             if time.monotonic() > deadline or not self._thread.is_alive():
-                raise ResourceError(
-                    "the router does not start; look for what else takes this machine's memory or ports"
-                )
+                raise ResourceError("the router does not start; check this machine's free memory and ports")
             time.sleep(0.02)
 
     def stop(self) -> None:

@@ -303,5 +303,5 @@ def follow_until_done(reconcile: Callable[[], Any], timeout_seconds: float = 180
     deadline = time.monotonic() + timeout_seconds
     while (waiting := reconcile().waiting) is not None:
         if time.monotonic() > deadline:
-            raise VisualSearchError(f"the arms do not follow: {waiting}; look into their logs")
+            raise VisualSearchError(f"the arms do not reach the planned state: {waiting}; check their logs")
         time.sleep(0.2)

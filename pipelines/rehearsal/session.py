@@ -138,7 +138,9 @@ class Rehearsal:
         reconciler = Reconciler(self.registry, store, cluster, self._folder / "fetched")
         queries = read_queries(self.champion / ITEMS_FILE, _read, _MOST_QUERY_PICTURES, plan.seed)
         if not queries:
-            raise DataError("no item of the champion has two pictures that may be shown; nothing can be searched by")
+            raise DataError(
+                "no item of the champion has two pictures that may be shown; use a release with several public pictures per item"
+            )
         for number, query in enumerate(queries[:_SHOWN]):
             (self._folder / f"query-{number}").write_bytes(query.picture)
         oracle = Oracle({read_manifest(path).release_id: path for path in (self.champion, self.challenger)})
@@ -236,7 +238,7 @@ class Rehearsal:
                 clean_results(connection, self._parameters.online)
                 self._preference = analyse_interleaving(connection, together, self._parameters)
         except (DataError, SourceError) as error:
-            return Verdict("continue", (f"Too early to look: {error}.",), found.is_measured)
+            return Verdict("continue", (f"Too early to decide: {error}.",), found.is_measured)
         reasons = (preference_in_words(self._preference),)
         if self._preference.high < 0:
             return Verdict("roll_back", reasons, found.is_measured)

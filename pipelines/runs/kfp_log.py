@@ -66,8 +66,8 @@ class Console:
             yield from (f"  {line}" for line in self._traceback if line.strip())
             last = next((line for line in reversed(self._traceback) if line.strip()), "")
             self._sentence = last or (
-                f"the process of {self._task} was killed or ended without a word, most often for want of memory; "
-                "the same command goes on where it was"
+                f"the process of {self._task} ended without an error message, most likely because it ran out of memory; "
+                "run the same command again to resume"
             )
         if not self.failed:
             self.failed, self.error = self._task, self._sentence

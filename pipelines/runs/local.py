@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.shared.environment import check_temporary_folder
 from components.shared.errors import ParameterError, VisualSearchError
 from components.shared.files.atomic import full_disk_named, write_json
 from pipelines.runs.kfp_log import Console
@@ -60,23 +61,33 @@ def start_run(pipeline: str, arguments: dict[str, Any], home: Path, *, verbose: 
 
     Raises:
         ParameterError: an argument cannot pass through kfp.local unharmed.
+        ResourceError: the temporary folder is full.
         RunFailedError: a task failed.
     """
     _refuse_what_kfp_alters(arguments, home)
+    check_temporary_folder()
     directory = _new_directory(home / "runs")
     request, log = directory / "request.json", directory / "log.txt"
     write_json(request, {"pipeline": pipeline, "arguments": arguments})
     console = Console()
     command = [sys.executable, "-m", "pipelines.runs.process", str(request)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        "PYTHONUTF8": "1",
+    }
     with (
         full_disk_named(log),
-        log.open("w") as file,
+        log.open("w", encoding="utf-8") as file,
         subprocess.Popen(  # noqa: S603 (our own module)
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             bufsize=1,
             env=environment,
             start_new_session=True,
@@ -122,7 +133,7 @@ def _new_directory(runs: Path) -> Path:
         except FileExistsError:
             continue
         return directory
-    raise ParameterError(f"could not make a folder for the run below {runs}")
+    raise ParameterError(f"cannot create a folder for the run below {runs}")
 
 
 def _collect(directory: Path, home: Path) -> RunResult:

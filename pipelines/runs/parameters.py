@@ -85,7 +85,7 @@ def encode_parameters(values: dict[str, dict[str, Any]]) -> str:
     text = json.dumps(values, sort_keys=True)
     if len(text.encode()) > _LIMIT_BYTES:
         raise ParameterError(
-            f"the parameters take {len(text)} bytes, at most {_LIMIT_BYTES} reach a task; put data into files"
+            f"the parameters take {len(text)} bytes, and a task accepts at most {_LIMIT_BYTES}; put large data into files"
         )
     return text
 

@@ -24,7 +24,9 @@ def run_summary(result: RunResult) -> str:
         )
     if not verdict["passed"]:
         lines.append(
-            "the gate refused this release; nothing was registered:" if result.release is None else "the gate warns:"
+            "the quality gate rejected this release; nothing was registered:"
+            if result.release is None
+            else "the gate warns:"
         )
         lines += [f"  – {reason}" for reason in verdict["reasons"]]
     lines.append(f"report   {_short(result.report)}")

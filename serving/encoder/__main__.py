@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from components.shared.environment import prepare_process
 from components.shared.errors import VisualSearchError
 from serving.server.flags import Flags, read_flags
 from serving.settings import EncoderSettings, read_settings
@@ -12,6 +13,7 @@ from serving.settings import EncoderSettings, read_settings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit status: 2 if it cannot start as it is told."""
+    prepare_process()
     flags = read_flags(sys.argv[1:] if arguments is None else arguments)
     try:
         settings = settings_of(flags)

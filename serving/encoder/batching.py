@@ -96,17 +96,18 @@ class Batcher:
             VisualSearchError: what `encode` raises for this request's own pictures; others' do not matter.
         """
         if self._closing:
-            raise NotReadyError("this encoder is being put away; ask again")
+            raise NotReadyError("this encoder is being replaced; try again")
         now = monotonic()
         if deadline <= now:
             self.metrics.dropped("late")
-            raise EncoderTimeoutError("no time was left when the request arrived")
+            raise EncoderTimeoutError("the deadline had passed when the request arrived; allow more time")
         if len(images) + (waiting := self.waiting_images) > self._queue_images and (
             self._queue or self._computing_since
         ):
             self.metrics.dropped("overload")
             raise OverloadedError(
-                f"{waiting} pictures wait already; come back later", retry_after_seconds=self._retry_after(waiting)
+                f"{waiting} pictures are already waiting; try again later",
+                retry_after_seconds=self._retry_after(waiting),
             )
         loop = asyncio.get_running_loop()
         pieces = [

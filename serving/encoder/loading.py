@@ -78,12 +78,12 @@ class EncoderHolder:
             SpaceMismatchError: no encoder of that space is in use.
         """
         if self.current is None:
-            raise NotReadyError("no encoder is loaded yet; ask again in a moment")
+            raise NotReadyError("no encoder is loaded yet; try again in a moment")
         for served in (self.current, self.previous):
             if served is not None and space_id in (None, served.manifest.space_id):
                 return served
         raise SpaceMismatchError(
-            f"the encoder serves the space {self.current.manifest.space_id}, not the one that was asked for",
+            f"the encoder serves the space {self.current.manifest.space_id}, not the requested one",
             expected=str(space_id),
             received=self.current.manifest.space_id,
         )
@@ -134,8 +134,8 @@ class EncoderHolder:
             self._metrics.loads.labels("failed", serving, self._metrics.arm).inc()
             self._not_before = monotonic() + self._pause_seconds
             self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
-            _LOG.error("a release could not be loaded, %s: %s", "the one before serves on" if self.current else
-                       "there is none to serve", self.last_error)  # fmt: skip
+            _LOG.error("a release could not be loaded, %s: %s", "the previous one keeps serving" if self.current else
+                       "none is loaded", self.last_error)  # fmt: skip
             return None
         self.last_error, self._failed = "", None
         self._metrics.loads.labels("loaded", served.manifest.release_id, self._metrics.arm).inc()

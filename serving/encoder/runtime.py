@@ -100,7 +100,7 @@ def open_runtime(directory: Path, spec: EncoderSpec, *, wished: str = "processor
         except (ContractError, DataError) as error:
             if chosen == _PLAIN:
                 raise
-            note = f"{'-'.join(chosen)} does not do here what it did where the release was made: {error}"
+            note = f"{'-'.join(chosen)} does not give the results here that it gave where the release was made: {error}"
     _LOG.warning("the encoder runs in fp32 on ONNX Runtime: %s", note)
     return replace(_open(directory, spec, choice, *_PLAIN, threads), note=note)
 

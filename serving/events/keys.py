@@ -25,7 +25,7 @@ def parse_keys(text: str, where: str) -> tuple[bytes, ...]:
     keys = tuple(line.encode() for line in lines if line and not line.startswith("#"))
     if not keys or min(map(len, keys)) < SHORTEST_KEY:
         raise ParameterError(
-            f"{where} must hold one or more keys of at least {SHORTEST_KEY} characters, newest first, one a line; "
+            f"{where} must hold one or more keys of at least {SHORTEST_KEY} characters, newest first, one per line; "
             'make one with: python -c "import secrets; print(secrets.token_hex(32))"'
         )
     return keys

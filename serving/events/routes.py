@@ -14,6 +14,7 @@ from serving.events.limits import FloodLimits
 from serving.events.records import ClientEvent, Event, parse_batch
 from serving.events.store import EventStore
 from serving.events.tokens import TokenSigner
+from serving.server.media_types import media_type_of
 from serving.server.refusals import BodyTooLargeError, MediaTypeError, TooManyEventsError
 
 MOST_BODY_BYTES = 256 * 1024
@@ -47,7 +48,7 @@ def events_router(
         now = clock()
         events, refused = _verify(parse_batch(body), signer, now)
         if not limits.admit(((e.impression.user_id, e.impression.query_id) for e in events), now.timestamp()):
-            raise TooManyEventsError("these are more events than a person makes; slow down and send them again")
+            raise TooManyEventsError("these are more events than one user can cause; slow down and send them again")
         accepted = repeated = 0
         if events:
             outcome = await store.submit_async(events)
@@ -58,8 +59,7 @@ def events_router(
 
 
 async def _read_body(request: Request, most_bytes: int) -> bytes:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in _MEDIA_TYPES:
+    if media_type_of(request.headers) not in _MEDIA_TYPES:
         raise MediaTypeError(f"events are sent as {' or '.join(_MEDIA_TYPES)}")
     body = bytearray()
     async for chunk in request.stream():

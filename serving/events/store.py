@@ -32,7 +32,7 @@ class EventStore:
         try:
             self._prepare()
         except StoreUnavailableError as error:
-            _LOG.error("%s; searching goes on, events are refused until it is back", error)
+            _LOG.error("%s; searching continues, and events are refused until the store is back", error)
         except BaseException:
             database.close()
             raise
@@ -85,7 +85,7 @@ class EventStore:
     def close(self, timeout_seconds: float = 10.0) -> None:
         """Write what is waiting, then close the connections."""
         if not self._writer.stop(timeout_seconds):
-            _LOG.error("events were still waiting for %s when the time to stop was over", self._database.name)
+            _LOG.error("events were still waiting for %s when the time to stop had passed", self._database.name)
             return
         self._database.close()
 

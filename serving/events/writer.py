@@ -104,7 +104,7 @@ class GroupWriter:
         with self._changed:
             if self._stopping or self._state.waiting + len(events) > self._most_events:
                 why = "the server is stopping" if self._stopping else "too many events are waiting"
-                raise StoreUnavailableError(f"events are not taken now: {why}", retry_after_seconds=1)
+                raise StoreUnavailableError(f"events cannot be stored at the moment: {why}", retry_after_seconds=1)
             self._state = replace(self._state, waiting=self._state.waiting + len(events))
             self._calls.append((events, future))
             self._changed.notify()

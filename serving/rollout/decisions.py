@@ -28,7 +28,7 @@ def start(registry: Registry, version: str | int, *, share: int, who: str, why: 
     if release.version == champion.version:
         raise ParameterError(f"version {release.version} is the champion; there is nothing to roll out")
     if not release.gate_passed:
-        raise ParameterError(f"version {release.version} did not pass its evaluation's gate; it may not meet users")
+        raise ParameterError(f"version {release.version} did not pass the quality gate; it must not serve users")
     if CHALLENGER not in release.aliases:
         registry.promote(release.version, CHALLENGER, who=who, why=why)
     return begin(registry, before, challenger=release.version, champion=champion.version, share=share, who=who, why=why)
@@ -102,7 +102,7 @@ def settle(registry: Registry, who: str = "rollout") -> Rollout | None:
     if version == rollout.challenger:
         return change(registry, rollout, state="done", share=100, who=who, why="it was made champion in the registry")
     if version != rollout.champion:
-        why = f"version {version} became champion meanwhile, so the comparison with {rollout.champion} is void"
+        why = f"version {version} has become champion, so the comparison with {rollout.champion} is void"
         return change(registry, rollout, state="rolled_back", share=0, who=who, why=why)
     return rollout
 

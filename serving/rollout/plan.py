@@ -17,6 +17,7 @@ Kind = Literal["inferenceservice", "httproute"]
 CHAMPION, CHALLENGER = "champion", "challenger"
 ARM_VARIABLE = "VISUAL_SEARCH_ARM"
 PIN_VARIABLE = "VISUAL_SEARCH_PIN_VALUE"
+_STOP = "serving.kserve.io/stop"  # annotation; KServe deletes the pods, and makes them anew when it is "false"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def storage_of(service: Json) -> tuple[str, str]:
     if (found := _variable(service, "STORAGE_URI")) is not None:
         return found
     raise ContractError(
-        f"InferenceService {service.get('metadata', {}).get('name')} has no storageUri in its predictor; apply our manifests"
+        f"InferenceService {service.get('metadata', {}).get('name')} has no storageUri in its predictor; apply manifests/first"
     )
 
 
@@ -130,13 +131,12 @@ def set_variable(service: Json, name: str, value: str) -> list[Json]:
     return operations
 
 
-def is_ready(thing: Json) -> bool:
-    """Whether the controller has seen the last change of an InferenceService and finds it ready."""
-    status = thing.get("status", {})
-    generation = thing.get("metadata", {}).get("generation", 0)
-    if status.get("observedGeneration", generation) < generation:
-        return False
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions", []))
+def set_stopped(service: Json, stopped: bool) -> list[Json]:
+    """Return operations that stop or start the pods of an InferenceService; none where its manifest has no such annotation."""
+    now, wanted = (service["metadata"].get("annotations") or {}).get(_STOP), "true" if stopped else "false"
+    if now is None or now == wanted:
+        return []
+    return replace("/metadata/annotations/" + _STOP.replace("/", "~1"), now, wanted)
 
 
 def _variable(service: Json, name: str) -> tuple[str, str] | None:

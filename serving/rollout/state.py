@@ -64,7 +64,7 @@ def read_rollout(registry: Registry) -> Rollout | None:
         return Rollout.model_validate(json.loads(text))
     except (ValueError, ValidationError, RecursionError) as error:
         raise ContractError(
-            f"the tag {TAG!r} of {registry.model_name} is no state of a rollout; delete it in MLflow, then start again"
+            f"the tag {TAG!r} of {registry.model_name} is not the state of a rollout; delete it in MLflow, then start again"
         ) from error
 
 

@@ -202,7 +202,7 @@ class BodyReader:
                     raise self._too_large()
                 if self._held_bytes > self._settings.max_receiving_bytes:
                     raise OverloadedError(
-                        "The server receives more than it can hold; try again.", retry_after_seconds=2
+                        "The server receives more data than it can hold; try again.", retry_after_seconds=2
                     )
                 more = message.get("more_body", False)
             await self._app(scope, _replay(b"".join(chunks), receive), send)

@@ -60,7 +60,7 @@ class ServerMetrics:
         self.grpc_calls = self._counter("grpc_calls", "gRPC calls by method and status.", ["method", "status", *served])
         self.grpc_seconds = self._histogram("grpc_seconds", "Time of gRPC calls.", ["method", *served])
         self.release = self._gauge(
-            "release_info", "What is served now.", ["release_id", "space_id", "generation", "arm"]
+            "release_info", "The served release.", ["release_id", "space_id", "generation", "arm"]
         )
         self.draining = self._gauge("draining", "1 while the server stops.", [])
         self.connections = self._gauge("http_connections", "Open connections.", [])

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kserve.errors import InvalidInput, ModelNotReady
 from kserve.protocol.dataplane import DataPlane
 
+from serving.server.media_types import charset_of, is_json, may_be_picture
 from serving.server.refusals import MediaTypeError
 
 _CLOUD_EVENTS = "application/cloudevents"
+
+
+def _in_utf8(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return JSON text in UTF-8 without a byte order mark, as RFC 8259, section 8.1, demands; older clients send others."""
+    charset = charset_of(headers)
+    try:
+        text = body if charset in {"", "utf-8", "utf8", "us-ascii", "ascii"} else body.decode(charset).encode()
+    except (LookupError, ValueError) as error:
+        raise InvalidInput(f"the body is not text in the charset {charset[:40]!r}; send UTF-8") from error
+    return text.removeprefix(b"\xef\xbb\xbf")
 
 
 class StrictDataPlane(DataPlane):  # type: ignore[misc]
@@ -26,7 +38,11 @@ class StrictDataPlane(DataPlane):  # type: ignore[misc]
         if str(names.get("content-type", "")).startswith(_CLOUD_EVENTS) or any(
             name.startswith("ce-") for name in names
         ):
-            raise MediaTypeError("CloudEvents are not read here; send the picture or JSON itself.")
+            raise MediaTypeError("CloudEvents are not accepted here; send the picture or JSON itself.")
+        if isinstance(body, bytes) and is_json(names, body):
+            body, headers = _in_utf8(body, names), {**names, "content-type": "application/json"}
+        elif isinstance(body, bytes) and may_be_picture(names):
+            headers = {**names, "content-type": "image/*"}  # kserve takes a body without a type of its own for JSON
         try:
             decoded, attributes = super().decode(body, headers, *arguments, **keywords)
         except Exception as error:

@@ -55,7 +55,7 @@ class ProblemKind:
 
 _Status = grpc.StatusCode
 _UNREADABLE = ProblemKind(
-    400, "bad_request", _Status.INVALID_ARGUMENT, "The body or a parameter is not what this endpoint reads."
+    400, "bad_request", _Status.INVALID_ARGUMENT, "This endpoint cannot read the body or a parameter of the request."
 )
 _NOT_READY = ProblemKind(
     503, "not_ready", _Status.UNAVAILABLE, "The server is not ready to answer; try again in a moment."
@@ -106,7 +106,9 @@ _BY_STATUS = {
     404: ProblemKind(404, "not_found", _Status.NOT_FOUND, "There is nothing here."),
     405: ProblemKind(405, "method_not_allowed", _Status.UNIMPLEMENTED, "This path does not have that method."),
     413: ProblemKind(413, "too_large", _Status.RESOURCE_EXHAUSTED, "The body is too large."),
-    415: ProblemKind(415, "unsupported_media_type", _Status.INVALID_ARGUMENT, "A body of this kind is not read here."),
+    415: ProblemKind(
+        415, "unsupported_media_type", _Status.INVALID_ARGUMENT, "Bodies of this media type are not accepted here."
+    ),
     422: _UNREADABLE,
     503: _NOT_READY,
 }

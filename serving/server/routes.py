@@ -97,4 +97,4 @@ class AllowList:
         if not fitting:
             raise RouteNotFoundError("There is nothing at this address.")
         allowed = tuple(sorted({each for route in fitting for each in route.methods}))
-        raise MethodNotAllowedError(f"This address has {', '.join(allowed)} only.", allowed=allowed)
+        raise MethodNotAllowedError(f"This address accepts only {', '.join(allowed)}.", allowed=allowed)

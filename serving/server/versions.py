@@ -31,7 +31,7 @@ def check_versions(floors: dict[str, str] = FLOORS) -> None:
             continue
         if _numbers(installed) < _numbers(floor):
             raise ResourceError(
-                f"{name} {installed} has known holes; install {floor} or newer (requirements.lock names a good one)"
+                f"{name} {installed} has known vulnerabilities; install {floor} or newer (requirements.lock names a good one)"
             )
 
 

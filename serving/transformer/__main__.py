@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from components.shared.environment import prepare_process
 from components.shared.errors import VisualSearchError
 from serving.server.flags import Flags, read_flags
 from serving.settings import TransformerSettings, read_settings
@@ -14,6 +15,7 @@ _GRPC_PORT = 8081
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit status: 2 if it cannot start as it is told."""
+    prepare_process()
     flags = read_flags(sys.argv[1:] if arguments is None else arguments)
     try:
         settings = settings_of(flags)

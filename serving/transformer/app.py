@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from pydantic import SecretStr, ValidationError
 
 from components.shared.errors import BadImageError, ParameterError, SourceError
+from components.shared.files.sqlite import sqlite_url
 from components.shared.pictures.limits import DecodingLimits
 from serving.events.keys import parse_keys, read_keys
 from serving.events.limits import FloodLimits
@@ -27,6 +28,7 @@ from serving.server.problems import ProblemKind
 from serving.server.server import run_server
 from serving.server.traces import start_traces
 from serving.settings import TransformerSettings
+from serving.transformer.edge.openapi import openapi_router
 from serving.transformer.edge.routes import catalogue_router
 from serving.transformer.encoding.decoding import DecodingPool
 from serving.transformer.encoding.encoder_client import EncoderClient, EncoderUnavailableError
@@ -144,6 +146,7 @@ class Application:
             make_router(ThumbnailCache(self._locate, self._render)),
             events_router(self.events, self.signer, limits),
             catalogue_router(self.catalogue, settings.arm, _pin(settings)),
+            openapi_router(settings.model_name, needs_key=bool(settings.api_keys.get_secret_value())),
         ]
 
     async def start(self) -> None:
@@ -295,4 +298,4 @@ def _events_url(settings: TransformerSettings) -> str:
     if settings.events_url:
         return settings.events_url
     settings.cache.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{settings.cache.absolute() / 'events.db'}"
+    return sqlite_url(settings.cache / "events.db")

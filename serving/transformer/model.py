@@ -137,7 +137,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
             async with asyncio.timeout(self._rules.request_seconds):
                 found = await self._searcher.search(payload, catalogue, marks, deadline)
         except TimeoutError as error:
-            raise OverloadedError("the request took longer than a request may; try again in a moment") from error
+            raise OverloadedError("the request exceeded its time limit; try again in a moment") from error
         answers = await self._reporter.report(found, catalogue, payload.parameters, person)
         if payload.tensors is not None:
             return response_of(payload.tensors, self.name, answers)

@@ -149,7 +149,8 @@ def _options(parameters: Parameters, query: Query, picture: QueryPicture | None,
     excluded, sha256 = frozenset[str](), None
     if parameters.exclude_self:
         if query.image_id is not None:
-            excluded, sha256 = frozenset({query.image_id}), catalogue.item(query.image_id).sha256
+            item = catalogue.item(query.image_id)
+            excluded, sha256 = frozenset({item.image_id}), item.sha256
         elif picture is not None:
             sha256 = picture.sha256
     return SearchOptions(

@@ -79,7 +79,7 @@ def make_router(thumbnails: Thumbnails) -> APIRouter:
 
     async def static(request: Request, name: str) -> Response:
         if name not in files or name == "index.html":
-            raise RouteNotFoundError("there is no such file; the page lies at /")
+            raise RouteNotFoundError("there is no such file; the page is at /")
         return _answer(request, files[name])
 
     async def thumbnail(request: Request, image_id: str, side: int = 256) -> Response:
@@ -111,7 +111,7 @@ def read_static_files(directory: Path = STATIC) -> dict[str, StaticFile]:
         if path.suffix in MEDIA_TYPES
     }
     if "index.html" not in files:
-        raise ContractError(f"{directory} has no index.html; install the package anew, with its package data.")
+        raise ContractError(f"{directory} has no index.html; install the package again, with its package data.")
     return files
 
 
@@ -141,5 +141,5 @@ def _media_type(picture: bytes) -> str:
     if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP":
         return "image/webp"
     raise ContractError(
-        "a thumbnail must be a JPEG or WebP picture; the part that makes thumbnails gave something else."
+        "a thumbnail must be a JPEG or WebP picture; the part that makes thumbnails returned something else."
     )

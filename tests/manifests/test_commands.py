@@ -9,11 +9,11 @@ from pipelines.__main__ import build_parser
 from serving.encoder.__main__ import settings_of as encoder_settings
 from serving.server.flags import read_flags
 from serving.transformer.__main__ import settings_of as transformer_settings
-from support.inputs.rendered_overlays import OVERLAYS, documents, one
+from support.inputs.rendered_overlays import OVERLAYS, installed, one
 
 
 def containers(overlay: str, image: str) -> list[Container]:
-    found = [container for pod in pods_of(documents(overlay)) for container in pod.containers]
+    found = [container for pod in pods_of(installed(overlay)) for container in pod.containers]
     return [container for container in found if f"/{image}@" in container.spec["image"]]
 
 
@@ -45,7 +45,9 @@ def test_processes_accept_their_settings(overlay: str, monkeypatch: pytest.Monke
 def test_every_arm_names_itself_and_its_pin() -> None:
     for overlay, pins in (
         ("knative", {"champion": "prev"}),
+        ("knative-git", {"champion": "prev"}),
         ("knative-canary", {"challenger": "latest"}),
+        ("knative-withdrawn", {"champion": "prev"}),
         ("standard", {"champion": "champion", "challenger": "challenger"}),
     ):
         found = {
@@ -58,7 +60,7 @@ def test_every_arm_names_itself_and_its_pin() -> None:
 def test_the_route_and_the_rollout_use_the_same_names() -> None:
     from serving.rollout.standard import PIN_HEADER, ROUTE, SERVICES
 
-    route = one(documents("standard"), "HTTPRoute", ROUTE)
+    route = one(installed("standard"), "HTTPRoute", ROUTE)
     backends = {reference["name"] for rule in route["spec"]["rules"] for reference in rule["backendRefs"]}
     assert backends == {f"{name}-predictor" for name in SERVICES.values()}
     headers = {
@@ -75,7 +77,7 @@ def test_the_rollout_plans_on_these_very_objects(mode: str, overlay: str) -> Non
     from serving.rollout.cluster import plan_for
     from serving.rollout.plan import ArmRelease, Desired
 
-    found = documents(overlay)
+    found = installed(overlay)
     objects = {
         f"{document['kind'].lower()}/{document['metadata']['name']}": document
         for document in found

@@ -67,7 +67,7 @@ VALUES = {
     "base64 key": base64.b64encode(_RANDOM.randbytes(33)).decode(),
 }
 PLACES: dict[str, Callable[[list[Json], str], Any]] = {
-    "a variable": lambda d, text: one(d, "InferenceService")["spec"]["predictor"]["containers"][0]["env"].append(
+    "a variable": lambda d, text: one(d, "ServingRuntime")["spec"]["containers"][1]["env"].append(
         {"name": "SETTING", "value": text}
     ),
     "an argument": lambda d, text: one(d, "ServingRuntime")["spec"]["containers"][0]["args"].append(text),
@@ -98,7 +98,7 @@ def test_secret_is_found(what: str, place: str) -> None:
 def test_variable_with_a_telling_name_is_found(name: str) -> None:
     found = documents("knative")
     PLACES["a variable"](found, "")
-    one(found, "InferenceService")["spec"]["predictor"]["containers"][0]["env"][-1] = {
+    one(found, "ServingRuntime")["spec"]["containers"][1]["env"][-1] = {
         "name": name,
         "value": NAMED[name],
     }
@@ -112,7 +112,7 @@ def test_secret_as_a_resource_is_refused() -> None:
 
 
 def test_secret_in_the_compiled_pipeline_is_found() -> None:
-    found = documents("production")
+    found = documents("kubeflow-single-user")
     executors = one(found, "PipelineVersion")["spec"]["pipelineSpec"]["deploymentSpec"]["executors"]
     executors["exec-catalogue"]["container"]["args"].append(VALUES["github"])
     assert [fault.thing for fault in check_secrets(found)] == ["PipelineVersion/visual-search-reindexing"]
@@ -132,5 +132,5 @@ def test_secret_in_the_compiled_pipeline_is_found() -> None:
 )
 def test_what_is_no_secret_is_let_through(name: str, text: str) -> None:
     found = documents("knative")
-    one(found, "InferenceService")["spec"]["predictor"]["containers"][0]["env"].append({"name": name, "value": text})
+    one(found, "ServingRuntime")["spec"]["containers"][1]["env"].append({"name": name, "value": text})
     assert list(check_secrets(found)) == []

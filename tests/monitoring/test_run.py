@@ -241,7 +241,7 @@ def test_serve_shows_what_is_written_later(write_samples, release: Path, tmp_pat
                 "--folder",
                 str(tmp_path / "m"),
             ]
-            assert b"Nothing was looked at yet" in urllib.request.urlopen(url, timeout=20).read()
+            assert b"There is no record yet" in urllib.request.urlopen(url, timeout=20).read()
             assert monitoring(run) == 0
             assert b"Search is healthy" in urllib.request.urlopen(url, timeout=20).read()
             gauges = urllib.request.urlopen(url + "metrics", timeout=20).read()

@@ -131,7 +131,7 @@ def read_click_facts(labels: LabelsSpec) -> ClickFacts | None:
     bots, mined = _mapping(clicks, "bots"), _mapping(clicks, "mined")
     named = [(name.replace("_", " "), clicks.get(name)) for name in ("events", "impressions", "clicks")]
     named += [
-        ("users taken for bots", bots.get("bots")),
+        ("users classed as bots", bots.get("bots")),
         ("bots in truth", bots.get("true")),
         ("pairs mined", mined.get("pairs")),
     ]

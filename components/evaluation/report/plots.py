@@ -129,7 +129,7 @@ def recall_curves(cuts: Sequence[int], curves: Mapping[str, Sequence[float]], ti
         chart.axes.set_xscale("log")
         chart.axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         chart.axes.set_ylim(0, 1.02)
-        chart.axes.set_xlabel("neighbours looked at, k")
+        chart.axes.set_xlabel("neighbours returned, k")
         chart.axes.set_ylabel("recall@k")
         chart.figure.legend(loc="outside lower center", ncols=2)
     return chart.svg
@@ -160,7 +160,7 @@ def line(
 
 def propensities(positions: Sequence[float], estimated: Sequence[float], true: Sequence[float] | None) -> Markup:
     """Draw how likely a position is to be looked at: as estimated from the log, and as it truly was where known."""
-    text = f"Chance to be looked at, by position; at the last position estimated {estimated[-1]:.2f}" + (
+    text = f"Probability of examination, by position; at the last position estimated {estimated[-1]:.2f}" + (
         f", true {true[-1]:.2f}" if true else ""
     )
     with _chart(text) as chart:
@@ -170,7 +170,7 @@ def propensities(positions: Sequence[float], estimated: Sequence[float], true: S
             positions, estimated, color=COLOURS["trained"], linewidth=2, marker="o", markersize=4, label="estimated"
         )
         chart.axes.set_ylim(0, 1.08)
-        chart.name("Does anybody look there?")
+        chart.name("Which positions do users examine?")
         chart.axes.set_xlabel("position")
         chart.axes.set_ylabel("propensity")
         chart.axes.legend(loc="upper right")

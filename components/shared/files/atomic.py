@@ -113,7 +113,7 @@ def full_disk_named(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise ResourceError(
-                f"no room left to write {path} ({os.strerror(error.errno)}): free some space or choose another "
+                f"no space left to write {path} ({os.strerror(error.errno)}): free some space or choose another "
                 "--home, then run the same command again; finished work is kept"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -45,7 +45,9 @@ class SealedManifest(BaseModel):
             ContractError: unreadable, of a newer version, or altered.
         """
         if not path.is_file():
-            raise UnfinishedArtifactError(f"{path.parent} holds no {path.name}, so it is no {cls.kind}; {cls.remedy}")
+            raise UnfinishedArtifactError(
+                f"{path.parent} holds no {path.name}, so it is not a {cls.kind}; {cls.remedy}"
+            )
         if path.stat().st_size > cls.most_bytes:
             raise ContractError(f"{path} has more than {cls.most_bytes} bytes; the manifest of a {cls.kind} never has")
         try:

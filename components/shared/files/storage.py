@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.request import url2pathname
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -21,8 +22,8 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     Raises:
         SourceError: the scheme is unknown or its package is not installed.
     """
-    if "://" not in uri:
-        return LocalFileSystem(), uri
+    if "://" not in uri or uri.startswith("file:/"):
+        return LocalFileSystem(), local_path(uri)
     try:
         filesystem, path = _plain(uri) if "::" in uri and not _is_chained(uri) else url_to_fs(uri)
     except Exception as error:  # besides ValueError and ImportError whatever a driver's constructor raises
@@ -54,6 +55,17 @@ def read_bytes(uri: str, *, limit_bytes: int) -> bytes:
 def is_remote(uri: str) -> bool:
     """Whether a URI names an object store or server rather than a local path."""
     return "://" in uri and not uri.startswith(("file://", "local://"))
+
+
+def local_path(uri: str) -> str:
+    """Return the path that a `file:` address names, its escapes decoded; any other text is a path as it is.
+
+    Source: RFC 8089.
+    """
+    if not uri.startswith("file:/"):
+        return uri
+    rest = uri.removeprefix("file:")
+    return url2pathname(rest.removeprefix("//localhost").removeprefix("//") if rest.startswith("//") else rest)
 
 
 def _is_chained(uri: str) -> bool:

@@ -1,18 +1,17 @@
 """Where steps keep finished and unfinished work, so that a rerun picks up where it stopped.
 
-A step's work lies under a key made of its name, its code, its parameters and the digests of its inputs. Asked for the
-same work again, the step finds it finished and hands it on; killed half-way, it finds its scratch files (shards,
+A step's work is kept under a key made of its name, the code that it runs, its parameters and the digests of its inputs.
+Asked for the same work again, the step finds it finished and hands it on; killed half-way, it finds its scratch files (shards,
 checkpoints). Kubeflow's own cache cannot do this: it knows nothing of a file's content or of the package's code.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import importlib
-import inspect
+import errno
+import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from components.shared.errors import ResourceError
 from components.shared.files.artifacts import ARTIFACT_FILE, Artifact, open_artifact, seal_artifact
 from components.shared.files.atomic import digest_of, publish_tree, remove_unfinished_files, write_json
+from components.shared.files.dependencies import code_digest
+from components.shared.files.locks import exclusive_lock
 
 
 @dataclass
@@ -59,6 +61,30 @@ class StepWork:
         return artifact
 
 
+def require_writable(root: Path) -> None:
+    """Create the workspace if need be, and write to it once; a step that works outside `Workspace.step` first calls this.
+
+    A new volume belongs to root, while tasks of Kubeflow run as another user and without an fsGroup.
+
+    Raises:
+        ResourceError: this user cannot write there.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        place = next(folder for folder in (root, *root.parents) if folder.exists())
+        owner = place.stat()
+        raise ResourceError(
+            f"the workspace {root} cannot be written to ({error.strerror}): {place} belongs to user {owner.st_uid} and group "
+            f"{owner.st_gid} with mode {owner.st_mode & 0o7777:o}, and this process runs as user {os.geteuid()} and group "
+            f"{os.getegid()}; make the volume writable for that group, as manifests/README.md describes, and start again"
+        ) from error
+
+
 class Workspace:
     """A directory that outlives runs: a folder on a laptop, a mounted volume on the cluster."""
 
@@ -78,11 +104,13 @@ class Workspace:
 
         Raises:
             UnfinishedArtifactError: an input directory was not finished.
+            ResourceError: this user cannot write to the workspace.
         """
+        require_writable(self.root)
         values = parameters.model_dump(mode="json") if isinstance(parameters, BaseModel) else dict(parameters)
         facts = {
             "step": name,
-            "code": _code_digest(name),
+            "code": code_digest(f"components.{name}.step"),
             "parameters": values,
             "inputs": {key: _input_digest(value) for key, value in inputs.items()},
         }
@@ -90,24 +118,13 @@ class Workspace:
         directory = self.root / name / key
         work = StepWork(name, key, directory / "output", directory / "scratch")
         work.output.mkdir(parents=True, exist_ok=True)
-        with _alone(directory / "lock", name):
+        notice = f"another process is doing this work of the step {name} ({directory}); waiting for it"
+        with exclusive_lock(directory / "lock", when_held=lambda: print(notice, file=sys.stderr, flush=True)):
             if not work.is_finished:
                 work.scratch.mkdir(exist_ok=True)
                 remove_unfinished_files(work.output)  # of a killed attempt; they must not be sealed
                 write_json(directory / "key.json", facts)
             yield work
-
-
-@contextmanager
-def _alone(lock: Path, step: str) -> Iterator[None]:
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it when the process dies
-        except BlockingIOError:
-            notice = f"another process is doing this work of the step {step} ({lock.parent}); waiting for it"
-            print(notice, file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _input_digest(value: Path | str) -> str:
@@ -116,12 +133,3 @@ def _input_digest(value: Path | str) -> str:
     path = value / ARTIFACT_FILE
     step = Artifact.model_validate_json(path.read_text()).step if path.exists() else "before this one"
     return open_artifact(value, step).digest
-
-
-def _code_digest(step: str) -> str:
-    digest = hashlib.sha256()
-    for package in (f"components.{step}", "components.shared"):
-        root = Path(inspect.getfile(importlib.import_module(package))).parent
-        for path in sorted(root.rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()

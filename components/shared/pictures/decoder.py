@@ -106,7 +106,7 @@ def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, mini
     except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
         raise ImageTooLargeError(f"the {kind.upper()} file is too large: {error}", reason="too_many_pixels") from error
     except MemoryError as error:
-        raise BadImageError("the picture needs more memory than there is", reason="out_of_memory") from error
+        raise BadImageError("the picture needs more memory than is available", reason="out_of_memory") from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
         if _is_truncated(data, kind, str(error)):
             raise BadImageError(

@@ -178,7 +178,7 @@ def open_generation(directory: Path, *, release_id: str, space_id: str, dimensio
     manifest = verify_generation(directory)
     if manifest.release_id != release_id:
         raise ContractError(
-            f"{directory} lies on release {manifest.release_id}, {release_id} is served; extend the served release again"
+            f"{directory} extends release {manifest.release_id}, {release_id} is served; extend the served release again"
         )
     if manifest.space_id != space_id:
         raise SpaceMismatchError(

@@ -87,7 +87,7 @@ class Manifest(SealedManifest):
         """Refuse names that could lead out of the directory: a manifest from elsewhere decides what is copied where."""
         for name in files:
             if not _FILE_NAME.fullmatch(name) or name in _OUTSIDE_DIGEST:
-                raise ValueError(f"{name!r} is no file name that a release may have")
+                raise ValueError(f"{name!r} is not a valid file name in a release")
         return files
 
     def required_files(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ reader sees the state before or the state after, whatever is killed, and rolling
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from components.shared.errors import ContractError, UnfinishedArtifactError
 from components.shared.files.atomic import full_disk_named, link_or_copy, write_json
+from components.shared.files.locks import exclusive_lock
 from components.shared.release.generation import GENERATION_FILE, read_generation_manifest, verify_generation
 from components.shared.release.manifest import MANIFEST_FILE, is_intact, read_manifest, verify_release
 
@@ -28,6 +28,7 @@ CURRENT_FILE = "CURRENT"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MAX_CURRENT_BYTES = 1 << 20
 _UNFINISHED = ".unfinished-"
+_LOCK = ".lock"
 
 
 class Current(BaseModel):
@@ -50,7 +51,7 @@ class Current(BaseModel):
         """Refuse names that could lead out of the root."""
         for name in [value] if isinstance(value, str) else value:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no directory name that a release or generation may have")
+                raise ValueError(f"{name!r} is not a valid directory name of a release or generation")
         return value
 
 
@@ -72,7 +73,7 @@ def read_current(root: Path) -> Current:
             raise ValueError(f"more than {_MAX_CURRENT_BYTES} bytes")
         return Current.model_validate(json.loads(text))
     except (ValueError, ValidationError, RecursionError) as error:
-        raise ContractError(f"{path} does not say what is served ({error}); publish the release again") from error
+        raise ContractError(f"{path} does not name the served release ({error}); publish the release again") from error
 
 
 def write_current(root: Path, current: Current) -> None:
@@ -99,7 +100,7 @@ def publish_release(root: Path, release_directory: Path) -> Current:
         ResourceError: the disk is full.
     """
     manifest = verify_release(release_directory)
-    with alone(root):
+    with exclusive_lock(root / _LOCK):
         name = manifest.release_id
         if not is_intact(root / name, name):
             with _unfinished(root) as place:
@@ -122,7 +123,7 @@ def publish_generation(root: Path, generation_directory: Path) -> Current:
         ResourceError: the disk is full.
     """
     manifest = verify_generation(generation_directory)
-    with alone(root):
+    with exclusive_lock(root / _LOCK):
         current = read_current(root)
         release_id = read_manifest(root / current.release).release_id
         below = read_generation_manifest(root / current.generations[-1]) if current.generations else None
@@ -140,15 +141,6 @@ def publish_generation(root: Path, generation_directory: Path) -> Current:
         current = current.model_copy(update={"generations": [*current.generations, name]})
         write_current(root, current)
         return current
-
-
-@contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Hold the right to change a root; others wait. The kernel frees it when the process dies."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _current_or_none(root: Path) -> Current | None:

@@ -22,7 +22,7 @@ def bytes_of_tensor(tensor: InferInput) -> list[bytes | str]:
         ParameterError: another type or shape, or the bytes are not those of such a tensor.
     """
     if tensor.datatype != "BYTES":
-        raise ParameterError("the input tensor 'images' must be of type BYTES, one encoded picture an element")
+        raise ParameterError("the input tensor 'images' must be of type BYTES, one encoded picture per element")
     raw = tensor._raw_data
     values: list[Any] = _split(raw) if raw is not None else list(tensor.data or [])
     if not all(isinstance(value, bytes | str) for value in values):

@@ -15,11 +15,11 @@ from kserve import InferRequest
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from components.shared.errors import ParameterError
+from serving.server.media_types import may_be_picture
 from serving.server.open_inference import parameters_of
 from serving.server.refusals import BodyTooLargeError, MediaTypeError
 from serving.transformer.edge.open_inference import bytes_of_tensor
 
-PICTURE_TYPES = frozenset({"image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/webp"})
 USER_HEADER = "x-visual-search-user"
 _USER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
@@ -149,9 +149,11 @@ def read_request(
     if isinstance(payload, InferRequest):
         request = _read_tensors(payload)
     elif isinstance(payload, bytes | bytearray):
-        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type not in PICTURE_TYPES:
-            raise MediaTypeError("send a picture as image/jpeg, image/png or image/webp, or JSON as application/json")
+        if not may_be_picture(headers):
+            raise MediaTypeError(
+                "a body of this type is not taken; send a picture as image/jpeg, image/png or image/webp, or JSON as "
+                "application/json"
+            )
         parameters = _read_query_string(query_string)
         request = SearchRequest((Query(bytes(payload), crop=parameters.crop),), parameters, "v1")
     else:
@@ -159,7 +161,7 @@ def read_request(
             raise ParameterError("with a JSON body, give the parameters in its field 'parameters', not in the address")
         request = _read_json(payload)
     if len(request.queries) > max_instances:
-        raise BodyTooLargeError(f"a request may hold at most {max_instances} queries, this one has more; split it")
+        raise BodyTooLargeError(f"a request may hold at most {max_instances} queries and this one has more; split it")
     if any(query.picture is not None and len(query.picture) > max_bytes for query in request.queries):
         raise BodyTooLargeError(f"a picture may have at most {max_bytes} bytes; make it smaller")
     return request
@@ -184,7 +186,7 @@ def _read_query_string(text: str) -> Parameters:
     except ValueError as error:
         raise ParameterError("the address's parameters cannot be read; write name=value, joined by &") from error
     if len(dict(pairs)) != len(pairs):
-        raise ParameterError("a parameter of the address may be given once only")
+        raise ParameterError("each parameter of the address may be given only once")
     return _validated(Parameters, dict(pairs))
 
 
@@ -204,14 +206,16 @@ def _query_of(instance: Instance, parameters: Parameters, where: str) -> Query:
     if instance.b64 is not None:
         return Query(_decode_base64(instance.b64, where), crop=instance.crop or parameters.crop)
     if instance.crop is not None:
-        raise ParameterError(f"{where}: 'crop' goes with a picture; for a part of an image of the catalogue send it")
+        raise ParameterError(
+            f"{where}: 'crop' needs a picture; to search by a part of a catalogue image, send that picture"
+        )
     return Query(image_id=instance.image_id)
 
 
 def _read_tensors(request: InferRequest) -> SearchRequest:
     parameters = _validated(Parameters, parameters_of(request))
     if [tensor.name for tensor in request.inputs] != ["images"]:
-        raise ParameterError("expected one input tensor, 'images' (BYTES, one encoded picture an element)")
+        raise ParameterError("expected one input tensor, 'images' (BYTES, one encoded picture per element)")
     values = bytes_of_tensor(request.inputs[0])
     if not values:
         raise ParameterError("the input tensor 'images' is empty; give at least one picture")
@@ -242,7 +246,7 @@ def _sentence(error: Any) -> str:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}"[:40] for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
         names = Instance.model_fields if error["loc"][0] == "instances" else Parameters.model_fields
-        return f"there is a field or parameter of an unknown name; known are {', '.join(names)}"
+        return f"a field or parameter has an unknown name; known are {', '.join(names)}"
     if "floor" in error["loc"]:
         return "floor must be a number from -1 to 1, or 'calibrated'"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}"

@@ -62,7 +62,7 @@ def _answer(head: dict[str, Any], data: bytes, limits: DecodingLimits) -> tuple[
         missing = isinstance(error.__cause__, FileNotFoundError)
         return {"reason": "missing" if missing else "unreadable", "message": str(error)}, b""
     except (MemoryError, cv2.error):  # OpenCV's failed allocations are errors of its own
-        return {"reason": "out_of_memory", "message": "the picture needs more memory than there is"}, b""
+        return {"reason": "out_of_memory", "message": "the picture needs more memory than is available"}, b""
 
 
 def prepare_query(

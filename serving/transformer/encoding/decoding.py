@@ -203,7 +203,7 @@ class DecodingPool:
             }
         self.counts.crashed += 1
         if -status in _ITS_OWN_FAULT:
-            return {"reason": "crashed", "message": "the picture makes the decoder fail; save it anew"}
+            return {"reason": "crashed", "message": "the picture makes the decoder fail; save it again"}
         _log.warning("a decoding process ended (status %s, %s)", status, type(error).__name__)
         raise OverloadedError("decoding the picture was ended by the system; try again in a moment")
 
@@ -282,7 +282,7 @@ class _Process:
         sizes = sizes_of(await self._reader.readexactly(PREFIX.size))
         answer = json.loads(await self._reader.readexactly(sizes[0]))
         if not isinstance(answer, dict):
-            raise ValueError("a decoding process answered with something else than an object")
+            raise ValueError("a decoding process did not answer with a JSON object")
         return answer, await self._reader.readexactly(sizes[1])
 
     async def end(self) -> int:

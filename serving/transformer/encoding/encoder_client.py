@@ -220,14 +220,14 @@ def _problem_of(error: grpc.aio.AioRpcError) -> Exception:
     if code == grpc.StatusCode.UNAVAILABLE:
         return EncoderUnavailableError("the encoder cannot be reached")
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return OverloadedError("the encoder has too much to do; try again in a moment")
+        return OverloadedError("the encoder is overloaded; try again in a moment")
     if code == grpc.StatusCode.FAILED_PRECONDITION:
         return ForeignSpaceError("the encoder does not serve the space of the index", expected="", received="")
     return EncoderFailedError(f"the encoder fails with {code.name}")
 
 
 def _resting() -> EncoderUnavailableError:
-    return EncoderUnavailableError("the encoder failed again and again and is given a rest")
+    return EncoderUnavailableError("the encoder failed repeatedly, so calls to it pause; try again in a moment")
 
 
 def _probe(side: int) -> Pixels:

@@ -44,7 +44,7 @@ def run_trial(trial: Trial, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Non
         )
     except subprocess.TimeoutExpired as error:
         raise ContractError(
-            f"a trial load of what is to be served took more than {timeout_seconds:.0f} s; build it again"
+            f"loading the release in a trial process took more than {timeout_seconds:.0f} s; build it again"
         ) from error
     except OSError as error:
         raise ResourceError(f"no process could be started for a trial load ({error}); free some memory") from error
@@ -52,7 +52,7 @@ def run_trial(trial: Trial, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Non
     with contextlib.suppress(ValueError):
         said = json.loads(done.stdout)
     if not isinstance(said, dict) or done.returncode:
-        raise ContractError(f"a trial load of what is to be served died (status {done.returncode}); build it again")
+        raise ContractError(f"loading the release in a trial process failed (status {done.returncode}); build it again")
     if said.get("error") is not None:
         raise ContractError(str(said["error"]))
 

@@ -234,5 +234,5 @@ class Holder:
         self._failed, self._not_before = wanted, time.monotonic() + self._pause_seconds
         self.failures += 1
         self.last_error = str(error) or type(error).__name__
-        serving = "the one before serves on" if self._state.current else "there is none to serve"
+        serving = "the previous one keeps serving" if self._state.current else "none is loaded"
         _log.error("a catalogue could not be loaded, %s: %s", serving, self.last_error)

@@ -75,5 +75,5 @@ def try_out(loaded: Catalogue | list[Generation]) -> None:
             answer = loaded.search(vector, options)
             scores = np.array([result.score for result in answer.results])
             if not np.isfinite(scores).all():
-                raise ValueError("a search gives scores that are not finite")
+                raise ValueError("a test search returns scores that are not finite")
         loaded.recall_at_10(vector)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.shared.errors import ContractError
+from components.shared.files.ids import meant_ids
 from components.shared.release.generation import Generation
 from serving.transformer.search.results import Item
 
@@ -58,9 +59,8 @@ class Rows:
         self._by_sha256 = _Sorted(table.column("sha256"), shown_rows)
 
     def find(self, image_id: str) -> int | None:
-        """Return the row of an image that may be shown."""
-        found = self._by_id.find(image_id)
-        return found[0] if found else None
+        """Return the row of an image that may be shown; it may be named by its path as well."""
+        return next((rows[0] for each in meant_ids(image_id) if (rows := self._by_id.find(each))), None)
 
     def with_sha256(self, sha256: str) -> list[int]:
         """Return the rows of the images with these very bytes that may be shown."""
@@ -152,11 +152,15 @@ def _replay(
         below = image_ids.take(pa.array(here))
         gone = pc.is_in(below, value_set=pa.array(generation.removed, pa.string())).to_numpy().astype(np.bool_)
         if int(gone.sum()) != len(generation.removed):
-            raise ContractError(f"{name} removes an image that lies not below it; extend the served release again")
+            raise ContractError(
+                f"{name} removes an image that the generations before it lack; extend the served release again"
+            )
         present[here[gone]] = False
         kept = below.filter(pa.array(~gone))
         added = generation.items.column("image_id")
         if pc.any(pc.is_in(added, value_set=kept.combine_chunks())).as_py():
-            raise ContractError(f"{name} adds an image that lies below it already; extend the served release again")
+            raise ContractError(
+                f"{name} adds an image that the generations before it have; extend the served release again"
+            )
         present[start:stop] = True
         start = stop

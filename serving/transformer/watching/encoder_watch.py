@@ -44,7 +44,7 @@ class EncoderWatch:
             try:
                 await self._look()
             except Exception:  # readiness must not freeze at what it was
-                _log.exception("the encoder could not be looked at")
+                _log.exception("the encoder could not be checked")
                 self._serving = None
             await asyncio.sleep(_READY_SECONDS if self.is_ready() and not self._in_vain else _UNREADY_SECONDS)
 

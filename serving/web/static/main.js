@@ -35,7 +35,7 @@ function arrive(entry, open) {
   show(entry, { open });
   if (!lost) return;
   journey.forgetLost();
-  notice.tell("Give the picture once more", "It was not kept when the page was loaded anew.", { place: "start-notice" });
+  notice.tell("Give the picture again", "It was not kept when the page was reloaded.", { place: "start-notice" });
 }
 
 function go(query, { keepFocus = false } = {}) {

@@ -19,7 +19,7 @@ const ADVICE = {
   too_large: "Choose a smaller one.",
   unsupported_media_type: "Choose a JPEG, PNG or WebP picture.",
   not_found: "It may have been removed since.",
-  offline: "Check the connection; the search goes on when it is back.",
+  offline: "Check the connection; the search resumes when it is back.",
   encoder_timeout: "Try it again.",
   encoder_failed: "Try it again.",
 };

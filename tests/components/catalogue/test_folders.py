@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.catalogue.folders import modification_of, offer_of_folder
-from components.catalogue.pictures import safe_id
 from components.shared.errors import SourceError
+from components.shared.files.ids import safe_id
 from support.servers.object_store import s3_server
 
 
@@ -185,3 +185,27 @@ def test_versions_of_stores_that_tell_little():
     assert modification_of({"size": 3, "mtime": at.timestamp()})[1] == at
     assert modification_of({"size": 3, "LastModified": at.replace(tzinfo=None)})[1] == at
     assert modification_of({"size": 3, "mtime": "yesterday", "etag": "e"}) == ("3-e", None)
+
+
+def test_folders_that_devices_make_are_passed_over(tmp_path):
+    touch(tmp_path, *(
+        "shoes/1.jpg", "shoes/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "#recycle/old.jpg", "$RECYCLE.BIN/x.jpg", "__MACOSX/1.jpg",
+        "System Volume Information/y.png", "lost+found/z.webp", "Catalog.lrdata/p.jpg", "home/workspace/catalogue/a.jpg",
+        "home/runs/b.jpg", "recycled goods/kept.jpg",
+    ))  # fmt: skip
+    assert [p.image_id for p in offer_of_folder(str(tmp_path)).pictures] == ["recycled%20goods/kept.jpg", "shoes/1.jpg"]
+
+
+def test_a_real_folder_gives_the_ids_wherever_links_lead(tmp_path):
+    touch(tmp_path, "2026-01/0.jpg", "2026-02/0.jpg")
+    for target in ("2026-01", "2026-02"):
+        link = tmp_path / "latest"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        assert [p.image_id for p in offer_of_folder(str(tmp_path)).pictures] == ["2026-01/0.jpg", "2026-02/0.jpg"]
+
+
+def test_a_time_beyond_the_calendar_stops_nothing(tmp_path):
+    touch(tmp_path, "a.jpg")
+    os.utime(tmp_path / "a.jpg", (2**38, 2**38))
+    assert [p.image_id for p in offer_of_folder(str(tmp_path)).pictures] == ["a.jpg"]

@@ -262,7 +262,7 @@ def test_facts_take_what_labelling_tells_and_miss_nothing_else():
         bots={"bots": 2},
         warnings=["few clicks"],
     )
-    assert found.counts == [("clicks", 7), ("users taken for bots", 2)]
+    assert found.counts == [("clicks", 7), ("users classed as bots", 2)]
     assert list(found.precision.items()) == [("mined pairs (3)", 0.9), ("… by a", 0.8), ("clicks per view (3)", 0.4)]
     assert found.true[0] == 1.0
     assert np.isnan(found.true[1])

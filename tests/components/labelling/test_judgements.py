@@ -67,9 +67,9 @@ def test_only_unknown_images_say_what_to_do() -> None:
     [
         (b"", "is empty"),
         (b"query,image,grade\na,b,1\n", r"lacks the columns query_image_id, image_id \(it has query, image, grade\)"),
-        (b"query_image_id,image_id,grade\na,b\n", "not a CSV table"),
+        (b"query_image_id,image_id,grade\na,b\n", r"row 1 \(header not counted\) has 2 cells, but the header has 3"),
         (b"query_image_id,image_id,grade\n", "holds no judgement"),
-        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"\xff\xfe\x00", "not text in UTF-8"),
         (b'[{"data": {"query_image_id": "a"', "not whole JSON"),
         (b'[{"query_image_id": "a", "grade": "2"}]', 'not "JSON-MIN"'),
         (b"[]", "holds no judgement"),

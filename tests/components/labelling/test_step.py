@@ -237,7 +237,7 @@ def test_nothing_to_train_on_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_bad_input_is_refused_in_one_sentence(tmp_path: Path) -> None:
     make_catalogue(tmp_path, items=4, views=2)
-    with pytest.raises(ParameterError, match="without the click log"):
+    with pytest.raises(ParameterError, match="no click log is given"):
         _run(tmp_path, truth=str(tmp_path))
     with pytest.raises(SourceError, match=r"judged\.csv does not exist"):
         _run(tmp_path, judgements=str(tmp_path / "judged.csv"))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from components.registration.tracking_store import TrackingStore
+from components.tracking.store import TrackingStore
 from support.factories.release_factory import make_release
 
 

@@ -17,9 +17,9 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from components.registration.registry import CHALLENGER, CHAMPION, Registry
-from components.registration.tracking_store import TrackingStore
 from components.shared.errors import ResourceError
 from components.shared.release.manifest import read_manifest, verify_release
+from components.tracking.store import TrackingStore
 
 WRITES = (*("create_", "log_model_", "finalize_", "set_", "delete_", "restore_"),)
 

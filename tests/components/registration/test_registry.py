@@ -150,8 +150,8 @@ def test_promotion_refuses_what_makes_no_sense(uri: str, release: Path) -> None:
     before = registry.history()
     for name, to, who, why, message in (
         ("7", CHAMPION, "a", "b", "no version, alias or release '7'"),
-        ("1", "Champion", "a", "b", "'Champion' is no alias .* champion → 1"),
-        ("1", "latest", "a", "b", "no alias"),
+        ("1", "Champion", "a", "b", "'Champion' is not an alias .* champion → 1"),
+        ("1", "latest", "a", "b", "not an alias"),
         ("1", CHAMPION, "a", "b", "already"),
         ("1", CHALLENGER, " ", "b", "needs who"),
         ("1", CHALLENGER, "a", "", "and why"),

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from components.registration.registry import Registry
-from components.registration.tracking_store import TrackingStore
 from components.shared.errors import ContractError, ParameterError, ResourceError
+from components.shared.files.sqlite import sqlite_url
+from components.tracking.store import TrackingStore
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_relative_path_becomes_absolute_and_artifacts_lie_beside(
     home = Path(uri.removeprefix("sqlite:///")).parent
     monkeypatch.chdir(home.parent)
     registry = Registry(f"sqlite:///{home.name}/mlflow.db")
-    assert registry._store.uri == uri
+    assert registry._store.uri == sqlite_url(home / "mlflow.db")
     registry.register(release)
     monkeypatch.chdir("/")
     location = registry._store.client.get_logged_model(registry.get(1).model_id).artifact_location
@@ -84,7 +85,8 @@ import components.registration.console, components.registration.step
 assert "mlflow" not in sys.modules
 assert "MLFLOW_DISABLE_TELEMETRY" not in os.environ
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-from components.registration.tracking_store import TrackingStore
+from components.shared.files.sqlite import sqlite_url
+from components.tracking.store import TrackingStore
 try:
     TrackingStore("http://127.0.0.1:9")
 except Exception as error:

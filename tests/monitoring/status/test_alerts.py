@@ -69,16 +69,16 @@ def test_rules_alarm_when_they_should_and_only_then(tmp_path: Path) -> None:
 
 
 def test_every_alert_says_what_to_do() -> None:
-    readme = (ROOT / "README.md").read_text()
     parser = build_parser()
     for rule in rules():
         command, runbook = rule["annotations"]["command"], rule["annotations"]["runbook"]
         assert rule["labels"]["severity"] in {"page", "ticket"}
         if command.startswith("visual-search "):  # `parse_args` exits at a command that there is not
             parser.parse_args(command.split()[1:])
-        _, section, entry = re.fullmatch(r"(README\.md), ([^:]+): (.+)", runbook).groups()
-        assert re.search(rf"^#+ {re.escape(section)}$", readme, re.MULTILINE), section
-        part = readme.partition(section)[2]
+        page, section, entry = re.fullmatch(r"([\w./]+\.md), ([^:]+): (.+)", runbook).groups()
+        runbooks = (ROOT / page).read_text()
+        assert re.search(rf"^#+ {re.escape(section)}$", runbooks, re.MULTILINE), section
+        part = runbooks.partition(section)[2]
         assert re.search(rf"^\| *{re.escape(entry)} *\|", part, re.MULTILINE | re.IGNORECASE), entry
     remedies = " ".join(rule["expr"] for rule in rules())
     assert all(remedy in remedies for remedy in REMEDIES if remedy != "nothing")

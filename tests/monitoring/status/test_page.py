@@ -79,7 +79,7 @@ def test_remedies_that_were_started(tmp_path: Path) -> None:
 def test_nothing_known_and_no_events(tmp_path: Path) -> None:
     report = make_report(concerns=(), window=0, since=None, until=None)
     html = write(tmp_path, make_record(report, online={}, online_note="No store.", online_since=None))
-    assert "Nothing can be told yet" in html
+    assert "Not enough data yet" in html
     assert "No store." in html
     assert "monitor run" in empty_page()
 

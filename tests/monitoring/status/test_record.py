@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.errors import ContractError, UnfinishedArtifactError
-from monitoring.findings import STATES
+from monitoring.findings import STATES, Concern
 from monitoring.status.charts import sparkline, strip
 from monitoring.status.record import (
     HISTORY_FOLDER,
@@ -84,6 +84,8 @@ def test_the_unknown_hides_nothing(states: list[str]) -> None:
     known = [state for state in states if state != "unknown"]
     expected = next((state for state in ("alarm", "watch", "ok") if state in known), "unknown")
     assert known_state(concerns) == expected
+    failed = Concern(name="due", topic="serving", state="unknown", sentence="It could not be asked.", failed=True)
+    assert known_state([*concerns, failed]) == ("unknown" if expected == "ok" else expected)
     assert overall_state(make_report(concerns=tuple(concerns))) == expected
     other = make_concern("golden_vectors", topic="serving")
     blind = overall_state(make_report(concerns=(*concerns, other)))

@@ -237,7 +237,7 @@ def test_a_deadline_ends_the_wait_even_while_the_encoder_hangs() -> None:
         started = time.monotonic()
         with pytest.raises(EncoderTimeoutError):
             await batcher.encode(pictures([1]), deadline=started + 0.05)
-        with pytest.raises(EncoderTimeoutError, match="no time was left"):
+        with pytest.raises(EncoderTimeoutError, match="deadline had passed"):
             await batcher.encode(pictures([1]), deadline=started)
         assert batcher.computing_seconds > 0
         return time.monotonic() - started

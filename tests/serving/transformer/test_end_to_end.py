@@ -103,6 +103,40 @@ def test_more_like_this_needs_no_encoder_call_and_leaves_itself_out(service, pic
         assert itself.results[0].score == pytest.approx(1, abs=1e-3)
 
 
+def test_monitoring_can_ask_the_golden_pictures_of_the_real_service(release, service):
+    from components.shared.release.manifest import open_catalogue
+    from monitoring.diagnosis.golden import golden_scores
+    from monitoring.diagnosis.parameters import DiagnosisParameters
+
+    opened = open_catalogue(release)
+    found = golden_scores(release, opened.manifest, opened.index, opened.items, service.url, DiagnosisParameters())
+    assert (found.state, found.failed) == ("ok", False), found.sentence
+    away = golden_scores(
+        release, opened.manifest, opened.index, opened.items, "http://127.0.0.1:9", DiagnosisParameters()
+    )
+    assert (away.state, away.failed) == ("unknown", True)
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "text/json", "", None])
+def test_json_is_taken_from_every_client(http, kind):
+    body = b'\xef\xbb\xbf{"instances": [{"image_id": "002-1"}], "parameters": {"k": 3}}'
+    headers = {} if kind is None else {"content-type": kind}
+    for content in (body, body.removeprefix(b"\xef\xbb\xbf")):
+        answer = http.post(PREDICT, content=content, headers=headers)
+        assert answer.status_code == 200, (kind, answer.text)
+        assert len(answer.json()["predictions"][0]["results"]) == 3
+
+
+def test_a_picture_needs_no_type(http, pictures):
+    for kind in ("application/octet-stream", "application/x-www-form-urlencoded", None):
+        answer = http.post(PREDICT, content=pictures["000-0"], headers={} if kind is None else {"content-type": kind})
+        assert answer.status_code == 200, (kind, answer.text)
+    refused = http.post(PREDICT, content=b"hello", headers={"content-type": "text/plain"})
+    assert refused.status_code == 415
+    assert "image/jpeg" in refused.text
+    assert "application/json" in refused.text
+
+
 def test_protocols_agree(http, pictures):
     names = ("000-0", "001-2", "004-3")
     raw = [pictures[name] for name in names]

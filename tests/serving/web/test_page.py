@@ -198,7 +198,7 @@ def test_back_and_forward_bring_back_what_was_shown(browser: Browser, shop: Shop
         choose(page)
         expect(page.locator("#query-image")).to_have_attribute("alt", "The picture you gave")
         page.reload()
-        expect(page.locator("#start-notice")).to_contain_text("Give the picture once more")
+        expect(page.locator("#start-notice")).to_contain_text("Give the picture again")
 
 
 def test_a_part_is_drawn_with_the_mouse(browser: Browser, shop: Shop, url: str) -> None:

@@ -142,7 +142,7 @@ def test_unknown_and_private_thumbnails_look_alike(client: httpx.Client) -> None
 
 
 def test_an_installation_without_the_page_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match=r"no index\.html; install the package anew"):
+    with pytest.raises(ContractError, match=r"no index\.html; install the package again"):
         read_static_files(tmp_path)
 
 

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from manifests.checks.check import check
 from manifests.checks.findings import Finding, Json
 from manifests.checks.rendering import parse
-from pipelines.settings import PREFIX, Settings
-from serving.settings import known_names
+from manifests.checks.rollout import combined
+from pipelines.settings import known_names
 
 ROOT = Path(__file__).resolve().parents[3]
 MANIFESTS = ROOT / "manifests"
 GOLDEN = ROOT / "tests" / "manifests" / "golden"
-OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
-FOLDERS = {name: MANIFESTS / "overlays" / name for name in OVERLAYS} | {"cluster": MANIFESTS / "cluster"}
-KNOWN_SETTINGS = known_names() | {PREFIX + name.upper() for name in Settings.model_fields}
+KUBEFLOW = (
+    "kubeflow-multi-user",
+    "kubeflow-single-user",
+)  # the pipelines of each kind of installation; nothing serves there
+OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir() if path.name not in KUBEFLOW)
+FIRST = {name: "first-knative" if name.startswith("knative") else "first-standard" for name in OVERLAYS}
+IN_GIT = ("knative-git", "knative-canary", "knative-withdrawn")  # files say which release is served; no rollout
+FOLDERS = {name: MANIFESTS / "overlays" / name for name in (*OVERLAYS, *KUBEFLOW)} | {
+    "cluster": MANIFESTS / "cluster",
+    "training": MANIFESTS / "training",
+    "first-knative": MANIFESTS / "first" / "knative",
+    "first-standard": MANIFESTS / "first" / "standard",
+}
+KNOWN_SETTINGS = known_names()
 
 
 @functools.cache
@@ -29,8 +41,13 @@ def documents(name: str) -> list[Json]:
     return copy.deepcopy(_parsed(name))
 
 
-def faults(found: list[Json], *, production: bool = False) -> list[Finding]:
-    return check(found, production=production, known_settings=KNOWN_SETTINGS)
+def installed(name: str) -> list[Json]:
+    """Return an overlay together with what is applied once before it."""
+    return documents(name) if name in (*IN_GIT, *KUBEFLOW) else combined(documents(name), documents(FIRST[name]))
+
+
+def faults(found: list[Json], first: Sequence[Json] = (), *, production: bool = False) -> list[Finding]:
+    return check(found, first=first, production=production, known_settings=KNOWN_SETTINGS)
 
 
 def one(found: list[Json], kind: str, name: str | None = None) -> Json:

@@ -1,12 +1,13 @@
-"""The chain of rules: which are in force, and in what order they are asked.
+"""The chain of rules: which are active, and in what order they are asked.
 
-That what is private, inappropriate or removed is not found, and that scores are computed anew from the stored vectors, is
-no rule of the chain but part of the search itself, and cannot be switched off.
+Two guarantees are part of the search itself, not of the chain, and cannot be switched off: private, inappropriate and removed
+images are never found, and scores are computed from the stored vectors.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from serving.transformer.search.rules.rule import Rule
 if TYPE_CHECKING:
     from serving.transformer.search.rows import Rows
 
-_RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (OwnImage, Floor, NearDuplicates, Items)}
+BUILT_IN: tuple[type[Rule], ...] = (OwnImage, Floor, NearDuplicates, Items)
 _OF_THE_SEARCH = (
     RuleReport("visibility", "searched the images that may be shown, and no other"),
     RuleReport("exact_scores", "scores are inner products with the stored vectors"),
@@ -30,22 +31,28 @@ _OF_THE_SEARCH = (
 
 
 class ChainParameters(BaseModel):
-    """The rules in force, in the order in which they are asked; the first that refuses a row is credited with it."""
+    """The active rules, in the order in which they are asked; the first that refuses a row is credited with it.
+
+    Attributes:
+        rules: names of built-in rules, or classes of your own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rules: tuple[Literal["own_image", "floor", "near_duplicates", "items"], ...] = (
-        "own_image",
-        "floor",
-        "near_duplicates",
-        "items",
-    )
+    rules: tuple[type[Rule], ...] = BUILT_IN
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _by_name(cls, rules: Sequence[str | type[Rule]]) -> list[object]:
+        named = {rule.name: rule for rule in BUILT_IN}
+        return [named.get(rule, rule) if isinstance(rule, str) else rule for rule in rules]
 
     @field_validator("rules")
     @classmethod
-    def _once_each(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(rules)) != len(rules):
-            raise ValueError(f"a rule stands twice in {', '.join(rules)}")
+    def _once_each(cls, rules: tuple[type[Rule], ...]) -> tuple[type[Rule], ...]:
+        names = [rule.name for rule in rules]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a rule is listed twice in {', '.join(names)}")
         return rules
 
 
@@ -59,7 +66,7 @@ class Chain:
     """
 
     def __init__(self, parameters: ChainParameters, rows: Rows, options: SearchOptions) -> None:
-        self._rules = [rule for name in parameters.rules if (rule := _RULES[name](rows, options)).is_active]
+        self._rules = [rule for kind in parameters.rules if (rule := kind(rows, options)).is_active]
         self._ending = [rule for rule in self._rules if type(rule).ends is not Rule.ends]  # asked for every row
 
     def offer(self, row: int, score: float) -> bool:
@@ -85,7 +92,7 @@ class Chain:
         return mask
 
     def has(self, rule: type[Rule]) -> bool:
-        """Whether a rule is in force for this query."""
+        """Whether a rule is active for this query."""
         return any(isinstance(each, rule) for each in self._rules)
 
     def about(self, row: int) -> tuple[str, ...]:

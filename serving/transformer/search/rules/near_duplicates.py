@@ -41,7 +41,7 @@ class NearDuplicates(Rule):
     def about(self, row: int) -> str | None:
         """Return how many it stands for."""
         others = int(self.rows.group_sizes[self.rows.groups[row]]) - 1
-        return f"stands for {counted(others, 'near-duplicate')}" if others else None
+        return f"represents {counted(others, 'near-duplicate')}" if others else None
 
     def sentence(self) -> str:
         """Return how many were folded."""

@@ -40,4 +40,4 @@ class OwnImage(Rule):
 
     def sentence(self) -> str:
         """Return how many were left out."""
-        return f"left out {counted(self.refused, 'image')} that the query itself is"
+        return f"left out {counted(self.refused, 'image')} that show the query itself"

@@ -128,7 +128,7 @@ def test_key_depends_on_the_code_of_the_step(tmp_path, monkeypatch):
             return work.key
 
     before = key()
-    monkeypatch.setattr(workspace, "_code_digest", lambda step: "changed")
+    monkeypatch.setattr(workspace, "code_digest", lambda module: "changed")
     assert key() != before
 
 

@@ -301,7 +301,7 @@ def test_manifest_cannot_name_files_elsewhere(release: Path, tmp_path: Path, nam
     (tmp_path / "outside").write_bytes(b"secret")
     reseal(release, lambda content: content["files"].update({name: {"sha256": "0" * 64, "size_bytes": 6}}))
     for act in (verify_release, lambda source: copy_release(source, tmp_path / "deep" / "copy")):
-        with pytest.raises(ContractError, match="no file name"):
+        with pytest.raises(ContractError, match="not a valid file name"):
             act(release)
     assert not (tmp_path / "deep").exists()
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from components.shared.errors import ContractError, ParameterError, ResourceError, VisualSearchError
+from components.shared.files.locks import exclusive_lock
+from components.shared.files.sqlite import sqlite_path, sqlite_url
+from components.tracking.relocation import ARTIFACTS, relocate_artifacts
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -65,35 +67,32 @@ class TrackingStore:
                 self.client: Any = MlflowClient(self.uri, registry_uri=self.uri)
                 self.client.search_experiments(max_results=1)
                 self.client.search_registered_models(max_results=1)
+                if self._database is not None:
+                    relocate_artifacts(self._database)
+                    self._remove_stray_folder(self._database)
 
-    @contextmanager
-    def lock(self, purpose: str = "writing") -> Iterator[None]:
+    def _remove_stray_folder(self, database: Path) -> None:
+        """Remove the empty folder that MLflow makes for a database: it does not decode the escapes of the address."""
+        stray = Path(self.uri.removeprefix("sqlite:///")).parent
+        if stray != database.parent:
+            with suppress(OSError):  # it is not there, or not empty
+                os.removedirs(stray)
+
+    def lock(self, purpose: str = "writing") -> AbstractContextManager[None]:
         """Keep other processes of this machine out of a local store; a server keeps no lock.
-
-        Not reentrant. The kernel frees it when the process dies.
 
         Raises:
             ResourceError: the folder of the database cannot be written.
         """
         if self._database is None:
-            yield
-            return
-        try:
-            self._database.parent.mkdir(parents=True, exist_ok=True)
-            file = self._database.with_name(f".{self._database.name}.{purpose}.lock").open("a")
-        except OSError as error:
-            raise ResourceError(
-                f"{self._database.parent} cannot be written ({error.strerror}); make it writable, or choose another --home"
-            ) from error
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            return nullcontext()
+        return exclusive_lock(self._database.with_name(f".{self._database.name}.{purpose}.lock"))
 
     def experiment_id(self, name: str) -> str:
         """Return the id of an experiment; it is made, or brought back from MLflow's bin, where necessary."""
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            root = None if self._database is None else (self._database.parent / "mlartifacts" / name).as_uri()
+            root = None if self._database is None else (self._database.parent / ARTIFACTS / name).as_uri()
             try:
                 return str(self.client.create_experiment(name, artifact_location=root))
             except Exception as error:  # another process was faster
@@ -163,7 +162,7 @@ class TrackingStore:
 
     def _no_room(self) -> ResourceError:
         return ResourceError(
-            f"no room left in the tracking store {self.uri}: free some space, then run the command again"
+            f"no space left in the tracking store {self.uri}: free some space, then run the command again"
         )
 
 
@@ -174,13 +173,12 @@ def has_code(error: Exception, code: str) -> bool:
 
 def _checked(uri: str) -> tuple[str, Path | None]:
     """Return the URI with absolute paths and, for SQLite, the database file."""
-    if uri.startswith("sqlite:///") and len(uri) > len("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///")).resolve()
-        return f"sqlite:///{database}", database
+    if (database := sqlite_path(uri)) is not None:
+        return sqlite_url(database.resolve()), database.resolve()
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ParameterError(
-            f"{parts.scheme or uri!r} is no tracking store; expected sqlite:///path/to/mlflow.db or http(s)://host:port"
+            f"{parts.scheme or uri!r} is not a tracking store address; expected sqlite:///path/to/mlflow.db or http(s)://host:port"
         )
     if parts.username or parts.password:
         raise ParameterError(
