@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,13 @@ from components.shared.errors import ContractError, DataError
 from components.shared.files.progress import progress_bar
 from components.shared.vectors.openvino_encoder import load_openvino
 from components.training.augment import Augmentation, augment, draw
-from components.training.dataset import Dataset, ImageSet
+from components.training.dataset import Dataset
 from components.training.parameters import TrainingParameters
 
 _BATCH = 16
 _BLOCK = 16 * _BATCH  # pictures between two writes
 _TIMED_BATCHES = 4
+_LARGEST = 65_504.0  # of a float16, in which features are kept
 
 Features = NDArray[np.float16]
 Pictures = NDArray[np.uint8]
@@ -90,7 +93,7 @@ class FeatureComputer:
             self._requests.append(request)
         if not np.isfinite(found).all():
             raise DataError("the backbone gives features that are not finite; check its weights and its normalisation")
-        return np.asarray(found, np.float32)
+        return np.asarray(np.clip(found, -_LARGEST, _LARGEST), np.float32)
 
     def seconds_per_picture(self, pictures: Pictures) -> float:
         """Return the seconds that one picture takes with all cores busy, by computing a few batches."""
@@ -127,14 +130,15 @@ def compute_features(
         picture = training.pixels[training.rows[row]]
         return picture if view == 0 else augment(picture, draw_one(parameters.seed, view, row), changes)
 
-    _fill(path, shape[0] * shape[1], computer, view_of, "compute training features")
-    _fill(
-        scratch / "validation.features",
-        len(validation.rows),
-        computer,
-        lambda place: validation.pixels[validation.rows[place]],
-        "compute validation features",
-    )
+    with _only_process(scratch / "features.lock"):
+        _fill(path, shape[0] * shape[1], computer, view_of, "compute training features")
+        _fill(
+            scratch / "validation.features",
+            len(validation.rows),
+            computer,
+            lambda place: validation.pixels[validation.rows[place]],
+            "compute validation features",
+        )
     return FeatureSets(
         _open(path, shape), _open(scratch / "validation.features", (len(validation.rows), computer.width))
     )
@@ -173,7 +177,9 @@ def _open(path: Path, shape: tuple[int, ...]) -> Features:
     return np.memmap(path, np.float16, "r", shape=shape)
 
 
-def plain_features(images: ImageSet, computer: FeatureComputer, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the (len(rows), w) features of a few pictures, without keeping them."""
-    starts = range(0, len(rows), _BATCH)
-    return np.concatenate([computer.compute(np.array(images.pixels[rows[i : i + _BATCH]])) for i in starts])
+@contextmanager
+def _only_process(path: Path) -> Iterator[None]:
+    """Wait until no other process of the same search for dials writes these features."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

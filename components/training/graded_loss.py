@@ -3,7 +3,7 @@
 Level 1 holds the related images (same item, judged 2 or 3, pairs from clicks; see `Relations`). Level 2 holds those of the
 same category and those judged 1. The loss is the sum of one contrastive loss per level: at level 1 the positives are
 contrasted with everything else, level 2 included; at level 2 its positives are contrasted with the rest, and images of
-level 1 take no part, so that nothing pulls them back. A higher temperature at level 2 makes it pull less sharply.
+level 1 take no part, so that nothing pulls them back. The weight of level 2 keeps the item ahead of its category.
 
 Source:
     RINCE, arXiv:2201.11736, section 3 (ranked positives, one temperature per rank).
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from components.shared.truth.relevance import Relevance
-from components.training.contrastive_loss import contrastive_sum
 from components.training.relations import BatchTargets, Exceptions, Rows
 
 
@@ -97,26 +96,3 @@ class CategoryTargets:
         return CategoryTargets(
             self.first.to(device), self.row_codes.to(device), self.column_codes.to(device), (rows, columns, values)
         )
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of the loss.
-
-    Attributes:
-        targets: its positives and allowed candidates.
-        temperature: τ.
-        weight: of the level in the sum.
-    """
-
-    targets: BatchTargets | CategoryTargets
-    temperature: float
-    weight: float
-
-
-def graded_sums(anchors: Tensor, candidates: Tensor, levels: list[Level], *, each: bool) -> list[tuple[Tensor, Tensor]]:
-    """Return, for each level, the weighted sum of the anchors' losses and the sum of the anchors' weights.
-
-    Arguments as in `contrastive_loss.contrastive_sum`. The caller divides, after adding up over processes.
-    """
-    return [contrastive_sum(anchors, candidates, level.targets, level.temperature, each=each) for level in levels]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from components.training.graphs import LinearHead
 from components.training.loop import Figures, best_epoch
 from components.training.parameters import TrainingParameters
 from components.training.relations import Relations, batch_targets
-from components.training.sampler import PairSampler
+from components.training.sampler import Batch, PairSampler
 from components.training.validation import validate
 
 VALIDATIONS = 10
@@ -47,8 +47,7 @@ def fit_pca(features: Features, dimension: int, *, whitening: float, seed: int) 
         rows = np.sort(np.random.default_rng((seed, 0x9C)).choice(len(rows), _PCA_PICTURES, replace=False))
     sample = np.asarray(features[rows], np.float64)
     mean = sample.mean(0)
-    _, singular, components = np.linalg.svd(sample - mean, full_matrices=False) if len(sample) < sample.shape[1] else (
-        None, *_principal(sample - mean))  # fmt: skip
+    singular, components = _principal(sample - mean)
     variance = singular[:dimension] ** 2 / max(1, len(sample) - 1)
     kept = variance > 1e-9 * max(float(variance[0]) if len(variance) else 0.0, 1e-30)
     scale = np.where(kept, np.maximum(variance, 1e-30) ** -whitening, 0)
@@ -59,7 +58,10 @@ def fit_pca(features: Features, dimension: int, *, whitening: float, seed: int) 
 
 
 def _principal(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return singular values and components, largest first, by the smaller matrix of covariances."""
+    """Return singular values and components, largest first; by the covariances where pictures outnumber features."""
+    if len(centred) < centred.shape[1]:
+        _, singular, components = np.linalg.svd(centred, full_matrices=False)
+        return singular, components
     values, vectors = np.linalg.eigh(centred.T @ centred)
     return np.sqrt(np.maximum(values[::-1], 0)), vectors[:, ::-1].T
 
@@ -145,7 +147,7 @@ class _HeadTrainer:
             pairs_per_epoch=parameters.pairs_per_epoch,
             seed=parameters.seed,
         )
-        self._batches = iter(())  # type: ignore[var-annotated]
+        self._batches: Iterator[Batch] = iter(())
         self._epoch = 0
         # Trained on standardised features: one learning rate then fits all backbones.
         sample = np.asarray(features.training[0][:_PCA_PICTURES], np.float32)
@@ -187,7 +189,11 @@ class _HeadTrainer:
         images = batch.images.reshape(-1)
         views = np.random.default_rng((parameters.seed, step, 0x4E)).integers(0, len(self._features), len(images))
         drawn = np.asarray(self._features[views, self._place[images]], np.float32)
-        embeddings = functional.normalize(self._layer(torch.from_numpy((drawn - self._mean) / self._scale)), dim=1)
+        seen = torch.from_numpy((drawn - self._mean) / self._scale)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(parameters.seed + step)
+            seen = functional.dropout(seen, parameters.head_dropout)
+        embeddings = functional.normalize(self._layer(seen), dim=1)
         targets = batch_targets(self._relations, batch.images, batch.weights, single=parameters.objective == "single")
         each = parameters.objective == "each"
         total, weight = contrastive_sum(embeddings, embeddings, targets, parameters.temperature, each=each)

@@ -147,7 +147,7 @@ class TrainingParameters(BaseModel):
         description="weight of the second level of relevance (same category, or judged 1) beside the first; 0 = only the first",
     )
     category_temperature: float = Field(
-        default=0.1, ge=0.005, le=10, description="temperature of the second level; higher than the first's"
+        default=0.1, ge=0.005, le=10, description="temperature of the loss at the second level"
     )
 
     head_views: int = Field(
@@ -158,6 +158,9 @@ class TrainingParameters(BaseModel):
         default=256, ge=2, le=65_536, description="pairs of one step of the head; twice as many views"
     )
     head_learning_rate: float = Field(default=1e-3, gt=0, le=10, description="peak learning rate of the head (AdamW)")
+    head_dropout: float = Field(
+        default=0.3, ge=0, lt=1, description="share of the features that a step of the head does not see"
+    )
     whitening: float | None = Field(
         default=None,
         ge=0,
