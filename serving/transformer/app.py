@@ -37,7 +37,7 @@ from serving.transformer.search.catalogue import Catalogue, UnknownImageError
 from serving.transformer.search.holder import Holder
 from serving.transformer.search.rules.chain import ChainParameters
 from serving.transformer.searching import Searcher
-from serving.transformer.watching.encoder_watch import EncoderWatch
+from serving.transformer.watching.encoder_watch import EncoderWatch, Needed
 from serving.transformer.watching.metrics import TransformerMetrics
 from serving.transformer.watching.recall import RecallWatch
 from serving.transformer.watching.reporting import Reporter
@@ -89,7 +89,7 @@ class Application:
             metadata=self.traces.outgoing,
         )
         self.holder = Holder(settings, encoder_serves=self.encoder.serves, chain=_chain(settings))
-        self.watch = EncoderWatch(self.encoder, self._space_id, self.metrics.encoder_ready.set)
+        self.watch = EncoderWatch(self.encoder, self._needed, self.metrics.encoder_ready.set)
         self.signer = TokenSigner(_keys(settings))
         self.events = EventStore.open(_events_url(settings))
         self.recall = RecallWatch(settings.recall_share, self.metrics)
@@ -181,9 +181,9 @@ class Application:
             return Identity(arm=self.settings.arm)
         return Identity(catalogue.release_id, catalogue.space_id, catalogue.generation, self.settings.arm)
 
-    def _space_id(self) -> str | None:
+    def _needed(self) -> Needed | None:
         catalogue = self.holder.current
-        return None if catalogue is None else catalogue.space_id
+        return None if catalogue is None else Needed(catalogue.space_id, catalogue.preprocessing.side)
 
     def _locate(self, image_id: str) -> Source | None:
         catalogue = self.holder.current

@@ -41,7 +41,8 @@ class Holder:
 
     Args:
         settings: where to look, and how often.
-        encoder_serves: whether the encoder serves a space; asked before a catalogue of another space is put into use.
+        encoder_serves: whether the encoder serves a space, asked with pictures of its side in pixels, before a catalogue of
+            another space is put into use.
         chain: the rules in force.
         available: bytes of memory that may still be taken.
         trial: loads in another process.
@@ -55,7 +56,7 @@ class Holder:
         self,
         settings: TransformerSettings,
         *,
-        encoder_serves: Callable[[str], bool] = lambda _: True,
+        encoder_serves: Callable[[str, int], bool] = lambda _space_id, _side: True,
         chain: ChainParameters | None = None,
         available: Callable[[], int] = available_bytes,
         trial: Callable[[Trial], None] = run_trial,
@@ -158,7 +159,7 @@ class Holder:
         if (
             current is not None
             and current.catalogue.space_id != loaded.catalogue.space_id
-            and not self._encoder_serves(loaded.catalogue.space_id)
+            and not self._encoder_serves(loaded.catalogue.space_id, loaded.catalogue.preprocessing.side)
         ):
             if self._waiting is not loaded:
                 _log.info("release %s waits for an encoder of its space", loaded.catalogue.release_id)

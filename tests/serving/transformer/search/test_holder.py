@@ -276,7 +276,7 @@ def test_another_space_waits_for_its_encoder(releases: list[Path], tmp_path: Pat
     root = tmp_path / "root"
     publish_release(root, releases[0])
     spaces = {read_manifest(releases[0]).space_id}
-    holder = holder_of(root, encoder_serves=lambda space_id: space_id in spaces)
+    holder = holder_of(root, encoder_serves=lambda space_id, _side: space_id in spaces)
     holder.refresh()
     old = holder.current
     publish_release(root, releases[1])
