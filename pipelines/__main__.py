@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -117,10 +120,10 @@ def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compile_.add_argument("--namespace", default="", help="namespace of the resources")
     for name, text in (
         ("submit", "start a run on a Kubeflow Pipelines server"),
-        ("schedule", "start runs on a Kubeflow Pipelines server on a schedule"),
+        ("schedule", "run on a schedule on a Kubeflow Pipelines server, change it, list or remove schedules"),
     ):
         command = _command(commands, name, text)
-        command.add_argument("pipeline", choices=PIPELINE_NAMES)
+        command.add_argument("pipeline", choices=PIPELINE_NAMES, nargs="?" if name == "schedule" else None)
         _add_sources(command, required=False)
         _add_parameters(command)
         command.add_argument(
@@ -131,17 +134,39 @@ def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
             help="a pipeline parameter, for example training_memory=64Gi",
         )
         command.add_argument("--image", metavar="REF", help="OCI image of the tasks")
-        command.add_argument("--host", metavar="URL", help="the server's API (default: VISUAL_SEARCH_KFP_HOST)")
-        command.add_argument("--namespace", default="", help="namespace in a multi-user installation")
+        _add_server(command)
         command.add_argument("--service-account", default="", help="Kubernetes service account of the tasks")
         if name == "submit":
             command.add_argument(
-                "--wait", action="store_true", help="wait until the run has ended; exit code 1 if it failed"
-            )
-        else:
-            command.add_argument(
-                "--cron", required=True, help='six fields, seconds first; "0 0 3 * * *" is 03:00 UTC every day'
-            )
+                "--wait", action="store_true",
+                help="wait until the run has ended; exit code 1 if it failed, 6 if it was cancelled, 7 if it was skipped",
+            )  # fmt: skip
+            continue
+        command.add_argument("--name", help="name of the schedule (default visual-search-PIPELINE)")
+        what = command.add_mutually_exclusive_group(required=True)
+        what.add_argument(
+            "--cron", help='when: six fields, seconds first; "0 0 3 * * *" is 03:00 UTC every day; '
+            "changes the schedule of this name if there is one",
+        )  # fmt: skip
+        what.add_argument("--list", action="store_true", help="list the schedules")
+        what.add_argument("--remove", action="store_true", help="remove the schedule; runs that it started continue")
+    text = "wait for a run on a Kubeflow Pipelines server, or cancel it"
+    runs = commands.add_parser("runs", help=text, description=text[0].upper() + text[1:] + ".")
+    actions = runs.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("watch", "wait until a run has ended; exit codes as of submit --wait"),
+        ("cancel", "cancel a run"),
+    ):
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.add_argument("run", metavar="RUN", help="its id, printed by `submit`")
+        _add_server(action)
+
+
+def _add_server(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", metavar="URL", help="the server's API (default: VISUAL_SEARCH_KFP_HOST)")
+    command.add_argument(
+        "--namespace", default="", help="namespace that tasks run in (default: VISUAL_SEARCH_KFP_NAMESPACE)"
+    )
 
 
 def _add_registry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -241,7 +266,7 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _add_manifests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "check Kubernetes manifests without a cluster"
+    text = "check Kubernetes manifests, or whether a cluster has what they need"
     manifests = commands.add_parser("manifests", help=text, description=text[0].upper() + text[1:] + ".")
     actions = manifests.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="list every fault; exit code 1 if there is one")
@@ -252,6 +277,19 @@ def _add_manifests(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "--first", metavar="PATH", help="also check what is applied once before it (manifests/first/MODE)"
     )
     check.add_argument("--production", action="store_true", help="also refuse placeholder digests")
+    doctor = actions.add_parser(
+        "doctor",
+        help="list what an overlay needs of the cluster of your kube configuration; exit code 1 if it is missing",
+    )
+    doctor.add_argument(
+        "overlay",
+        nargs="?",
+        metavar="OVERLAY",
+        help="folder (needs kubectl) or rendered file (default: that of --mode)",
+    )
+    doctor.add_argument(
+        "--mode", choices=("knative", "standard"), help="how KServe is deployed (default: as OVERLAY says)"
+    )
 
 
 def _add_rollout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -393,7 +431,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0; 1 for a failure of ours or of the data; 2 for a wrong call; 3 if the gate refused; 4 if monitoring alarms, 5 if it can
-    tell nothing.
+    tell nothing; 6 if a run on a cluster was cancelled, 7 if it was skipped; 130 after Ctrl-C.
     """
     from components.shared.environment import prepare_process
 
@@ -403,13 +441,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipelines.commands import actions as commands
 
     try:
-        return int(getattr(commands, options.command)(options))
+        code = int(getattr(commands, options.command)(options))
+        sys.stdout.flush()  # here, so that a reader that has gone is noticed here
+        return code
+    except BrokenPipeError:
+        if not _has_no_reader():
+            raise
+        return 128 + signal.SIGPIPE  # as a shell reports a program that such a pipe ended
     except VisualSearchError as error:
         print(f"visual-search: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("visual-search: stopped; run the same command again to resume", file=sys.stderr)
         return 130
+
+
+def _has_no_reader() -> bool:
+    """Whether standard output is a pipe that nobody reads any more, as after `| head`; if so, discard the rest of the output."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, select.POLLOUT)
+    if not any(state & (select.POLLERR | select.POLLHUP) for _, state in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # the interpreter flushes once more when it ends
+    return True
 
 
 if __name__ == "__main__":
