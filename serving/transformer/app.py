@@ -45,7 +45,7 @@ from serving.transformer.watching.samples import QuerySamples
 from serving.transformer.watching.service_counts import ServiceCounts
 from serving.transformer.watching.stages import Stages
 from serving.web.routes import make_router
-from serving.web.thumbnails import ThumbnailSource, ThumbnailCache
+from serving.web.thumbnails import ThumbnailCache, ThumbnailSource
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING_SECONDS = 2.0

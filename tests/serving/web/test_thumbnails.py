@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from serving.server.refusals import OverloadedError
-from serving.web.thumbnails import ThumbnailSource, ThumbnailCache
+from serving.web.thumbnails import ThumbnailCache, ThumbnailSource
 
 
 class Pictures:

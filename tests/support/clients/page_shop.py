@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from components.shared.errors import VisualSearchError
 from serving.server.problems import ProblemTable
 from serving.web.routes import make_router
-from serving.web.thumbnails import ThumbnailSource, ThumbnailCache
+from serving.web.thumbnails import ThumbnailCache, ThumbnailSource
 from support.factories.basics import encode_picture, make_picture
 
 ITEMS = 6
