@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from components import VERSION
 from pipelines import PIPELINE_NAMES
 
 _DESCRIPTION = "Visual search: learn from pictures, judgements and clicks; index, evaluate, register and serve."
@@ -31,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"visual-search {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_running(commands)
     _add_cluster(commands)

@@ -264,6 +264,6 @@ def _objects() -> dict[str, Json]:
     accepted: Json = {
         "parents": [{"conditions": [{"type": "Accepted", "status": "True"}]}]
     }  # the router takes it at once
-    spec: Json = {"rules": [*pins, {"backendRefs": backends}]}
-    found[f"httproute/{ROUTE}"] = {"metadata": {"name": ROUTE}, "spec": spec, "status": accepted}
+    specification: Json = {"rules": [*pins, {"backendRefs": backends}]}
+    found[f"httproute/{ROUTE}"] = {"metadata": {"name": ROUTE}, "spec": specification, "status": accepted}
     return found

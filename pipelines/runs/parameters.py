@@ -44,6 +44,10 @@ def merge_assignments(assignments: list[str], defaults: dict[str, dict[str, Any]
 
     Raises:
         ParameterError: an assignment is malformed, unknown or out of range.
+
+    Example:
+        >>> merge_assignments(["training.epochs=20"], {"training": {"seed": 1}})
+        {'training': {'seed': 1, 'epochs': 20}}
     """
     merged = {step: dict(values) for step, values in defaults.items()}
     for assignment in assignments:

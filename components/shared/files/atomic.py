@@ -56,7 +56,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Serialise for digests: sorted keys, no spaces, UTF-8, no NaN."""
+    """Serialise for digests: sorted keys, no spaces, UTF-8, no NaN.
+
+    Example:
+        >>> canonical_json({"b": 1, "a": [0.5]})
+        b'{"a":[0.5],"b":1}'
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 

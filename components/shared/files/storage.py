@@ -67,7 +67,12 @@ def parquet_files(filesystem: Any, root: str) -> list[str]:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a URI names an object store or server rather than a local path."""
+    """Whether a URI names an object store or server rather than a local path.
+
+    Example:
+        >>> is_remote("s3://bucket/a.jpg"), is_remote("/home/a.jpg")
+        (True, False)
+    """
     return "://" in uri and not uri.startswith(("file://", "local://"))
 
 
@@ -75,6 +80,10 @@ def local_path(uri: str) -> str:
     """Return the path that a `file:` address names, its escapes decoded; any other text is a path as it is.
 
     Source: RFC 8089.
+
+    Example:
+        >>> local_path("file:///home/a%20b.jpg")
+        '/home/a b.jpg'
     """
     if not uri.startswith("file:/"):
         return uri

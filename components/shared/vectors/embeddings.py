@@ -28,6 +28,10 @@ def normalise(vectors: NDArray[np.floating]) -> Vectors:
 
     Raises:
         PoisonedVectorError: a row is zero or not finite.
+
+    Example:
+        >>> normalise(np.array([[3.0, 4.0]])).round(2).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
     """
     values = np.asarray(vectors, np.float32)
     norms = np.linalg.norm(values, axis=-1, keepdims=True)

@@ -129,7 +129,7 @@ def test_users_in_both_arms_are_left_out_and_told() -> None:
 def test_a_wrong_share_of_users_overrules_a_better_metric() -> None:
     decision = decide(_analyse(make_events(users=800, lift=1.0, share=0.3, seed=1), SMALL))
     assert decision.verdict == "roll_back"
-    assert "who is counted" in decision.reasons[0]
+    assert "which users are counted" in decision.reasons[0]
     planned = SMALL.model_copy(update={"treatment_share": 0.3})
     assert decide(_analyse(make_events(users=800, lift=1.0, share=0.3, seed=1), planned)).verdict == "promote"
 
