@@ -45,7 +45,7 @@ from serving.transformer.watching.samples import QuerySamples
 from serving.transformer.watching.service_counts import ServiceCounts
 from serving.transformer.watching.stages import Stages
 from serving.web.routes import make_router
-from serving.web.thumbnails import Source, ThumbnailCache
+from serving.web.thumbnails import ThumbnailCache, ThumbnailSource
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING_SECONDS = 2.0
@@ -185,7 +185,7 @@ class Application:
         catalogue = self.holder.current
         return None if catalogue is None else Needed(catalogue.space_id, catalogue.preprocessing.side)
 
-    def _locate(self, image_id: str) -> Source | None:
+    def _locate(self, image_id: str) -> ThumbnailSource | None:
         catalogue = self.holder.current
         if catalogue is None:
             return None
@@ -193,7 +193,7 @@ class Application:
             item = catalogue.item(image_id)
         except UnknownImageError:
             return None
-        return Source(item.sha256, item.uri)
+        return ThumbnailSource(item.sha256, item.uri)
 
     async def _render(self, uri: str, side: int) -> bytes | None:
         try:
