@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from components.shared.files.atomic import whole_file, write_json
-from components.shared.files.layout import HISTORY_FILE
+from components.shared.files.layout import HISTORY_FILE, UNTRAINED_FILE
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 from components.training.backbone import build_backbone
@@ -97,7 +97,7 @@ def _prepare_backbone(job: TrainingJob) -> Pretrained:
     parameters, path = job.parameters, job.scratch / "features.onnx"
     if parameters.onnx:
         own = wrap_own(parameters.onnx, parameters, path)
-        facts = {"weights": own.facts.model_dump()}
+        facts: dict[str, Any] = {"weights": own.facts.model_dump()}
         return Pretrained(path, own.preprocessing, f"onnx/{Path(parameters.onnx).stem}", None, own.parity, facts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed)
@@ -107,7 +107,7 @@ def _prepare_backbone(job: TrainingJob) -> Pretrained:
         load_state(encoder, backbone.file_state, parameters.weights)
     if not path.exists():  # a resumed run has it
         export_encoder(FeatureExtractor(encoder), path, output=FEATURES_NAME)
-    facts: dict[str, Any] = {"weights": backbone.weights.model_dump() if backbone.weights is not None else None}
+    facts = {"weights": backbone.weights.model_dump() if backbone.weights is not None else None}
     return Pretrained(path, backbone.input.preprocessing, parameters.architecture, encoder, 1.0, facts)
 
 
