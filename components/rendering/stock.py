@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 
 from components.rendering.designs import Item
-from components.rendering.lenses import Pixels
 from components.rendering.parameters import RenderingParameters
-from components.rendering.photographs import build_mesh, take_photograph
+from components.rendering.photographs import Pixels, build_mesh, take_photograph
 from components.rendering.views import plan_view
 from components.shared.errors import ResourceError
 from components.shared.files.atomic import whole_file
