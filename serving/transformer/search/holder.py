@@ -70,7 +70,6 @@ class Holder:
         failures: loads that failed so far, those for want of memory included.
         swaps: catalogues put into use so far, roll-backs included.
         last_error: why the latest load failed; "" after a success.
-        last_load_seconds: what the latest load took, trial included.
     """
 
     def __init__(
@@ -90,11 +89,10 @@ class Holder:
         self._waiting: _Loaded | None = None
         self._failed: Wanted | str | None = None
         self._not_before, self._pause_seconds = 0.0, self._poll_seconds
-        self._listeners: list[Callable[[Catalogue], None]] = []
         self._over, self._thread = threading.Event(), None
         self._looking = threading.Lock()
         self.loads = self.failures = self.swaps = 0
-        self.last_error, self.last_load_seconds = "", 0.0
+        self.last_error = ""
 
     _thread: threading.Thread | None
 
@@ -105,19 +103,9 @@ class Holder:
         return None if loaded is None else loaded.catalogue
 
     @property
-    def previous(self) -> Catalogue | None:
-        """The catalogue before it, kept for a roll-back."""
-        loaded = self._state.previous
-        return None if loaded is None else loaded.catalogue
-
-    @property
     def awaits_encoder(self) -> bool:
         """Whether a catalogue is loaded that waits for the encoder of its space."""
         return self._waiting is not None
-
-    def listen(self, listener: Callable[[Catalogue], None]) -> None:
-        """Have a function called with every catalogue that is put into use; in the holder's thread."""
-        self._listeners.append(listener)
 
     def start(self) -> None:
         """Begin to look."""
@@ -182,12 +170,9 @@ class Holder:
         self.swaps += 1
         catalogue = loaded.catalogue
         _log.info("release %s, generation %d in use", catalogue.release_id, catalogue.generation)
-        for listener in self._listeners:
-            listener(catalogue)
         self._source.prune([each.wanted for each in (loaded, current) if each is not None])
 
     def _load(self, wanted: Wanted) -> _Loaded:
-        started = time.monotonic()
         release, generations = self._source.fetch(wanted)
         base = next(
             (
@@ -212,7 +197,6 @@ class Holder:
         if not isinstance(loaded, Catalogue):
             raise ContractError(f"{release} gives no catalogue; publish the release again")
         self.loads += 1
-        self.last_load_seconds = time.monotonic() - started
         return _Loaded(wanted, loaded)
 
     def _check_memory(self, forecast: int, *, keeps_previous: bool) -> None:

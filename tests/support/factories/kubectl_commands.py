@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any
 
-from pipelines.rehearsal.local import patched
+import jsonpatch
+
 from serving.rollout.cluster import Mode, plan_for
 from serving.rollout.plan import ArmRelease, Desired, Json, storage_of
 
@@ -48,7 +48,7 @@ def _follow(
             return commands, objects
         for patch in plan.patches:
             key = f"{patch.kind}/{patch.name}"
-            objects[key] = patched(objects[key], json.loads(patch.body))
+            objects[key] = jsonpatch.apply_patch(objects[key], patch.body)
             commands.append(patch.command)
 
 
