@@ -117,10 +117,10 @@ def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compile_.add_argument("--namespace", default="", help="namespace of the resources")
     for name, text in (
         ("submit", "start a run on a Kubeflow Pipelines server"),
-        ("schedule", "start runs on a Kubeflow Pipelines server on a schedule"),
+        ("schedule", "run on a schedule on a Kubeflow Pipelines server, change it, list or remove schedules"),
     ):
         command = _command(commands, name, text)
-        command.add_argument("pipeline", choices=PIPELINE_NAMES)
+        command.add_argument("pipeline", choices=PIPELINE_NAMES, nargs="?" if name == "schedule" else None)
         _add_sources(command, required=False)
         _add_parameters(command)
         command.add_argument(
@@ -131,17 +131,39 @@ def _add_cluster(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
             help="a pipeline parameter, for example training_memory=64Gi",
         )
         command.add_argument("--image", metavar="REF", help="OCI image of the tasks")
-        command.add_argument("--host", metavar="URL", help="the server's API (default: VISUAL_SEARCH_KFP_HOST)")
-        command.add_argument("--namespace", default="", help="namespace in a multi-user installation")
+        _add_server(command)
         command.add_argument("--service-account", default="", help="Kubernetes service account of the tasks")
         if name == "submit":
             command.add_argument(
-                "--wait", action="store_true", help="wait until the run has ended; exit code 1 if it failed"
-            )
-        else:
-            command.add_argument(
-                "--cron", required=True, help='six fields, seconds first; "0 0 3 * * *" is 03:00 UTC every day'
-            )
+                "--wait", action="store_true",
+                help="wait until the run has ended; exit code 1 if it failed, 6 if it was cancelled, 7 if it was skipped",
+            )  # fmt: skip
+            continue
+        command.add_argument("--name", help="name of the schedule (default visual-search-PIPELINE)")
+        what = command.add_mutually_exclusive_group(required=True)
+        what.add_argument(
+            "--cron", help='when: six fields, seconds first; "0 0 3 * * *" is 03:00 UTC every day; '
+            "changes the schedule of this name if there is one",
+        )  # fmt: skip
+        what.add_argument("--list", action="store_true", help="list the schedules")
+        what.add_argument("--remove", action="store_true", help="remove the schedule; runs that it started continue")
+    text = "wait for a run on a Kubeflow Pipelines server, or cancel it"
+    runs = commands.add_parser("runs", help=text, description=text[0].upper() + text[1:] + ".")
+    actions = runs.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("watch", "wait until a run has ended; exit codes as of submit --wait"),
+        ("cancel", "cancel a run"),
+    ):
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.add_argument("run", metavar="RUN", help="its id, printed by `submit`")
+        _add_server(action)
+
+
+def _add_server(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", metavar="URL", help="the server's API (default: VISUAL_SEARCH_KFP_HOST)")
+    command.add_argument(
+        "--namespace", default="", help="namespace that tasks run in (default: VISUAL_SEARCH_KFP_NAMESPACE)"
+    )
 
 
 def _add_registry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -393,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0; 1 for a failure of ours or of the data; 2 for a wrong call; 3 if the gate refused; 4 if monitoring alarms, 5 if it can
-    tell nothing.
+    tell nothing; 6 if a run on a cluster was cancelled, 7 if it was skipped; 130 after Ctrl-C.
     """
     from components.shared.environment import prepare_process
 

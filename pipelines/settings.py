@@ -21,7 +21,7 @@ class Settings(ProcessSettings):
         events_url: event store, sqlite:///… or postgresql+psycopg://…; empty: SQLite below `home`.
         api_key: what `query` and `demo` show a service that asks for a key.
         kfp_host: address of the Kubeflow Pipelines API; empty: what the kfp client finds by itself.
-        kfp_namespace: namespace for runs in a multi-user installation.
+        kfp_namespace: namespace that tasks run in; a single-user installation knows only its own.
         release_store: folder or URI that KServe takes releases from; empty: a folder below `home`.
         rollout_mode: how KServe is deployed.
         rollout_namespace: namespace of the service.

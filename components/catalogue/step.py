@@ -22,7 +22,7 @@ from components.catalogue.splits import SplitImage, Splits, split_images
 from components.shared.errors import SourceError
 from components.shared.files.artifacts import Artifact
 from components.shared.files.tables import CATALOGUE, QUARANTINE, SPLITS, write_table
-from components.shared.files.workspace import Workspace
+from components.shared.files.workspace import Workspace, require_writable
 
 CATALOGUE_FILE = "catalogue.parquet"
 QUARANTINE_FILE = "quarantine.parquet"
@@ -46,8 +46,9 @@ def run(*, images: str, destination: Path, workspace: Path, parameters: Catalogu
 
     Raises:
         SourceError: the source is missing, empty, has no usable picture or only one, or its manifest is wrong.
-        ResourceError: the disk is full, or another process does the same work.
+        ResourceError: the disk is full, the workspace cannot be written to, or another process does the same work.
     """
+    require_writable(workspace)
     offer = offer_of_manifest(images) if images.lower().endswith(MANIFEST_SUFFIXES) else offer_of_folder(images)
     facts = gather_facts(offer.pictures, FactsCache(workspace / "catalogue", parameters), parameters)
     good = [pair for pair in zip(offer.pictures, facts, strict=True) if pair[1].reason is None]

@@ -9,6 +9,7 @@ from components.registration.parameters import RegistrationParameters
 from components.registration.registry import CHAMPION, Registry
 from components.shared.files.artifacts import Artifact, seal_artifact
 from components.shared.files.atomic import publish_tree, write_json
+from components.shared.files.workspace import require_writable
 
 ABSENT_FILE = "absent.json"
 STEP = "champion"
@@ -33,8 +34,9 @@ def run_fetch_champion(
 
     Raises:
         ContractError: the champion is damaged in the registry.
-        ResourceError: the registry cannot be used.
+        ResourceError: the registry cannot be used, or the workspace cannot be written to.
     """
+    require_writable(workspace)
     registry = Registry(tracking_uri, parameters.model_name)
     release = registry.find(CHAMPION)
     if release is None:

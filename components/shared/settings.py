@@ -88,7 +88,7 @@ def read_environment(kind: type[S], known: Collection[str], **overrides: object)
             f"the environment sets {', '.join(unknown)}, but the settings are {', '.join(sorted(known))}"
         )
     try:
-        return kind(**{name: value for name, value in overrides.items() if value is not None})
+        return kind(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         raise ParameterError(
             "; ".join(f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())

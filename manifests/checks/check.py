@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from manifests.checks.admission import check_admission
 from manifests.checks.findings import Finding, Json
+from manifests.checks.kubeflow import check_kubeflow
 from manifests.checks.network import check_network
 from manifests.checks.operation import check_operation
 from manifests.checks.references import check_references
@@ -43,6 +44,7 @@ def check(
         *(check_first(documents, first) if first else ()),
         *check_admission(installed),
         *check_security(installed, production=production),
+        *check_kubeflow(installed),
         *check_network(installed),
         *check_operation(installed, known),
         *check_references(installed),

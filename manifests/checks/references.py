@@ -13,6 +13,7 @@ from manifests.checks.pods import of_kind, pods_of
 SECRETS = ("visual-search-credentials", "visual-search-postgresql", "visual-search-object-store")
 _STORE, _ENDPOINT = "object-store", "serving.kserve.io/s3-endpoint"
 _OF_THE_CLUSTER = ("kube-root-ca.crt",)
+_CLUSTER_ROLES = ("kubeflow-pipelines-edit",)  # of a multi-user Kubeflow Pipelines
 
 
 def check_references(documents: Sequence[Json]) -> Iterator[Finding]:
@@ -51,7 +52,8 @@ def check_references(documents: Sequence[Json]) -> Iterator[Finding]:
         ):
             yield Finding(name_of(document), "spec.selector", "selects no pod")
         if document.get("kind") == "RoleBinding":
-            if document["roleRef"]["name"] not in names["Role"]:
+            role = document["roleRef"]
+            if role["name"] not in (_CLUSTER_ROLES if role["kind"] == "ClusterRole" else names["Role"]):
                 yield Finding(name_of(document), "roleRef.name", "names a Role that is not here")
             for subject in document.get("subjects") or []:
                 if subject.get("name") not in names["ServiceAccount"]:

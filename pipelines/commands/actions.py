@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -78,46 +77,27 @@ def compile(options: argparse.Namespace) -> int:
 
 def submit(options: argparse.Namespace) -> int:
     """Start a run on a server."""
-    from pipelines.runs import cluster
+    from pipelines.commands import cluster
 
-    settings = read_settings(kfp_host=options.host, kfp_namespace=options.namespace or None)
-    with tempfile.TemporaryDirectory() as folder:
-        package, arguments = _package(options, settings, Path(folder))
-        client = cluster.connect(settings)
-        run_id = cluster.submit_run(
-            client,
-            package,
-            arguments,
-            name=f"visual-search-{options.pipeline}",
-            namespace=settings.kfp_namespace,
-            service_account=options.service_account,
-        )
-    print(f"run {run_id} started")
-    if not options.wait:
-        return 0
-    ended = client.wait_for_run_completion(run_id, timeout=7 * 24 * 3600, sleep_duration=10)
-    print(f"run {run_id} ended: {ended.state}")
-    return 0 if str(ended.state).upper().endswith("SUCCEEDED") else 1
+    return cluster.submit(options, _pipeline_arguments(options))
 
 
 def schedule(options: argparse.Namespace) -> int:
-    """Start runs on a server again and again."""
-    from pipelines.runs import cluster
+    """Run a pipeline on a schedule on a server, or list or remove schedules."""
+    from pipelines.commands import cluster
 
-    settings = read_settings(kfp_host=options.host, kfp_namespace=options.namespace or None)
-    with tempfile.TemporaryDirectory() as folder:
-        package, arguments = _package(options, settings, Path(folder))
-        schedule_id = cluster.schedule_runs(
-            cluster.connect(settings),
-            package,
-            arguments,
-            name=f"visual-search-{options.pipeline}",
-            cron=options.cron,
-            namespace=settings.kfp_namespace,
-            service_account=options.service_account,
-        )
-    print(f"schedule {schedule_id} created")
-    return 0
+    if options.list or options.remove:
+        return cluster.schedules(options)
+    if not options.pipeline:
+        raise ParameterError("give the pipeline to run on this schedule, for example `schedule reindexing --cron …`")
+    return cluster.schedule(options, _pipeline_arguments(options))
+
+
+def runs(options: argparse.Namespace) -> int:
+    """Wait for the end of a run on a server, or cancel it."""
+    from pipelines.commands import cluster
+
+    return cluster.runs(options)
 
 
 def releases(options: argparse.Namespace) -> int:
@@ -286,9 +266,9 @@ def _run(
     return 0 if read_verdict(result)["passed"] else GATE_REFUSED
 
 
-def _package(options: argparse.Namespace, settings: Settings, folder: Path) -> tuple[Path, dict[str, str]]:
-    from pipelines.graphs.compilation import compile_pipeline
-
+def _pipeline_arguments(options: argparse.Namespace) -> dict[str, str]:
+    """Return the arguments that the options other than --argument give, as text."""
+    settings = read_settings()
     defaults = (
         presets.DEMONSTRATION if options.pipeline == "demonstration" else _with_categories(presets.FOLDER, options)
     )
@@ -302,11 +282,4 @@ def _package(options: argparse.Namespace, settings: Settings, folder: Path) -> t
         arguments |= {name: value for name, value in _sources(options).items() if value and name in names}
     if options.tracking_uri or settings.tracking_uri:
         arguments["tracking_uri"] = options.tracking_uri or settings.tracking_uri
-    for assignment in options.argument:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise ParameterError(f"expected --argument NAME=VALUE, got {assignment!r}")
-        arguments[name] = value
-    package = folder / f"{options.pipeline}.yaml"
-    compile_pipeline(options.pipeline, package, image=options.image or PIPELINE_IMAGE)
-    return package, arguments
+    return arguments

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from components.shared.errors import ParameterError
 from components.shared.files.sqlite import sqlite_url
 from components.shared.release.manifest import is_release
 from components.shared.release.served import CURRENT_FILE
@@ -20,6 +19,7 @@ from monitoring.run import RunInputs, open_served, publish_page
 from monitoring.run import run as run_monitoring
 from monitoring.status.page import PAGE_FILE
 from monitoring.status.record import Record
+from pipelines.runs.arguments import parse_assignments
 from pipelines.runs.remedies import ClusterRuns, LocalRuns, Sources
 from pipelines.settings import Settings
 
@@ -130,14 +130,12 @@ def _submitter(options: argparse.Namespace, settings: Settings) -> Submitter:
     )
     if not settings.kfp_host:
         return LocalRuns(settings, sources, verbose=options.verbose)
-    arguments = {}
-    for assignment in options.argument:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise ParameterError(f"expected --argument NAME=VALUE, got {assignment!r}")
-        arguments[name] = value
     return ClusterRuns(
-        settings, sources, arguments=arguments, image=options.image, service_account=options.service_account
+        settings,
+        sources,
+        arguments=parse_assignments(options.argument),
+        image=options.image,
+        service_account=options.service_account,
     )
 
 

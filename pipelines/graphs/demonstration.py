@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from components.rendering.component import rendering
-from pipelines.graphs.placement import WORKSPACE_MOUNT, place
+from pipelines.graphs.placement import WORKSPACE_MOUNT, WORKSPACE_VOLUME, place
 from pipelines.graphs.training import training_pipeline
 
 
@@ -14,7 +14,7 @@ from pipelines.graphs.training import training_pipeline
 def demonstration_pipeline(
     tracking_uri: str = "http://mlflow:5000",
     workspace: str = WORKSPACE_MOUNT,
-    workspace_volume: str = "visual-search-workspace",
+    workspace_volume: str = WORKSPACE_VOLUME,
     parameters: str = "{}",
     cpu: str = "4",
     memory: str = "8Gi",

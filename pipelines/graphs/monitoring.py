@@ -4,7 +4,7 @@ from kfp import dsl
 
 from components.registration.component import champion
 from monitoring.component import monitoring
-from pipelines.graphs.placement import WORKSPACE_MOUNT, place
+from pipelines.graphs.placement import WORKSPACE_MOUNT, WORKSPACE_VOLUME, place
 from pipelines.graphs.reindexing import reindexing_pipeline
 from pipelines.graphs.training import training_pipeline
 
@@ -21,7 +21,7 @@ def monitoring_pipeline(
     click_log: str = "",
     tracking_uri: str = "http://mlflow:5000",
     workspace: str = WORKSPACE_MOUNT,
-    workspace_volume: str = "visual-search-workspace",
+    workspace_volume: str = WORKSPACE_VOLUME,
     parameters: str = "{}",
     hours: float = 24.0,
     cool_down_hours: float = 24.0,

@@ -5,6 +5,7 @@ from kfp.dsl import PipelineTask
 from kfp.dsl.pipeline_channel import PipelineParameterChannel
 
 WORKSPACE_MOUNT = "/workspace"
+WORKSPACE_VOLUME = "visual-search-workspace"  # the default claim; a claim is found in the namespace of the tasks only
 
 # Credentials of object stores and of the tracking server come from one optional Secret, never from parameters: the
 # executor prints every parameter, and parameters are shown to everybody who may see a run.

@@ -8,7 +8,7 @@ from components.evaluation.component import evaluation
 from components.indexing.component import indexing
 from components.labelling.component import labelling
 from components.registration.component import champion
-from pipelines.graphs.placement import WORKSPACE_MOUNT, place
+from pipelines.graphs.placement import WORKSPACE_MOUNT, WORKSPACE_VOLUME, place
 from pipelines.graphs.registration import placed_registration
 
 
@@ -21,7 +21,7 @@ def reindexing_pipeline(
     judgements: str = "",
     tracking_uri: str = "http://mlflow:5000",
     workspace: str = WORKSPACE_MOUNT,
-    workspace_volume: str = "visual-search-workspace",
+    workspace_volume: str = WORKSPACE_VOLUME,
     parameters: str = "{}",
     cpu: str = "4",
     memory: str = "8Gi",

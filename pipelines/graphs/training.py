@@ -9,7 +9,7 @@ from components.indexing.component import indexing
 from components.labelling.component import labelling
 from components.registration.component import champion
 from components.training.component import training
-from pipelines.graphs.placement import WORKSPACE_MOUNT, accelerate, place
+from pipelines.graphs.placement import WORKSPACE_MOUNT, WORKSPACE_VOLUME, accelerate, place
 from pipelines.graphs.registration import placed_registration
 
 
@@ -24,7 +24,7 @@ def training_pipeline(
     truth: str = "",
     tracking_uri: str = "http://mlflow:5000",
     workspace: str = WORKSPACE_MOUNT,
-    workspace_volume: str = "visual-search-workspace",
+    workspace_volume: str = WORKSPACE_VOLUME,
     parameters: str = "{}",
     cpu: str = "4",
     memory: str = "8Gi",

@@ -20,9 +20,10 @@ import jsonpatch
 from components.shared.release.manifest import read_manifest
 from components.shared.release.served import publish_release
 from pipelines.rehearsal.router import Router
-from serving.rollout.cluster import ChangedMeanwhileError
+from serving.rollout.cluster import CHILD_OF_ARM, ChangedMeanwhileError, plan_for
 from serving.rollout.plan import CHALLENGER, CHAMPION, Desired, Json, Patch, Plan, storage_of
-from serving.rollout.standard import ROUTE, SERVICES, plan_standard
+from serving.rollout.readiness import SOURCE_ANNOTATION
+from serving.rollout.standard import ROUTE, SERVICES
 
 _NAMESPACE = "rehearsal"
 _NOTHING = "nothing/"
@@ -104,8 +105,7 @@ class LocalCluster:
         """Plan as for Standard mode."""
         for arm in SERVICES:
             self._observe(arm)
-        services = {arm: self._objects[f"inferenceservice/{name}"] for arm, name in SERVICES.items()}
-        return plan_standard(desired, services, self._objects[f"httproute/{ROUTE}"], _NAMESPACE)
+        return plan_for("standard", desired, self._objects, _NAMESPACE)
 
     def apply(self, patch: Patch) -> None:
         """Apply one patch and let processes and router follow.
@@ -135,11 +135,13 @@ class LocalCluster:
             self.pairs[arm].wait_ready(_READY_SECONDS)
 
     def _observe(self, arm: str) -> None:
-        """Find out whether an arm serves what its object says."""
-        service = self._objects[f"inferenceservice/{SERVICES[arm]}"]
-        _, uri = storage_of(service)
+        """Write down as a Deployment whether an arm serves what its InferenceService says."""
+        _, uri = storage_of(self._objects[f"inferenceservice/{SERVICES[arm]}"])
         ready = arm in self.pairs and uri != _NOTHING and self._serves(arm, read_manifest(Path(uri)).release_id)
-        service["status"] = {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}
+        self._objects[CHILD_OF_ARM[arm]] = {
+            "spec": {"template": {"metadata": {"annotations": {SOURCE_ANNOTATION: uri}}}},
+            "status": {"observedGeneration": 0, "replicas": 1, "updatedReplicas": 1, "readyReplicas": int(ready)},
+        }
 
     def _serves(self, arm: str, release_id: str) -> bool:
         try:
@@ -239,5 +241,7 @@ def _objects() -> dict[str, Json]:
         }
         for arm in SERVICES
     ]
-    found[f"httproute/{ROUTE}"] = {"metadata": {"name": ROUTE}, "spec": {"rules": [*pins, {"backendRefs": backends}]}}
+    accepted = {"parents": [{"conditions": [{"type": "Accepted", "status": "True"}]}]}  # the router takes it at once
+    spec = {"rules": [*pins, {"backendRefs": backends}]}
+    found[f"httproute/{ROUTE}"] = {"metadata": {"name": ROUTE}, "spec": spec, "status": accepted}
     return found

@@ -7,16 +7,18 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.container_images import PIPELINE_IMAGE
-from components.shared.errors import NotReadyError, ParameterError, VisualSearchError
+from components.shared.errors import NotReadyError, ParameterError
 from monitoring.remedies.act import Outcome
 from pipelines.runs.parameters import encode_parameters, merge_assignments
 from pipelines.settings import Settings
 
+if TYPE_CHECKING:
+    from pipelines.runs.cluster import Kubeflow
+
 _NAMES = {"training": ("images", "judgements", "events"), "reindexing": ("images", "judgements")}
-_RUNNING = {"PENDING", "RUNNING", "PAUSED", "CANCELING", "RUNTIME_STATE_UNSPECIFIED"}
 
 
 @dataclass(frozen=True)
@@ -104,78 +106,72 @@ class ClusterRuns:
     ) -> None:
         self._settings, self._sources = settings, sources
         self._arguments, self._image, self._service_account = dict(arguments or {}), image, service_account
-        self._known: Any = None
+        self._known: Kubeflow | None = None
 
     def submit(self, pipeline: str, name: str) -> Outcome:
         """Start it; if the answer is lost on the way, the run is looked for.
 
         Raises:
-            VisualSearchError: it is not there.
+            VisualSearchError: it is not there, or the server or our own checks refuse it.
         """
         from pipelines.graphs.compilation import compile_pipeline
-        from pipelines.runs import cluster
+        from pipelines.runs.arguments import convert_arguments, read_parameters
 
-        arguments = self._sources.arguments(pipeline, {}) | self._arguments
-        if self._settings.tracking_uri:
-            arguments["tracking_uri"] = self._settings.tracking_uri
-        client = self._client()
+        kubeflow = self._server()
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder) / f"{pipeline}.yaml"
             compile_pipeline(pipeline, package, image=self._image or PIPELINE_IMAGE)
+            declared = read_parameters(package)
+            arguments = convert_arguments(pipeline, declared, self._given(pipeline, set(declared)))
             try:
-                run_id = cluster.submit_run(
-                    client,
-                    package,
-                    arguments,
-                    name=name,
-                    namespace=self._settings.kfp_namespace,
-                    service_account=self._service_account,
-                )
-            except VisualSearchError:
-                raise
-            except Exception as error:  # kfp raises whatever its transport raises
+                run_id = kubeflow.submit(package, arguments, name=name, service_account=self._service_account)
+            except NotReadyError as error:
                 found = self.look(name, "")
                 if found.state == "interrupted":
-                    raise NotReadyError(
-                        f"the server did not take the run {name} ({type(error).__name__}: {error}); check its log"
-                    ) from error
+                    raise NotReadyError(f"the server did not take the run {name}: {error}") from error
                 return found
-        return Outcome("running", run_id, f"run {run_id} started")
+        return Outcome("running", run_id, f"run {run_id} started; its tasks run in {kubeflow.installation.tasks_place}")
 
     def look(self, name: str, reference: str) -> Outcome:
         """Ask the server.
 
         Raises:
-            NotReadyError: it does not answer.
+            VisualSearchError: it does not answer, or refuses.
         """
-        client = self._client()
+        from pipelines.runs.refusals import ServerRefusedError
+        from pipelines.runs.waiting import RUNNING
+
+        kubeflow = self._server()
         try:
-            run = client.get_run(reference) if reference else self._find(client, name)
-        except Exception as error:  # kfp raises whatever its transport raises
-            if getattr(error, "status", None) == 404:
+            run = kubeflow.look_up(reference) if reference else kubeflow.find(name)
+        except ServerRefusedError as error:
+            if error.status == 404:
                 return Outcome("interrupted", reference, "the server does not know this run any more")
-            raise NotReadyError(
-                f"the server does not report the state of {name} ({type(error).__name__}); try again"
-            ) from error
+            raise
         if run is None:
             return Outcome("interrupted", reference, "it never reached the server")
-        state = str(run.state or "RUNTIME_STATE_UNSPECIFIED").upper().rpartition(".")[2]
-        if state in _RUNNING:
+        if run.state in RUNNING:
             return Outcome("running", run.run_id)
-        succeeded = state == "SUCCEEDED"
-        return Outcome("succeeded" if succeeded else "failed", run.run_id, f"the run ended as {state}")
+        return Outcome(
+            "succeeded" if run.state == "SUCCEEDED" else "failed", run.run_id, f"the run ended as {run.state}"
+        )
 
-    def _client(self) -> Any:
+    def _given(self, pipeline: str, declared: set[str]) -> dict[str, str]:
+        """Return the arguments as text; the user gave them for whichever pipeline the diagnosis calls for."""
+        from pipelines.runs.process import load_pipeline
+
+        elsewhere = {name for other in _NAMES for name in load_pipeline(other).component_spec.inputs} - declared
+        given = {name: value for name, value in self._arguments.items() if name not in elsewhere}
+        if self._settings.tracking_uri:
+            given.setdefault("tracking_uri", self._settings.tracking_uri)
+        return self._sources.arguments(pipeline, {}) | given
+
+    def _server(self) -> Kubeflow:
         from pipelines.runs import cluster
 
         if self._known is None:
             self._known = cluster.connect(self._settings)
         return self._known
-
-    def _find(self, client: Any, name: str) -> Any:
-        wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
-        found = client.list_runs(filter=json.dumps(wanted), namespace=self._settings.kfp_namespace or None).runs or []
-        return next((run for run in found if run.display_name == name), None)
 
 
 def latest_arguments(home: Path) -> dict[str, Any]:

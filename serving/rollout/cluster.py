@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any, Literal, Protocol
 
 from components.shared.errors import NotReadyError, ParameterError, ResourceError
 from serving.rollout.knative import SERVICE, plan_knative
-from serving.rollout.plan import Desired, Json, Kind, Patch, Plan
+from serving.rollout.plan import Desired, Json, Patch, Plan
 from serving.rollout.standard import ROUTE, SERVICES, plan_standard
 
 Mode = Literal["knative", "standard"]
-_RESOURCES: dict[Kind, str] = {
+CHILD_OF_ONE = f"knativeservice/{SERVICE}-predictor"
+CHILD_OF_ARM = {arm: f"deployment/{name}-predictor" for arm, name in SERVICES.items()}
+_RESOURCES: dict[str, str] = {
     "inferenceservice": "/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{name}",
     "httproute": "/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes/{name}",
+    "deployment": "/apis/apps/v1/namespaces/{namespace}/deployments/{name}",
+    "knativeservice": "/apis/serving.knative.dev/v1/namespaces/{namespace}/services/{name}",
 }
 _TIMEOUT_SECONDS = 30
 
@@ -62,16 +67,22 @@ class Cluster:
         self._api: Any = client.ApiClient(configuration)
 
     def objects(self) -> dict[str, Json]:
-        """Return what there is: "inferenceservice/NAME" and "httproute/NAME" → object.
+        """Return what there is: "KIND/NAME" → object, with the children that KServe has made so far.
 
         Raises:
-            NotReadyError: one of them does not exist.
+            NotReadyError: an InferenceService or the HTTPRoute does not exist.
+            ParameterError: one of them may not be read.
             ResourceError: the API server gives no answer.
         """
-        names: list[tuple[Kind, str]] = [("inferenceservice", SERVICE)]
+        names, children = [f"inferenceservice/{SERVICE}"], [CHILD_OF_ONE]
         if self.mode == "standard":
-            names = [("inferenceservice", name) for name in SERVICES.values()] + [("httproute", ROUTE)]
-        return {f"{kind}/{name}": self._read(kind, name) for kind, name in names}
+            names = [*(f"inferenceservice/{name}" for name in SERVICES.values()), f"httproute/{ROUTE}"]
+            children = list(CHILD_OF_ARM.values())
+        found = {name: self._read(name) for name in names}
+        for name in children:
+            with contextlib.suppress(NotReadyError):  # not made yet, or its arm is stopped
+                found[name] = self._read(name)
+        return found
 
     def plan(self, desired: Desired) -> Plan:
         """Look at the objects and plan.
@@ -91,11 +102,11 @@ class Cluster:
         """
         self._call("PATCH", patch.kind, patch.name, json.loads(patch.body), {"fieldManager": "visual-search-rollout"})
 
-    def _read(self, kind: Kind, name: str) -> Json:
-        found: Json = self._call("GET", kind, name, None, {})
+    def _read(self, name: str) -> Json:
+        found: Json = self._call("GET", *name.split("/"), None, {})
         return found
 
-    def _call(self, method: str, kind: Kind, name: str, body: Any, query: dict[str, str]) -> Any:
+    def _call(self, method: str, kind: str, name: str, body: Any, query: dict[str, str]) -> Any:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -122,12 +133,13 @@ class Cluster:
 def plan_for(mode: Mode, desired: Desired, objects: dict[str, Json], namespace: str) -> Plan:
     """Plan from objects as `Cluster.objects` gives them."""
     if mode == "knative":
-        return plan_knative(desired, objects[f"inferenceservice/{SERVICE}"], namespace)
+        return plan_knative(desired, objects[f"inferenceservice/{SERVICE}"], objects.get(CHILD_OF_ONE), namespace)
     services = {arm: objects[f"inferenceservice/{name}"] for arm, name in SERVICES.items()}
-    return plan_standard(desired, services, objects[f"httproute/{ROUTE}"], namespace)
+    deployments = {arm: objects.get(name) for arm, name in CHILD_OF_ARM.items()}
+    return plan_standard(desired, services, deployments, objects[f"httproute/{ROUTE}"], namespace)
 
 
-def _translated(error: Any, kind: Kind, name: str) -> Exception:
+def _translated(error: Any, kind: str, name: str) -> Exception:
     if error.status == 404:
         return NotReadyError(f"there is no {kind} {name} in the cluster; apply the manifests first (kubectl apply -k)")
     if error.status in (409, 422):

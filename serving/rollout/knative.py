@@ -8,8 +8,6 @@ drops the canary when that is ready.
 
 from __future__ import annotations
 
-from typing import Any
-
 from serving.rollout.plan import (
     ARM_VARIABLE,
     CHALLENGER,
@@ -20,11 +18,11 @@ from serving.rollout.plan import (
     Json,
     Patch,
     Plan,
-    is_ready,
     replace,
     set_variable,
     storage_of,
 )
+from serving.rollout.readiness import newest_ready_revision, newest_revision_has, traffic_of
 
 SERVICE = "visual-search"
 _CANARY = "/spec/predictor/canaryTrafficPercent"
@@ -32,20 +30,21 @@ _BEHIND = "visual-search/champion"  # annotation
 _TAGS = {CHAMPION: "prev", CHALLENGER: "latest"}  # Knative's tags of the two revisions, which pin a user to one
 
 
-def plan_knative(desired: Desired, service: Json, namespace: str) -> Plan:
+def plan_knative(desired: Desired, service: Json, child: Json | None, namespace: str) -> Plan:
     """Plan the next changes of the one InferenceService.
 
     Args:
         desired: what the registry wants.
         service: the InferenceService as it is.
-        namespace: of it.
+        child: the Knative Service that KServe makes of it; None: there is none.
+        namespace: of them.
     """
-    return _Knative(service, namespace).plan(desired)
+    return _Knative(service, child, namespace).plan(desired)
 
 
 class _Knative:
-    def __init__(self, service: Json, namespace: str) -> None:
-        self._service, self._namespace = service, namespace
+    def __init__(self, service: Json, child: Json | None, namespace: str) -> None:
+        self._service, self._child, self._namespace = service, child, namespace
         self._name = str(service["metadata"]["name"])
         self._pointer, self._uri = storage_of(service)
         self._canary: int | None = service["spec"]["predictor"].get("canaryTrafficPercent")
@@ -70,9 +69,10 @@ class _Knative:
     def _from_champion(self, desired: Desired) -> Plan:
         champion, challenger = desired.champion, desired.challenger
         if self._canary is not None:
-            labels = self._labels(CHAMPION, champion)
-            if not labels and not self._is_whole():  # put back after a rollback: its revision has to be ready first
+            # Without a canary the newest revision that is ready gets everything, and that may be another release's.
+            if not newest_revision_has(self._child, champion.uri):
                 return Plan(waiting=f"{champion.release_id} is not ready yet as the newest revision")
+            labels = self._labels(CHAMPION, champion)
             says = f"{champion.release_id} gets all traffic"
             remove: list[Json] = [
                 {"op": "test", "path": _CANARY, "value": self._canary},
@@ -83,7 +83,7 @@ class _Knative:
             return self._patch(f"{champion.release_id} is called champion", labels, champion)
         if challenger is None:
             return Plan()
-        if not self._has_everything():
+        if not self._has_everything(champion):
             return Plan(
                 waiting=f"{champion.release_id} does not have all traffic yet, so there is nothing to go back to"
             )
@@ -111,20 +111,13 @@ class _Knative:
             operations += replace(pointer, old, champion.release_id)
         return operations
 
-    def _status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._service.get("status", {}).get("components", {}).get("predictor", {})
-        return found
-
-    def _is_whole(self) -> bool:
-        """Whether the newest revision is ready."""
-        status = self._status()
-        newest = status.get("latestCreatedRevision")
-        return is_ready(self._service) and newest is not None and newest == status.get("latestReadyRevision")
-
-    def _has_everything(self) -> bool:
-        return (
-            self._is_whole() and self._status().get("latestRolledoutRevision") == self._status()["latestReadyRevision"]
-        )
+    def _has_everything(self, release: ArmRelease) -> bool:
+        """Whether the newest revision has a release and all traffic, and KServe has noted that it is the one to go back to."""
+        if self._child is None or not newest_revision_has(self._child, release.uri):
+            return False
+        newest = newest_ready_revision(self._child)
+        noted = self._service.get("status", {}).get("components", {}).get("predictor", {})
+        return traffic_of(self._child) == {newest: 100} and noted.get("latestRolledoutRevision") == newest
 
     def _patch(self, says: str, operations: list[Json], *releases: ArmRelease) -> Plan:
         ids = tuple(release.release_id for release in releases)

@@ -139,15 +139,6 @@ def set_stopped(service: Json, stopped: bool) -> list[Json]:
     return replace("/metadata/annotations/" + _STOP.replace("/", "~1"), now, wanted)
 
 
-def is_ready(thing: Json) -> bool:
-    """Whether the controller has seen the last change of an InferenceService and finds it ready."""
-    status = thing.get("status", {})
-    generation = thing.get("metadata", {}).get("generation", 0)
-    if status.get("observedGeneration", generation) < generation:
-        return False
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions", []))
-
-
 def _variable(service: Json, name: str) -> tuple[str, str] | None:
     return next(iter(_variables(service, name)), None)
 

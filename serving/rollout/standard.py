@@ -1,7 +1,8 @@
 """Standard (no Knative): an InferenceService an arm, and an HTTPRoute of ours with the weights and the rules of the pins.
 
-Traffic is taken away from an arm before its release changes, and given to it only when it is ready. A user pinned to an arm that
-has no traffic goes to the champion. The challenger's pods run only while there is a challenger.
+Traffic is taken away from an arm before its release changes, and given to it only when every pod of its Deployment has the
+release and is ready. A user pinned to an arm that has no traffic goes to the champion. The challenger's pods run only while
+there is a challenger.
 """
 
 from __future__ import annotations
@@ -17,52 +18,71 @@ from serving.rollout.plan import (
     Json,
     Patch,
     Plan,
-    is_ready,
     replace,
     set_stopped,
     storage_of,
 )
+from serving.rollout.readiness import deployment_has, route_is_accepted
 
 ROUTE = "visual-search"
+_NOT_ACCEPTED = "the gateway has not taken the last change of the HTTPRoute yet"
 SERVICES = {CHAMPION: "visual-search-champion", CHALLENGER: "visual-search-challenger"}
 PIN_HEADER = "x-visual-search-arm"
 
 
-def plan_standard(desired: Desired, services: dict[str, Json], route: Json, namespace: str) -> Plan:
+def plan_standard(
+    desired: Desired, services: dict[str, Json], deployments: dict[str, Json | None], route: Json, namespace: str
+) -> Plan:
     """Plan the next changes of the two InferenceServices and the route.
 
     Args:
         desired: what the registry wants.
         services: arm → InferenceService as it is.
+        deployments: arm → Deployment that KServe makes of it; None: there is none.
         route: the HTTPRoute as it is.
         namespace: of them.
     """
     champion, challenger = desired.champion, desired.challenger
     _, serving = storage_of(services[CHAMPION])
+    _, tried = storage_of(services[CHALLENGER])
+    is_wanted = challenger is not None and tried == challenger.uri
+    withdrawal = _weigh(route, 0, namespace)
+    if withdrawal is not None and not is_wanted and tried != champion.uri:
+        return Plan((withdrawal,))  # users get a release that is no arm any more: that goes first, whatever is ready
     if serving != champion.uri:
-        if desired.rolled_back and (patch := _weigh(route, 0, namespace)):
-            return Plan((patch,))
         return Plan((_serve(services[CHAMPION], champion, namespace),))
     if challenger is None:
-        patch = _weigh(route, 0, namespace)
-        if patch is None:
-            stop = set_stopped(services[CHALLENGER], True)
-            return Plan(_change(services[CHALLENGER], stop, "stops, since there is no challenger", namespace))
-        # After a promotion, those who have the new release already keep it until the champion's pods have it too.
-        if not desired.rolled_back and not is_ready(services[CHAMPION]):
-            return Plan(waiting=f"the champion's pods do not have {champion.release_id} yet")
-        return Plan((patch,))
-    _, tried = storage_of(services[CHALLENGER])
-    if tried != challenger.uri or set_stopped(services[CHALLENGER], False):
-        away = _weigh(route, 0, namespace)
-        change = _serve(services[CHALLENGER], challenger, namespace)
-        return Plan((change,) if away is None else (away, change))
+        return _without_challenger(desired, services, deployments, route, namespace)
+    if not is_wanted or set_stopped(services[CHALLENGER], False):
+        if withdrawal is not None:
+            return Plan((withdrawal,))
+        if not route_is_accepted(route):
+            return Plan(waiting=_NOT_ACCEPTED)
+        return Plan((_serve(services[CHALLENGER], challenger, namespace),))
     patch = _weigh(route, desired.share, namespace, challenger)
     if patch is None:
         return Plan()
-    if desired.share > 0 and not is_ready(services[CHALLENGER]):
-        return Plan(waiting=f"the challenger's pods do not have {challenger.release_id} yet")
+    is_raised = desired.share > _share_of(route)
+    if is_raised and not deployment_has(deployments[CHALLENGER], challenger.uri):
+        return Plan(waiting=f"not all of the challenger's pods have {challenger.release_id} and are ready yet")
     return Plan((patch,))
+
+
+def _without_challenger(
+    desired: Desired, services: dict[str, Json], deployments: dict[str, Json | None], route: Json, namespace: str
+) -> Plan:
+    """Plan the way to a champion alone, which has the right release in its InferenceService already."""
+    withdrawal = _weigh(route, 0, namespace)
+    if withdrawal is not None:
+        # After a promotion, those who have the new release already keep it until the champion's pods have it too.
+        if not desired.rolled_back and not deployment_has(deployments[CHAMPION], desired.champion.uri):
+            release_id = desired.champion.release_id
+            return Plan(waiting=f"not all of the champion's pods have {release_id} and are ready yet")
+        return Plan((withdrawal,))
+    stop = set_stopped(services[CHALLENGER], True)
+    if stop and not route_is_accepted(route):
+        return Plan(waiting=_NOT_ACCEPTED)
+    return Plan(_change(services[CHALLENGER], stop, "stops, since there is no challenger", namespace))
 
 
 def _serve(service: Json, release: ArmRelease, namespace: str) -> Patch:
@@ -97,6 +117,12 @@ def _weigh(route: Json, share: int, namespace: str, challenger: ArmRelease | Non
     says = "all traffic goes to the champion" if share == 0 else f"the challenger gets {share} %"
     ids = () if challenger is None or share == 0 else (challenger.release_id,)
     return Patch("httproute", name, namespace, tuple(operations), says, ids)
+
+
+def _share_of(route: Json) -> int:
+    """Return the largest share of the challenger in the rules without a pin, in percent."""
+    rules = [rule for rule in route["spec"]["rules"] if _pinned_arm(rule) is None]
+    return max((_weights(rule.get("backendRefs") or []).get(CHALLENGER, 0) for rule in rules), default=0)
 
 
 def _backends(route: Json) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,9 @@ from pipelines.__main__ import build_parser
 from pipelines.runs.parameters import merge_assignments
 
 ROOT = Path(components.__file__).parents[1]
-DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
+DOCUMENTS = sorted(
+    path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")]
+)
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

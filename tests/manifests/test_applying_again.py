@@ -10,7 +10,8 @@ import pytest
 
 from serving.rollout.cluster import plan_for
 from serving.rollout.plan import ArmRelease, Desired
-from support.factories.cluster_factory import NAMESPACE, make_controller
+from support.factories.cluster_controllers import make_controller
+from support.factories.cluster_factory import NAMESPACE
 from support.inputs.rendered_overlays import FIRST, IN_GIT, OVERLAYS, documents, installed
 from support.servers.api_server import ApiServer
 from support.servers.field_ownership import ConflictError, FieldOwnership

@@ -10,13 +10,17 @@ import pytest
 import yaml
 
 from components.shared.errors import NotReadyError, VisualSearchError
+from manifests.checks.pods import pods_of
 from manifests.checks.rendering import check_version, load, parse, render
+from pipelines.__main__ import main
 from pipelines.graphs.compilation import compile_pipeline
+from pipelines.runs.waiting import EXIT_CODES
 from support.inputs.rendered_overlays import (
     FIRST,
     FOLDERS,
     GOLDEN,
     IN_GIT,
+    KUBEFLOW,
     MANIFESTS,
     OVERLAYS,
     ROOT,
@@ -39,26 +43,78 @@ spec:
 
 @pytest.mark.parametrize("name", ["training", "reindexing"])
 def test_pipelines_in_the_manifests_are_compiled_from_the_code(name: str, tmp_path: Path) -> None:
-    compile_pipeline(name, tmp_path / "now.yaml", kubernetes=True, namespace="visual-search")
-    stored = MANIFESTS / "components" / "pipelines" / f"{name}.yaml"
+    compile_pipeline(name, tmp_path / "now.yaml", kubernetes=True)
+    stored = MANIFESTS / "pipelines" / f"{name}.yaml"
     if REGENERATE:
         shutil.copyfile(tmp_path / "now.yaml", stored)
     assert (tmp_path / "now.yaml").read_text() == stored.read_text(), "run `make golden`"
 
 
-@pytest.mark.parametrize("name", ["training", "reindexing"])
-def test_every_task_of_a_pipeline_gets_the_image_by_digest(name: str) -> None:
-    version = next(
-        d
-        for d in documents("production")
-        if d["kind"] == "PipelineVersion" and d["spec"]["pipelineName"].endswith(name)
-    )
-    images = {
-        executor["container"]["image"]
-        for executor in version["spec"]["pipelineSpec"]["deploymentSpec"]["executors"].values()
+@pytest.mark.parametrize(
+    ("overlay", "namespace"), [("kubeflow-single-user", "kubeflow"), ("kubeflow-multi-user", "visual-search")]
+)
+def test_pipelines_are_where_each_kind_of_installation_reads_them_with_images_by_digest(
+    overlay: str, namespace: str
+) -> None:
+    found = documents(overlay)
+    assert {document["metadata"]["namespace"] for document in found} == {namespace}
+    versions = [document for document in found if document["kind"] == "PipelineVersion"]
+    assert {version["spec"]["pipelineName"] for version in versions} == {
+        "visual-search-training",
+        "visual-search-reindexing",
     }
+    executors = [
+        e for version in versions for e in version["spec"]["pipelineSpec"]["deploymentSpec"]["executors"].values()
+    ]
+    images = {executor["container"]["image"] for executor in executors}
+    assert len(executors) >= 15
     assert len(images) == 1
     assert "@sha256:" in images.pop()
+
+
+def test_only_these_overlays_need_the_resources_of_kubeflow() -> None:
+    needing = {name for name in FOLDERS for document in documents(name) if document["kind"] == "PipelineVersion"}
+    assert needing == {"kubeflow-single-user", "kubeflow-multi-user"}
+
+
+@pytest.mark.parametrize(("overlay", "namespace"), [("production", "visual-search"), ("staging", "kubeflow")])
+def test_every_pod_that_starts_runs_names_the_namespace_of_the_tasks(overlay: str, namespace: str) -> None:
+    starters = [
+        container.variables()
+        for pod in pods_of(documents(overlay))
+        for container in pod.containers
+        if "VISUAL_SEARCH_KFP_HOST" in container.variables()
+    ]
+    assert len(starters) >= 2
+    assert {starter["VISUAL_SEARCH_KFP_NAMESPACE"] for starter in starters} == {namespace}
+
+
+def test_the_account_that_starts_runs_has_the_right_to_and_no_other_has() -> None:
+    (binding,) = (document for document in documents("kubeflow-multi-user") if document["kind"] == "RoleBinding")
+    accounts = {subject["name"] for subject in binding["subjects"]}
+    starting = {
+        pod.spec["serviceAccountName"]
+        for pod in pods_of([*documents("production"), *documents("training")])
+        if any("VISUAL_SEARCH_KFP_HOST" in container.variables() for container in pod.containers)
+    }
+    assert accounts == starting
+    assert binding["roleRef"]["name"] == "kubeflow-pipelines-edit"
+
+
+def test_a_run_that_was_cancelled_is_not_started_again() -> None:
+    ends = {EXIT_CODES["CANCELED"], EXIT_CODES["SKIPPED"]}
+    jobs = [
+        document["spec"]["jobTemplate"]["spec"] if document["kind"] == "CronJob" else document["spec"]
+        for document in [*documents("production"), *documents("training")]
+        if document["kind"] in ("Job", "CronJob") and "VISUAL_SEARCH_KFP_HOST" in str(document)
+    ]
+    assert len(jobs) == 3
+    for job in jobs:
+        (rule,) = job["podFailurePolicy"]["rules"]
+        (container,) = job["template"]["spec"]["containers"]
+        assert rule["action"] == "FailJob"
+        assert rule["onExitCodes"]["containerName"] == container["name"]
+        assert set(rule["onExitCodes"]["values"]) == ends
 
 
 def test_the_rules_of_prometheus_are_those_of_monitoring() -> None:
@@ -87,7 +143,7 @@ def test_there_is_a_golden_file_for_every_folder_and_no_other() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == set(FOLDERS)
 
 
-@pytest.mark.parametrize("name", [*OVERLAYS, "cluster"])
+@pytest.mark.parametrize("name", [*OVERLAYS, *KUBEFLOW, "cluster"])
 def test_golden_file_is_without_fault(name: str) -> None:
     assert faults(documents(name)) == []
 
@@ -95,6 +151,15 @@ def test_golden_file_is_without_fault(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in OVERLAYS if name not in IN_GIT])
 def test_golden_file_is_without_fault_beside_what_is_applied_first(name: str) -> None:
     assert faults(documents(name), documents(FIRST[name])) == []
+
+
+def test_command_checks_an_overlay_together_with_what_is_applied_first(capsys: pytest.CaptureFixture[str]) -> None:
+    overlay = str(GOLDEN / "standard.yaml")
+    assert main(["manifests", "check", "--first", str(GOLDEN / "first-standard.yaml"), overlay]) == 0
+    assert main(["manifests", "check", "--first", str(GOLDEN / "first-knative.yaml"), overlay]) == 1
+    told = capsys.readouterr().out
+    assert "InferenceService/visual-search: metadata.name: is applied first, but is not among what is applied" in told
+    assert "InferenceService/visual-search-champion: spec.predictor.model.storageUri: is missing" in told
 
 
 def test_the_job_that_starts_a_training_is_without_fault_and_is_not_applied_every_time() -> None:

@@ -23,7 +23,7 @@ def test_nothing_is_explained_that_is_not_there() -> None:
 
 
 def test_a_file_is_named_by_its_kind() -> None:
-    known = {"kustomization.yaml", "probes.yaml", "training.yaml", "reindexing.yaml"}
+    known = {"kustomization.yaml", "probes.yaml", "training.yaml", "reindexing.yaml", "executors.yaml"}
     for path in MANIFESTS.rglob("*.yaml"):
         if path.name not in known:
             kinds = set(re.findall(r"^kind: (\w+)", path.read_text(), re.MULTILINE))

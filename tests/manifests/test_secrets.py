@@ -112,7 +112,7 @@ def test_secret_as_a_resource_is_refused() -> None:
 
 
 def test_secret_in_the_compiled_pipeline_is_found() -> None:
-    found = documents("production")
+    found = documents("kubeflow-single-user")
     executors = one(found, "PipelineVersion")["spec"]["pipelineSpec"]["deploymentSpec"]["executors"]
     executors["exec-catalogue"]["container"]["args"].append(VALUES["github"])
     assert [fault.thing for fault in check_secrets(found)] == ["PipelineVersion/visual-search-reindexing"]

@@ -48,6 +48,10 @@ def variable(holder: Json, name: str, value: str) -> None:
     holder["env"] = [*others, {"name": name, "value": value}]
 
 
+def unset(holder: Json, name: str) -> None:
+    holder["env"] = [entry for entry in holder["env"] if entry["name"] != name]
+
+
 def argument(holder: Json, old: str, new: str) -> None:
     holder["args"] = [word.replace(old, new) for word in holder["args"]]
 
@@ -58,9 +62,13 @@ def drop(found: list[Json], kind: str, name: str | None = None) -> None:
 
 KNATIVE, STANDARD, CANARY, GPU = "knative", "standard", "knative-canary", "standard-gpu"
 STAGING, PRODUCTION, CLUSTER = "staging", "production", "cluster"
+PIPELINES = "kubeflow-multi-user"
 Sow = Callable[[list[Json]], Any]
 # fmt: off
 VIOLATIONS: list[tuple[str, Sow, str, str]] = [
+    (PIPELINES, lambda d: one(d, "RoleBinding")["roleRef"].update(name="kubeflow-edit"), "RoleBinding", "roleRef.name"),
+    (PIPELINES, lambda d: one(d, "RoleBinding")["roleRef"].update(kind="Role"), "RoleBinding", "roleRef.name"),
+    (PRODUCTION, lambda d: unset(container(d, "CronJob", "reindex"), "VISUAL_SEARCH_KFP_NAMESPACE"), "CronJob/reindex", "env"),
     # strict schemas
     (KNATIVE, lambda d: arm(d).update(minReplica=2), "InferenceService/visual-search", "spec.predictor.minReplica"),
     (KNATIVE, lambda d: arm(d).update(minReplicas="2"), "InferenceService/visual-search", "spec.predictor.minReplicas"),
@@ -75,7 +83,7 @@ VIOLATIONS: list[tuple[str, Sow, str, str]] = [
     (STAGING, lambda d: one(d, "Deployment", "mlflow")["spec"].pop("selector"), "Deployment/mlflow", "spec.selector"),
     (STAGING, lambda d: one(d, "CronJob")["spec"].update(schedule=5), "CronJob", "spec.schedule"),
     (STAGING, lambda d: one(d, "Service", "mlflow")["metadata"].update(labels={"a": True}), "Service/mlflow", "metadata.labels.a"),
-    (PRODUCTION, lambda d: one(d, "PipelineVersion")["spec"].pop("pipelineName"), "PipelineVersion", "spec.pipelineName"),
+    (PIPELINES, lambda d: one(d, "PipelineVersion")["spec"].pop("pipelineName"), "PipelineVersion", "spec.pipelineName"),
     (PRODUCTION, lambda d: one(d, "PodMonitor")["spec"].update(podMetricEndpoints=[]), "PodMonitor", "podMetricEndpoints"),
     # KServe
     (KNATIVE, lambda d: one(d, "InferenceService")["metadata"].update(name="Visual_search"), "Visual_search", "metadata.name"),
@@ -129,7 +137,7 @@ VIOLATIONS: list[tuple[str, Sow, str, str]] = [
     (STAGING, lambda d: pod(d, "CronJob", "monitoring")["securityContext"].pop("seccompProfile"), "CronJob/monitoring", "seccompProfile"),
     (CLUSTER, lambda d: one(d, "ClusterStorageContainer")["spec"]["container"].pop("securityContext"), "ClusterStorageContainer/default", "runAsNonRoot"),
     (KNATIVE, lambda d: one(d, "Namespace")["metadata"]["labels"].update({"pod-security.kubernetes.io/enforce": "baseline"}), "Namespace", "enforce"),
-    (PRODUCTION, lambda d: [e.pop("securityContext") for e in one(d, "PipelineVersion")["spec"]["platformSpec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()], "PipelineVersion", "runAsNonRoot"),
+    (PIPELINES, lambda d: [e.pop("securityContext") for e in one(d, "PipelineVersion")["spec"]["platformSpec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()], "PipelineVersion", "runAsNonRoot"),
     # rights
     (KNATIVE, lambda d: arm(d).pop("enableServiceLinks"), "InferenceService", "spec.predictor.enableServiceLinks"),
     (STANDARD, lambda d: arm(d).update(enableServiceLinks=True), "InferenceService/visual-search-challenger", "enableServiceLinks"),
@@ -146,8 +154,8 @@ VIOLATIONS: list[tuple[str, Sow, str, str]] = [
     (KNATIVE, lambda d: transformer(d).update(image="visual-search-transformer:latest"), "ServingRuntime", "containers[1].image"),
     (KNATIVE, lambda d: encoder(d).update(image="visual-search-encoder:0.1.0"), "ServingRuntime", "containers[0].image"),
     (STAGING, lambda d: container(d, "StatefulSet", "postgresql").update(image="postgres:latest@sha256:" + "a" * 64), "StatefulSet/postgresql", "image"),
-    (PRODUCTION, lambda d: one(d, "PipelineVersion")["spec"]["pipelineSpec"]["deploymentSpec"]["executors"]["exec-catalogue"]["container"].update(image="python:3.11"), "PipelineVersion", "exec-catalogue.container.image"),
-    (PRODUCTION, lambda d: one(d, "PipelineVersion")["spec"]["pipelineSpec"]["deploymentSpec"]["executors"]["exec-catalogue"]["container"].update(image="registry.example.com/other@sha256:" + "a" * 64), "PipelineVersion", "executors"),
+    (PIPELINES, lambda d: one(d, "PipelineVersion")["spec"]["pipelineSpec"]["deploymentSpec"]["executors"]["exec-catalogue"]["container"].update(image="python:3.11"), "PipelineVersion", "exec-catalogue.container.image"),
+    (PIPELINES, lambda d: one(d, "PipelineVersion")["spec"]["pipelineSpec"]["deploymentSpec"]["executors"]["exec-catalogue"]["container"].update(image="registry.example.com/other@sha256:" + "a" * 64), "PipelineVersion", "executors"),
     (PRODUCTION, lambda d: container(d, "CronJob", "reindex")["args"].__setitem__(3, "visual-search-pipeline-python"), "CronJob/reindex", "args"),
     # Secrets
     (KNATIVE, lambda d: drop(d, "Secret"), "ServiceAccount/visual-search-serving", "secrets"),

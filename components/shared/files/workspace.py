@@ -7,8 +7,11 @@ checkpoints). Kubeflow's own cache cannot do this: it knows nothing of a file's 
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from components.shared.errors import ResourceError
 from components.shared.files.artifacts import ARTIFACT_FILE, Artifact, open_artifact, seal_artifact
 from components.shared.files.atomic import digest_of, publish_tree, remove_unfinished_files, write_json
 from components.shared.files.dependencies import code_digest
@@ -57,6 +61,30 @@ class StepWork:
         return artifact
 
 
+def require_writable(root: Path) -> None:
+    """Create the workspace if need be, and write to it once; a step that works outside `Workspace.step` first calls this.
+
+    A new volume belongs to root, while tasks of Kubeflow run as another user and without an fsGroup.
+
+    Raises:
+        ResourceError: this user cannot write there.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        place = next(folder for folder in (root, *root.parents) if folder.exists())
+        owner = place.stat()
+        raise ResourceError(
+            f"the workspace {root} cannot be written to ({error.strerror}): {place} belongs to user {owner.st_uid} and group "
+            f"{owner.st_gid} with mode {owner.st_mode & 0o7777:o}, and this process runs as user {os.geteuid()} and group "
+            f"{os.getegid()}; make the volume writable for that group, as manifests/README.md describes, and start again"
+        ) from error
+
+
 class Workspace:
     """A directory that outlives runs: a folder on a laptop, a mounted volume on the cluster."""
 
@@ -76,7 +104,9 @@ class Workspace:
 
         Raises:
             UnfinishedArtifactError: an input directory was not finished.
+            ResourceError: this user cannot write to the workspace.
         """
+        require_writable(self.root)
         values = parameters.model_dump(mode="json") if isinstance(parameters, BaseModel) else dict(parameters)
         facts = {
             "step": name,

@@ -17,13 +17,14 @@ from pydantic import BaseModel
 from components import VERSION
 from serving.events.records import MOST_EVENTS, ClientEvent
 from serving.server.problems import PROBLEMS, ProblemKind
-from serving.transformer.edge.requests import PICTURE_TYPES, USER_HEADER, Instance, Parameters
+from serving.transformer.edge.requests import USER_HEADER, Instance, Parameters
 from serving.transformer.edge.routes import MOST_SAMPLES
 from serving.web.routes import THUMBNAIL_SIDES
 
 OPENAPI_VERSION = "3.1.0"
 Schema = dict[str, Any]
 
+_PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp")
 _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -87,7 +88,7 @@ def _search_paths(model_name: str) -> Schema:
         "schema": {**_TEXT, "pattern": "^[A-Za-z0-9_-]{1,64}$"},
         "description": "Pseudonym of the user; without it, each request counts as a new user.",
     }
-    pictures = {name: {"schema": _PICTURE} for name in sorted(PICTURE_TYPES)}
+    pictures = {name: {"schema": _PICTURE} for name in _PICTURE_TYPES}
     predict = _operation(
         "Search by a picture, or by images of the catalogue",
         "With a picture as the body, the parameters are in the query string; with JSON they are in `parameters`. "

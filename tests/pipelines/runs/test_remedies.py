@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.errors import NotReadyError, ParameterError
+from components.shared.errors import InputError, NotReadyError, ParameterError
 from pipelines.__main__ import main
 from pipelines.runs.remedies import ClusterRuns, LocalRuns, Sources, latest_arguments
 from pipelines.settings import Settings
@@ -67,6 +67,37 @@ def test_an_answer_that_is_lost_does_not_start_a_second_run() -> None:
         assert outcome.state == "running"
         assert outcome.reference in server.runs
         assert {run["display_name"] for run in server.runs.values()} == {NAME}
+
+
+@pytest.mark.filterwarnings("ignore")  # kfp's own
+def test_remedies_run_where_the_installation_starts_tasks_with_the_arguments_that_the_pipeline_has() -> None:
+    with kubeflow_server(multi_user=True) as server, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KF_PIPELINES_TOKEN", server.token)
+        given = {"training_memory": "64Gi", "cpu": "2", "tracking_uri": "http://mlflow.visual-search:5000"}
+        settings = Settings(kfp_host=server.url, kfp_namespace="visual-search", tracking_uri="http://mlflow:5000")
+        runs = ClusterRuns(settings, Sources(images="s3://b/"), arguments=given)
+        assert runs.submit("reindexing", "a").state == "running"
+        assert runs.submit("training", "b").state == "running"
+        first, second = (run["runtime_config"]["parameters"] for run in server.runs.values())
+        assert "training_memory" not in first
+        assert second["training_memory"] == "64Gi"
+        assert first["tracking_uri"] == second["tracking_uri"] == "http://mlflow.visual-search:5000"
+        assert {run["workflow_namespace"] for run in server.runs.values()} == {"visual-search"}
+        assert runs.look("b", "").reference == "run-2"
+        with pytest.raises(ParameterError, match="'memori' is unknown"):
+            ClusterRuns(settings, Sources(images="s3://b/"), arguments={"memori": "1"}).submit("training", "c")
+
+
+@pytest.mark.filterwarnings("ignore")  # kfp's own
+def test_a_remedy_that_the_server_refuses_is_not_taken_for_lost() -> None:
+    with kubeflow_server(multi_user=True) as server, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KF_PIPELINES_TOKEN", server.token)
+        runs = ClusterRuns(Settings(kfp_host=server.url), Sources(images="s3://b/"))
+        with pytest.raises(ParameterError, match="VISUAL_SEARCH_KFP_NAMESPACE"):
+            runs.submit("reindexing", NAME)
+        runs = ClusterRuns(Settings(kfp_host=server.url, kfp_namespace="other"), Sources(images="s3://b/"))
+        with pytest.raises(InputError, match="is not authorized"):
+            runs.submit("reindexing", NAME)
 
 
 def test_no_server_is_named() -> None:

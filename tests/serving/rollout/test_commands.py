@@ -12,6 +12,7 @@ import yaml
 
 from support.factories.cluster_factory import make_objects
 from support.factories.kubectl_commands import EXAMPLES, example_commands
+from support.servers.api_server import merge_patch
 
 ROOT = Path(__file__).parents[3]
 KINDS = ("InferenceService", "HTTPRoute")
@@ -22,12 +23,16 @@ def keyed(objects):
 
 
 def rendered(mode):
-    """Return the objects of the overlay of a mode, by kubectl's own kustomize."""
-    overlay = ROOT / "manifests" / "overlays" / mode
-    if shutil.which("kubectl") is None or not overlay.is_dir():
-        pytest.skip("needs kubectl and the manifests")
-    text = subprocess.run(["kubectl", "kustomize", str(overlay)], capture_output=True, check=True, timeout=120).stdout
-    return keyed(thing for thing in yaml.safe_load_all(text) if thing and thing["kind"] in KINDS)
+    """Return the objects of a mode, applied first and every time, by kubectl's own kustomize."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl")
+    found = {}
+    for folder in ("overlays", "first"):
+        command = ["kubectl", "kustomize", str(ROOT / "manifests" / folder / mode)]
+        text = subprocess.run(command, capture_output=True, check=True, timeout=120).stdout
+        for key, thing in keyed(t for t in yaml.safe_load_all(text) if t and t["kind"] in KINDS).items():
+            found[key] = merge_patch(found.get(key, {}), thing)
+    return found
 
 
 @pytest.mark.parametrize("mode", ["knative", "standard"])

@@ -20,7 +20,8 @@ from serving.rollout.cluster import Cluster
 from serving.rollout.reconciler import Reconciler
 from serving.rollout.state import TAG, read_rollout
 from serving.rollout.store import ReleaseStore
-from support.factories.cluster_factory import NAMESPACE, make_controller, make_objects
+from support.factories.cluster_controllers import make_controller
+from support.factories.cluster_factory import NAMESPACE, make_objects
 from support.servers.api_server import ApiServer
 
 _HERE = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from components.shared.errors import ContractError
 from serving.rollout.cluster import plan_for
 from serving.rollout.plan import ArmRelease, Desired
-from support.factories.cluster_factory import NAMESPACE, make_controller, make_objects
+from support.factories.cluster_controllers import make_controller
+from support.factories.cluster_factory import NAMESPACE, make_objects
 from support.servers.api_server import ApiServer, apply_json_patch
 
 MODES = ("knative", "standard")
@@ -122,12 +123,13 @@ def test_arms_are_named_by_the_revision_that_serves_them():
     world = World("knative")
     world.converge(Desired(A))
     world.converge(Desired(A, B, 5))
-    assert "'challenger'" in world.controller.revisions[-1]["env"]
-    assert "'latest'" in world.controller.revisions[-1]["env"]
+    assert "'challenger'" in str(world.controller.revisions[-1].template["spec"])
+    assert "'latest'" in str(world.controller.revisions[-1].template["spec"])
     world.converge(Desired(B))
-    assert world.controller.revisions[-1]["uri"] == B.uri
-    assert "'challenger'" not in world.controller.revisions[-1]["env"]
-    assert "'prev'" in world.controller.revisions[-1]["env"]
+    world.settle()
+    assert world.controller.revisions[-1].uri == B.uri
+    assert "'challenger'" not in str(world.controller.revisions[-1].template["spec"])
+    assert "'prev'" in str(world.controller.revisions[-1].template["spec"])
 
 
 def test_users_pinned_to_a_challenger_without_traffic_go_to_the_champion():

@@ -16,7 +16,8 @@ from serving.rollout.reconciler import Reconciler, desired_of
 from serving.rollout.state import read_rollout
 from serving.rollout.status import as_text, status
 from serving.rollout.store import ReleaseStore
-from support.factories.cluster_factory import NAMESPACE, make_controller, make_objects
+from support.factories.cluster_controllers import make_controller
+from support.factories.cluster_factory import NAMESPACE, make_objects
 from support.servers.api_server import ApiServer
 
 BY = {"who": "tester", "why": "to see"}

@@ -16,10 +16,14 @@ from pipelines.settings import known_names
 ROOT = Path(__file__).resolve().parents[3]
 MANIFESTS = ROOT / "manifests"
 GOLDEN = ROOT / "tests" / "manifests" / "golden"
-OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
+KUBEFLOW = (
+    "kubeflow-multi-user",
+    "kubeflow-single-user",
+)  # the pipelines of each kind of installation; nothing serves there
+OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir() if path.name not in KUBEFLOW)
 FIRST = {name: "first-knative" if name.startswith("knative") else "first-standard" for name in OVERLAYS}
 IN_GIT = ("knative-git", "knative-canary", "knative-withdrawn")  # files say which release is served; no rollout
-FOLDERS = {name: MANIFESTS / "overlays" / name for name in OVERLAYS} | {
+FOLDERS = {name: MANIFESTS / "overlays" / name for name in (*OVERLAYS, *KUBEFLOW)} | {
     "cluster": MANIFESTS / "cluster",
     "training": MANIFESTS / "training",
     "first-knative": MANIFESTS / "first" / "knative",
@@ -39,7 +43,7 @@ def documents(name: str) -> list[Json]:
 
 def installed(name: str) -> list[Json]:
     """Return an overlay together with what is applied once before it."""
-    return documents(name) if name in IN_GIT else combined(documents(name), documents(FIRST[name]))
+    return documents(name) if name in (*IN_GIT, *KUBEFLOW) else combined(documents(name), documents(FIRST[name]))
 
 
 def faults(found: list[Json], first: Sequence[Json] = (), *, production: bool = False) -> list[Finding]:

@@ -20,6 +20,8 @@ import jsonpatch
 _GROUPS = {
     "serving.kserve.io/v1beta1": ("inferenceservices", "inferenceservice", "InferenceService"),
     "gateway.networking.k8s.io/v1": ("httproutes", "httproute", "HTTPRoute"),
+    "apps/v1": ("deployments", "deployment", "Deployment"),
+    "serving.knative.dev/v1": ("services", "knativeservice", "Service"),
 }
 
 

@@ -1,0 +1,180 @@
+"""Whatever happens, in whatever order: nobody is led to a release that is no arm, and a rollback raises no share."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from serving.rollout.plan import Desired
+from support.factories.cluster_world import RELEASES, World
+
+SHARES = st.sampled_from([1, 5, 25, 50, 100])
+NUMBERS = st.integers(1, 9)
+
+
+class Rollouts(RuleBasedStateMachine):
+    """Decisions in the registry, a reconciler that may be killed, controllers that lag, people and autoscalers beside them.
+
+    Two properties hold from the first whole reconciliation after a decision on, once the controllers have seen it:
+    the share of a release rises only if it is an arm now or was the champion before, and that of a refused one never.
+    """
+
+    mode = "standard"
+
+    @initialize()
+    def begin(self) -> None:
+        self.world = World(self.mode)
+        self.desired = Desired(RELEASES[0])
+        self.champions, self.refused = {RELEASES[0].uri}, set()
+        self.is_told = self.is_guarded = True
+        self.before = self.world.served
+
+    def decide(self, desired: Desired) -> None:
+        self.desired = desired
+        self.champions.add(desired.champion.uri)
+        arms = {desired.champion.uri} | ({desired.challenger.uri} if desired.challenger else set())
+        self.refused -= arms
+        self.is_told = self.is_guarded = False
+
+    @precondition(lambda self: self.desired.challenger is None)
+    @rule(release=st.sampled_from(RELEASES), share=SHARES)
+    def start(self, release, share) -> None:
+        if release != self.desired.champion:
+            self.decide(Desired(self.desired.champion, release, share))
+
+    @precondition(lambda self: self.desired.challenger is not None)
+    @rule(share=SHARES)
+    def step(self, share) -> None:
+        self.decide(Desired(self.desired.champion, self.desired.challenger, share))
+
+    @precondition(lambda self: self.desired.challenger is not None)
+    @rule()
+    def roll_back(self) -> None:
+        refused = self.desired.challenger.uri
+        self.decide(Desired(self.desired.champion, rolled_back=True))
+        self.champions.discard(refused)
+        self.refused.add(refused)
+
+    @precondition(lambda self: self.desired.challenger is not None)
+    @rule()
+    def promote(self) -> None:
+        self.decide(Desired(self.desired.challenger))
+
+    @rule(release=st.sampled_from(RELEASES))
+    def move_the_alias(self, release) -> None:
+        challenger = self.desired.challenger if self.desired.challenger != release else None
+        self.decide(Desired(release, challenger, self.desired.share if challenger else 0))
+
+    def round(self) -> None:
+        self.world.round()
+        if self.is_told and not self.is_guarded:  # what was under way before the rollout was told has arrived
+            self.is_guarded, self.before = True, self.world.served
+
+    @rule()
+    def reconcile(self) -> None:
+        self.is_told |= self.world.reconcile(self.desired)
+
+    @rule(patches=st.integers(0, 1))
+    def reconcile_and_be_killed(self, patches) -> None:
+        self.world.reconcile(self.desired, patches)
+
+    @rule()
+    def controllers_go_on(self) -> None:
+        self.round()
+
+    @rule()
+    def time_passes(self) -> None:
+        for _ in range(4):
+            self.is_told |= self.world.reconcile(self.desired)
+            self.round()
+            self.check()
+
+    @rule(number=NUMBERS)
+    def annotate(self, number) -> None:
+        self.world.annotate(str(number))
+
+    @rule(number=NUMBERS)
+    def new_image(self, number) -> None:
+        self.world.change_image(f"image-{number}")
+
+    @rule(number=NUMBERS)
+    def new_limit_of_the_autoscaler(self, number) -> None:
+        self.world.change_autoscaler(number)
+
+    @rule(delay=st.integers(0, 4))
+    def pods_take(self, delay) -> None:
+        self.world.controller.delay = delay
+
+    @rule(release=st.sampled_from(RELEASES[1:]))
+    def pods_fail(self, release) -> None:
+        healthy = self.world.controller.healthy or {each.uri for each in RELEASES}
+        self.world.controller.healthy = healthy - {release.uri}
+
+    @rule()
+    def pods_recover(self) -> None:
+        self.world.controller.healthy = None
+
+    @precondition(lambda self: self.mode == "standard")
+    @rule(arm=st.sampled_from(["champion", "challenger"]), replicas=st.integers(1, 4))
+    def scale(self, arm, replicas) -> None:
+        self.world.scale(arm, replicas)
+
+    @precondition(lambda self: self.mode == "standard")
+    @rule(arm=st.sampled_from(["champion", "challenger"]))
+    def delete_deployment(self, arm) -> None:
+        self.world.delete_deployment(arm)
+
+    @precondition(lambda self: self.mode == "standard")
+    @rule(percent=st.sampled_from([0, 10, 60, 100]))
+    def edit_the_route(self, percent) -> None:
+        self.world.edit_weights(percent)
+        self.is_told = self.is_guarded = False  # a person did it; the rollout is to put it right
+
+    @invariant()
+    def check(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        now, before = self.world.served, self.before
+        self.before = now
+        arms = {self.desired.champion.uri} | ({self.desired.challenger.uri} if self.desired.challenger else set())
+        if self.is_guarded:
+            for uri, percent in now.items():
+                if percent > before.get(uri, 0) and uri != "nothing":
+                    assert uri not in self.refused, f"the refused {uri} goes from {before.get(uri, 0)} to {percent} %"
+                    assert uri in arms | self.champions, (
+                        f"{uri} is no arm and goes from {before.get(uri, 0)} to {percent} %"
+                    )
+
+
+class KnativeRollouts(Rollouts):
+    mode = "knative"
+
+
+def run(machine, examples: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+@pytest.mark.parametrize("machine", [Rollouts, KnativeRollouts])
+def test_no_sequence_leads_users_astray(machine):
+    run(machine, 100)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("machine", [Rollouts, KnativeRollouts])
+def test_no_sequence_of_thousands_leads_users_astray(machine):
+    run(machine, 1500)
