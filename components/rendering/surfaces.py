@@ -71,7 +71,7 @@ def smooth(points: Sequence[Sequence[float]] | Floats, n: int) -> Floats:
 
 
 def _lengths(path: Floats) -> Floats:
-    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
+    return np.asarray(np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
 
 
 def lathe(

@@ -150,8 +150,8 @@ def hat(form: str, s: Shape) -> list[Surface]:
         crown = smooth([(r, 0), (r, tall * 0.4), (r * 0.7, tall * 0.88), (0.001, tall)], 16)
         out, angle = np.meshgrid(np.linspace(0, 1, 8), np.linspace(-1.05, 1.05, 15), indexing="ij")
         reach = r + between(s[1], 0.22, 0.34) * np.cos(angle * 0.85) ** 0.6 * out
-        droop = 0.02 - between(s[2], 0.02, 0.1) * out**1.5 - 0.05 * angle**2 * out
-        points = np.stack([reach * np.sin(angle), -reach * np.cos(angle), droop], -1)
+        sag = 0.02 - between(s[2], 0.02, 0.1) * out**1.5 - 0.05 * angle**2 * out
+        points = np.stack([reach * np.sin(angle), -reach * np.cos(angle), sag], -1)
         button = cushion(0.035, 0.035, 0.018, slot=1, round_=0.8, rows=6, segments=12).moved(z=tall)
         return [lathe(crown, segments=40), Surface(points, np.zeros((8, 15, 2)), 1), button]
     if form == "beanie":
