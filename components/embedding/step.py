@@ -16,7 +16,7 @@ from components.embedding.images import TRANSIENT_REASONS, ImageEmbedder
 from components.embedding.parameters import EmbeddingParameters
 from components.embedding.shards import Shard, make_shard, plan_shards
 from components.embedding.source import EarlierVectors, encoder_spec_of
-from components.shared.errors import ContractError, DataError, ParameterError
+from components.shared.errors import ContractError, DataError
 from components.shared.files.artifacts import Artifact, open_artifact
 from components.shared.files.atomic import digest_of, link_or_copy
 from components.shared.files.layout import CATALOGUE_FILE
@@ -78,43 +78,6 @@ def run(
             )
         shutil.rmtree(task.directory, ignore_errors=True)
         return work.publish(destination)
-
-
-def embed_shard(
-    *,
-    catalogue: Path,
-    encoder: Path,
-    previous: Path | None,
-    workspace: Path,
-    parameters: EmbeddingParameters,
-    index: int,
-) -> None:
-    """Embed the shard of this number alone, so that one job for each can do the work; `run` then only joins them.
-
-    Args:
-        catalogue: as in `run`, and likewise the others up to `parameters`.
-        encoder: see `run`.
-        previous: see `run`.
-        workspace: must be shared by all jobs and by `run`.
-        parameters: see `run`.
-        index: number of the shard; there are `number_of_shards`.
-
-    Raises:
-        ParameterError: there is no such shard.
-    """
-    task = _Task.of(catalogue, encoder, previous, workspace, parameters)
-    images = task.read_images()
-    shards = plan_shards(images.num_rows, parameters.shard_images)
-    if not 0 <= index < len(shards):
-        raise ParameterError(f"expected a shard from 0 to {len(shards) - 1}, got {index}; see number_of_shards")
-    task.make([shards[index]], images)
-
-
-def number_of_shards(*, catalogue: Path, parameters: EmbeddingParameters) -> int:
-    """Return how many jobs `embed_shard` makes sense for."""
-    open_artifact(catalogue, "catalogue")
-    images = pq.read_metadata(catalogue / CATALOGUE_FILE).num_rows
-    return len(plan_shards(images, parameters.shard_images))
 
 
 @dataclass(frozen=True)

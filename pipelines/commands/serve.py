@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from components.shared.defaults import MODEL_NAME
 from components.shared.errors import ParameterError, ResourceError, VisualSearchError
 from components.shared.files.atomic import write_json
+from components.shared.files.text_table import text_table
 from components.shared.release.manifest import GOLDEN_FILE, Manifest, is_release, read_manifest
 from components.shared.release.served import publish_release
 from pipelines.commands.result_sheet import Sheet, write_sheet
@@ -126,9 +127,7 @@ def format_answer(answer: SearchAnswer) -> str:
         for r in answer.results
     ]
     head = ("#", "score", "image", "item", "category", "more", "uri")
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [head, tuple("─" * width for width in widths), *rows]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return text_table(head, rows)
 
 
 def answer_as_json(answer: SearchAnswer) -> str:

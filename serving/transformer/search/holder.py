@@ -92,19 +92,9 @@ class Holder:
         return None if loaded is None else loaded.catalogue
 
     @property
-    def previous(self) -> Catalogue | None:
-        """The catalogue before it, kept for a roll-back."""
-        loaded = self._state.previous
-        return None if loaded is None else loaded.catalogue
-
-    @property
     def awaits_encoder(self) -> bool:
         """Whether a catalogue is loaded that waits for the encoder of its space."""
         return self._waiting is not None
-
-    def listen(self, listener: Callable[[Catalogue], None]) -> None:
-        """Have a function called with every catalogue that is put into use; in the holder's thread."""
-        self._listeners.append(listener)
 
     def start(self) -> None:
         """Begin to look."""
@@ -171,8 +161,6 @@ class Holder:
         self.swaps += 1
         catalogue = loaded.catalogue
         _log.info("release %s, generation %d in use", catalogue.release_id, catalogue.generation)
-        for listener in self._listeners:
-            listener(catalogue)
         self._source.prune([each.wanted for each in (loaded, current) if each is not None])
 
     def _load(self, wanted: Wanted) -> _Loaded:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.catalogue import duplicates
-from components.catalogue.duplicates import group_duplicates, join_groups
+from components.catalogue.duplicates import connected, group_duplicates
 from components.catalogue.fingerprints import FINGERPRINT_BYTES, fingerprint_of
 from support.inputs.photographs import copies_of, make_photograph
 
@@ -93,4 +93,5 @@ def test_sets_are_the_connected_components(pairs):
         joined = sets[one] | sets[other]
         for member in joined:
             sets[member] = joined
-    assert join_groups(20, pairs) == [min(members) for members in sets]
+    one, other = zip(*pairs, strict=True) if pairs else ((), ())
+    assert connected(20, one, other).tolist() == [min(members) for members in sets]

@@ -17,9 +17,9 @@ from components.shared.release.manifest import read_manifest
 from pipelines.rehearsal.local import LocalCluster
 from pipelines.rehearsal.oracle import Oracle
 from pipelines.rehearsal.report import as_text
-from pipelines.rehearsal.run import RehearsalPlan, Traffic
 from pipelines.rehearsal.session import Rehearsal, _make_pair, _read
 from pipelines.rehearsal.shoppers import RehearsalShoppers, read_queries
+from pipelines.rehearsal.traffic import RehearsalPlan, Traffic
 from pipelines.rehearsal.variant import make_variant
 from serving.rollout.plan import ArmRelease, Desired
 from serving.rollout.store import ReleaseStore

@@ -1,25 +1,21 @@
-"""The rehearsal: users come, statistics judge, decisions are made, the arms follow; every answer is looked at."""
+"""Simulated users at the router; the oracle checks every answer that they get."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import numpy as np
 
-from components.shared.errors import VisualSearchError
 from pipelines.rehearsal.oracle import Oracle
 from pipelines.rehearsal.router import PIN_HEADER, Router
 from pipelines.rehearsal.shoppers import RehearsalShoppers, Shopper, ShopperQuery, clicks
-from serving.rollout.ladder import Action, Verdict, next_action
-from serving.rollout.state import Rollout
 
 _PREDICT = "/v1/models/visual-search:predict"
 _KINDS = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png", b"RI": "image/webp"}
@@ -189,119 +185,3 @@ def _parts(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any], list[str]]
         others = [result["item_id"] for result in answer["results"] if result["arm"] != arm]
         parts.append((arm, {**ids, "results": own}, others))
     return parts
-
-
-@dataclass(frozen=True)
-class RehearsalDecision:
-    """A decision of the rehearsal.
-
-    Attributes:
-        queries: asked until then.
-        share: of the challenger before.
-        action: what was done.
-    """
-
-    queries: int
-    share: int
-    action: Action
-
-
-def compare_in_one_list(
-    traffic: Traffic,
-    plan: RehearsalPlan,
-    *,
-    router: Router,
-    judge: Callable[[], Verdict],
-    disturb: Callable[[], None] | None = None,
-    say: Callable[[str], None] = print,
-) -> Verdict:
-    """Let both arms answer every search in one list until users prefer one, or `plan.interleaved` queries are used up.
-
-    Args:
-        traffic: users.
-        plan: how much.
-        router: that interleaves meanwhile.
-        judge: asks the statistics: promote, continue or roll back.
-        disturb: what happens to the challenger once it has its first traffic.
-        say: prints progress.
-
-    Returns:
-        The last verdict.
-    """
-    router.is_interleaving = True
-    try:
-        while True:
-            traffic.send(min(plan.batch, plan.interleaved - traffic.tally.queries))
-            verdict = judge()
-            say(f"{traffic.tally.queries:>6} queries   both  {verdict.verdict:<10} {verdict.reasons[0]}")
-            if verdict.verdict != "continue" or traffic.tally.queries >= plan.interleaved:
-                return verdict
-            if disturb is not None:
-                disturb()
-                disturb = None
-    finally:
-        router.is_interleaving = False
-
-
-def rehearse(
-    traffic: Traffic,
-    plan: RehearsalPlan,
-    *,
-    state: Callable[[], Rollout],
-    judge: Callable[[Rollout], Verdict],
-    act: Callable[[Action], Rollout],
-    follow: Callable[[], None],
-    disturb: Callable[[], None] | None = None,
-    say: Callable[[str], None] = print,
-) -> list[RehearsalDecision]:
-    """Send users and decide until the challenger is champion or gone, or the queries are used up.
-
-    Args:
-        traffic: users.
-        plan: how much.
-        state: reads the rollout.
-        judge: asks the statistics.
-        act: writes a decision to the registry.
-        follow: makes the arms what the registry says.
-        disturb: what happens to the challenger once it has its first traffic.
-        say: prints progress.
-
-    Returns:
-        The decisions, in order.
-    """
-    decisions: list[RehearsalDecision] = []
-    while traffic.tally.queries < plan.queries:
-        traffic.send(min(plan.batch, plan.queries - traffic.tally.queries))
-        rollout = state()
-        verdict = judge(rollout)
-        now = datetime.now(UTC)
-        action = next_action(rollout, verdict, now=now, ladder=plan.ladder, hold=timedelta(seconds=plan.hold_seconds))
-        say(f"{traffic.tally.queries:>6} queries  {rollout.share:>3} %  {verdict.verdict:<10} {verdict.reasons[0]}")
-        if action is not None:
-            decisions.append(RehearsalDecision(traffic.tally.queries, rollout.share, action))
-            act(action)
-            follow()
-            say(
-                f"{'':>14} → {action.kind.replace('_', ' ')}"
-                + (f" to {action.share} %" if action.kind == "step" else "")
-            )
-            if action.kind != "step":
-                traffic.send(min(plan.batch, 60))  # who comes afterwards must find the right arm, too
-                return decisions
-        if disturb is not None and (action is None or rollout.share >= plan.ladder[0]):
-            disturb()
-            disturb = None
-    return decisions
-
-
-def follow_until_done(reconcile: Callable[[], Any], timeout_seconds: float = 180.0) -> None:
-    """Reconcile until there is nothing to wait for.
-
-    Raises:
-        VisualSearchError: it takes too long.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    while (waiting := reconcile().waiting) is not None:
-        if time.monotonic() > deadline:
-            raise VisualSearchError(f"the arms do not reach the planned state: {waiting}; check their logs")
-        time.sleep(0.2)
