@@ -64,7 +64,7 @@ class Searches:
         )
         clicks = (hit, place, np.ones(n, np.int8), clicked_at, np.zeros(n, np.int64))
         dwells = (hit, place, np.full(n, 2, np.int8), clicked_at + dwell_ms * 1000, dwell_ms)
-        columns = zip(impressions, clicks, (column[told] for column in dwells), strict=True)
+        columns: Any = zip(impressions, clicks, (column[told] for column in dwells), strict=True)
         joined: list[Any] = [np.concatenate(parts) for parts in columns]
         order = np.argsort(joined[3], kind="stable")  # stable: impressions stay before their clicks
         return [column[order] for column in joined]
