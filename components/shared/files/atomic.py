@@ -35,10 +35,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         with full_disk_named(path):
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -98,7 +98,8 @@ def link_or_copy(source: Path | str, destination: Path | str) -> Path | str:
     return destination
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -24,6 +24,7 @@ from serving.web.routes import THUMBNAIL_SIDES
 OPENAPI_VERSION = "3.1.0"
 Schema = dict[str, Any]
 
+_PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp")
 _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
