@@ -146,8 +146,7 @@ def compute_features(
 
 def draw_one(seed: int, view: int, row: int) -> NDArray[np.float32]:
     """Return the random numbers of one view of one picture, independent of all others."""
-    drawn: NDArray[np.float32] = draw(seed, view, row, 1)[0]
-    return drawn
+    return np.asarray(draw(seed, view, row, 1)[0], np.float32)
 
 
 def _fill(path: Path, count: int, computer: FeatureComputer, picture_of: Callable[[int], Pictures], title: str) -> None:

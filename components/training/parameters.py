@@ -134,7 +134,7 @@ class TrainingParameters(BaseModel):
     )
 
     objective: Literal["multiple", "each", "single"] = Field(
-        default="each",
+        default="multiple",
         description="multiple: every relevant view of the batch shares the anchor's probability (SupCon); each: every relevant "
         "view alone against the negatives; single: only the partner against the negatives",
     )
@@ -153,11 +153,11 @@ class TrainingParameters(BaseModel):
     head_views: int = Field(
         default=2, ge=0, le=32, description="augmented views of each training image whose features the head learns from"
     )
-    head_steps: int = Field(default=600, ge=1, le=1_000_000, description="steps that the head is trained for")
+    head_steps: int = Field(default=200, ge=1, le=1_000_000, description="steps that the head is trained for")
     head_pairs: int = Field(
         default=256, ge=2, le=65_536, description="pairs of one step of the head; twice as many views"
     )
-    head_learning_rate: float = Field(default=1e-3, gt=0, le=10, description="peak learning rate of the head (AdamW)")
+    head_learning_rate: float = Field(default=3e-4, gt=0, le=10, description="peak learning rate of the head (AdamW)")
     head_dropout: float = Field(
         default=0.3, ge=0, lt=1, description="share of the features that a step of the head does not see"
     )

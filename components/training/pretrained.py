@@ -23,7 +23,7 @@ from components.training.encoder import Encoder, FeatureExtractor
 from components.training.export import check_parity, export_encoder
 from components.training.features import FeatureComputer, FeatureSets, compute_features
 from components.training.graphs import FEATURES_NAME, LinearHead, join_head, with_random_weights
-from components.training.head import fit_frozen, random_head, train_head
+from components.training.head import best_head, fit_frozen, random_head, train_head
 from components.training.job import WEIGHTS_FILE, TrainingJob, launch
 from components.training.loop import Figures, best_epoch
 from components.training.modes import Plan, choose_mode
@@ -78,9 +78,12 @@ def train_pretrained(job: TrainingJob, output: Path) -> Trained:
         assert pretrained.encoder is not None
         history, tuned_parity = _fine_tune(job, pretrained.encoder, history, dataset, output)
         parity = min(parity, tuned_parity)
+    best = 0 if plan.mode == "full" else best_head(history)
     _write_untrained(pretrained, computer.width, parameters, output)
     write_json(output / HISTORY_FILE, history)
-    return Trained(dataset, pretrained.preprocessing, pretrained.architecture, history, parity, facts, plan.minutes)
+    return Trained(
+        dataset, pretrained.preprocessing, pretrained.architecture, history, parity, facts, plan.minutes, best
+    )
 
 
 def open_pretrained(job: TrainingJob) -> tuple[Pretrained, Dataset, FeatureComputer]:
@@ -97,8 +100,14 @@ def _prepare_backbone(job: TrainingJob) -> Pretrained:
     parameters, path = job.parameters, job.scratch / "features.onnx"
     if parameters.onnx:
         own = wrap_own(parameters.onnx, parameters, path)
-        facts: dict[str, Any] = {"weights": own.facts.model_dump()}
-        return Pretrained(path, own.preprocessing, f"onnx/{Path(parameters.onnx).stem}", None, own.parity, facts)
+        return Pretrained(
+            path,
+            own.preprocessing,
+            f"onnx/{Path(parameters.onnx).stem}",
+            None,
+            own.parity,
+            {"weights": own.facts.model_dump()},
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed)
         backbone = build_backbone(parameters)
@@ -107,7 +116,7 @@ def _prepare_backbone(job: TrainingJob) -> Pretrained:
         load_state(encoder, backbone.file_state, parameters.weights)
     if not path.exists():  # a resumed run has it
         export_encoder(FeatureExtractor(encoder), path, output=FEATURES_NAME)
-    facts = {"weights": backbone.weights.model_dump() if backbone.weights is not None else None}
+    facts: dict[str, Any] = {"weights": backbone.weights.model_dump() if backbone.weights is not None else None}
     return Pretrained(path, backbone.input.preprocessing, parameters.architecture, encoder, 1.0, facts)
 
 
@@ -168,7 +177,7 @@ def _fine_tune(
     tuning = job.model_copy(update={"parameters": job.parameters.for_fine_tuning(), "start": start})
     launch(tuning)
     tuned: list[Figures] = json.loads((job.scratch / HISTORY_FILE).read_text())
-    first = history[best_epoch(history) - 1] | {"epoch": 1}
+    first = history[best_head(history) - 1] | {"epoch": 1}
     joined = [first, *({**figures, "epoch": figures["epoch"] + 1} for figures in tuned)]
     if best_epoch(joined) == 1:
         _log.warning("fine-tuning did not find a better encoder than the head alone, which is kept")

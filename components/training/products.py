@@ -20,6 +20,7 @@ class Trained:
         history: figures of each epoch or validation.
         parity: smallest cosine between the exported file's embeddings and those of the training framework.
         facts: mode, reason, origin of the initial weights; for the release and the report.
+        best: entry of the history (from 1) that was kept; 0: the one with the best hit rate.
         forecast_minutes: by way to train; for the summary only, since equal trainings give equal releases.
     """
 
@@ -30,3 +31,4 @@ class Trained:
     parity: float
     facts: dict[str, Any]
     forecast_minutes: dict[str, float]
+    best: int = 0

@@ -105,7 +105,7 @@ def _describe(trained: Trained, job: TrainingJob, output: Path) -> dict[str, Any
     """Choose the runtime, write the encoder's spec and return the summary."""
     parameters, dataset = job.parameters, trained.dataset
     measured = choose_runtime(output, dataset, threads=parameters.threads)
-    best = best_epoch(trained.history)
+    best = trained.best or best_epoch(trained.history)
     summary = {
         "architecture": trained.architecture,
         **trained.facts,

@@ -7,6 +7,7 @@ import importlib.metadata
 import io
 import pickle
 import urllib.error
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -163,7 +164,9 @@ def _parse(data: bytes, source: str) -> State:
     try:
         if source.endswith(".safetensors"):
             return load_safetensors(data)
-        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle's protocol; what cannot be read is an error below
+            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ParameterError(
             f"weights: {source} holds more than tensors, or is damaged, and is not loaded, since that could run code; "

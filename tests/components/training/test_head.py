@@ -8,7 +8,7 @@ import torch
 
 from components.training.dataset import Dataset
 from components.training.features import FeatureSets
-from components.training.head import fit_frozen, fit_pca, train_head
+from components.training.head import fit_discriminant, fit_frozen, fit_pca, train_head
 from support.inputs.training_inputs import SMALL, make_dataset
 
 
@@ -65,6 +65,16 @@ def test_a_head_learns_what_pca_cannot_see_and_the_same_bits_each_time() -> None
     assert best > figures["validation_hit_rate_at_1"] + 0.2
     again, _ = train_head(dataset, features, start, PARAMETERS)
     assert np.array_equal(head.weight, again.weight)
+
+
+def test_discriminant_sees_what_relates_pictures_under_what_does_not() -> None:
+    dataset = make_dataset()
+    features = features_of(dataset, noise=4.0)
+    head, figures = fit_discriminant(dataset, features, PARAMETERS)
+    assert figures["validation_hit_rate_at_1"] > 0.9
+    told = np.abs(head.weight[:5]).sum() / np.abs(head.weight).sum()
+    assert told > 0.5  # the five components of 45 that know the item carry most of the weight
+    assert np.isfinite(head.weight).all()
 
 
 def test_a_head_is_never_worse_on_validation_than_the_features_it_starts_from() -> None:
