@@ -258,7 +258,7 @@ def test_missing_foreign_and_swapped_files_are_refused(pristine: Path, other: Pa
 def test_empty_or_absent_directory_is_no_release(tmp_path: Path) -> None:
     assert not is_release(tmp_path)
     for directory in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(UnfinishedArtifactError, match="no release"):
+        with pytest.raises(UnfinishedArtifactError, match="not a release"):
             open_release(directory)
 
 
