@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
+
+from components import VERSION
+from pipelines import PIPELINE_NAMES
 
 _DESCRIPTION = "Visual search: learn from pictures, judgements and clicks; index, evaluate, register and serve."
 _EPILOG = """examples:
@@ -17,8 +23,6 @@ _EPILOG = """examples:
   visual-search monitor run                       check search health and suggest a fix
 """
 
-PIPELINE_NAMES = ("training", "reindexing", "demonstration", "monitoring")
-
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
@@ -28,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"visual-search {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_running(commands)
     _add_cluster(commands)
@@ -263,7 +268,7 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _add_manifests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "check Kubernetes manifests without a cluster"
+    text = "check Kubernetes manifests, or whether a cluster has what they need"
     manifests = commands.add_parser("manifests", help=text, description=text[0].upper() + text[1:] + ".")
     actions = manifests.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="list every fault; exit code 1 if there is one")
@@ -274,6 +279,19 @@ def _add_manifests(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "--first", metavar="PATH", help="also check what is applied once before it (manifests/first/MODE)"
     )
     check.add_argument("--production", action="store_true", help="also refuse placeholder digests")
+    doctor = actions.add_parser(
+        "doctor",
+        help="list what an overlay needs of the cluster of your kube configuration; exit code 1 if it is missing",
+    )
+    doctor.add_argument(
+        "overlay",
+        nargs="?",
+        metavar="OVERLAY",
+        help="folder (needs kubectl) or rendered file (default: that of --mode)",
+    )
+    doctor.add_argument(
+        "--mode", choices=("knative", "standard"), help="how KServe is deployed (default: as OVERLAY says)"
+    )
 
 
 def _add_rollout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -425,13 +443,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipelines.commands import actions as commands
 
     try:
-        return int(getattr(commands, options.command)(options))
+        code = int(getattr(commands, options.command)(options))
+        sys.stdout.flush()  # here, so that a reader that has gone is noticed here
+        return code
+    except BrokenPipeError:
+        if not _has_no_reader():
+            raise
+        return 128 + signal.SIGPIPE  # as a shell reports a program that such a pipe ended
     except VisualSearchError as error:
         print(f"visual-search: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("visual-search: stopped; run the same command again to resume", file=sys.stderr)
         return 130
+
+
+def _has_no_reader() -> bool:
+    """Whether standard output is a pipe that nobody reads any more, as after `| head`; if so, discard the rest of the output."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, select.POLLOUT)
+    if not any(state & (select.POLLERR | select.POLLHUP) for _, state in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # the interpreter flushes once more when it ends
+    return True
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Ranker:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RankerOutcome:
     """What became of one ranker's answers.
 
     Attributes:
@@ -110,7 +110,7 @@ class _Parts:
     blocks: list[tuple[NDArray[np.float64], Rows, NDArray[np.float32], Grades, Rows]] = field(default_factory=list)
 
 
-def measure(gallery: Gallery, rankers: list[Ranker], *, seed: int) -> dict[str, Outcome]:
+def measure(gallery: Gallery, rankers: list[Ranker], *, seed: int) -> dict[str, RankerOutcome]:
     """Let every ranker answer every query and measure the answers under every label source.
 
     A block of queries × the whole gallery is in memory at a time. The query's own image is left out of its answer.
@@ -179,7 +179,7 @@ def _look(
     return curve, rows[:, :TOP].copy(), scores.copy(), ranked[:, :TOP].copy(), first
 
 
-def _join(ranker: Ranker, parts: _Parts) -> Outcome:
+def _join(ranker: Ranker, parts: _Parts) -> RankerOutcome:
     curve, rows, scores, grades, first = (np.concatenate(column) for column in zip(*parts.blocks, strict=True))
     values = {source: np.concatenate(blocks) for source, blocks in parts.values.items()}
-    return Outcome(ranker, values, curve, rows, scores, grades, first)
+    return RankerOutcome(ranker, values, curve, rows, scores, grades, first)

@@ -75,7 +75,7 @@ def read_label_studio(uri: str, text: str) -> LabelStudioExport:
     export = LabelStudioExport()
     for task in tasks:
         try:
-            _read_task(task, export)
+            _read_task(uri, task, export)
         except (TypeError, ValueError, AttributeError) as error:
             raise SourceError(
                 f"{uri}, task {task.get('id', '?')}: its annotations do not have the shape of a Label Studio export ({error}); "
@@ -85,7 +85,7 @@ def read_label_studio(uri: str, text: str) -> LabelStudioExport:
     return export
 
 
-def _read_task(task: dict[str, Any], export: LabelStudioExport) -> None:
+def _read_task(uri: str, task: dict[str, Any], export: LabelStudioExport) -> None:
     data = task["data"] if isinstance(task["data"], dict) else {}
     query, image = data.get("query_image_id"), data.get("image_id")
     annotations = task.get("annotations") or task.get("completions") or []
@@ -96,7 +96,7 @@ def _read_task(task: dict[str, Any], export: LabelStudioExport) -> None:
         if not isinstance(draft, dict) or draft.get("annotation") not in submitted - {None}
     )
     for annotation in annotations:
-        grade = _grade_of(annotation.get("result") or [])
+        grade = _grade_of(annotation.get("result") or [], uri)
         if annotation.get("was_cancelled"):
             export.dropped["skipped"] += 1
         elif query is None or image is None:
@@ -110,14 +110,15 @@ def _read_task(task: dict[str, Any], export: LabelStudioExport) -> None:
         del export.dropped[reason]
 
 
-def _grade_of(result: list[dict[str, Any]]) -> str | None:
+def _grade_of(result: list[dict[str, Any]], source: str) -> str | None:
     """Return the grade that an annotation gives; None if it gives none. Choices may read "2" or "2 similar"."""
     answers = {str(region.get("from_name", "")): grade for region in result if (grade := _answer(region)) is not None}
     if GRADE_CONTROL in answers or len(answers) <= 1:
         return answers.get(GRADE_CONTROL) or next(iter(answers.values()), None)
     raise SourceError(
         f"an annotation answers several controls ({', '.join(sorted(answers))}), and none is named {GRADE_CONTROL!r}; "
-        f"name the control of the grade {GRADE_CONTROL!r} in the labelling configuration and in the export"
+        f"name the control of the grade {GRADE_CONTROL!r} in the labelling configuration and in the export",
+        source=source,
     )
 
 

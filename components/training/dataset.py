@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.shared.errors import NoPositivePairError
+from components.shared.files.layout import CATALOGUE_FILE
 from components.shared.files.tables import CATALOGUE, JUDGEMENTS, PAIRS, read_table
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.truth.labels import JUDGEMENTS_FILE, PAIRS_FILE, read_labels_spec
@@ -19,7 +20,6 @@ from components.training.image_cache import cache_images
 from components.training.parameters import TrainingParameters
 from components.training.relations import Pairs, Rows
 
-CATALOGUE_FILE = "catalogue.parquet"
 _COLUMNS = ["image_id", "item_id", "uri", "category", "split"]
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from components.shared.errors import ResourceError
 from components.shared.files.atomic import whole_file, write_json
+from components.shared.files.layout import HISTORY_FILE
 from components.training.backbone import input_format
 from components.training.dataset import Dataset, open_dataset
 from components.training.distributed import Group, process_group
@@ -21,7 +22,6 @@ from components.training.tracking import Tracker
 
 JOB_FILE = "job.json"
 WEIGHTS_FILE = "weights.safetensors"
-HISTORY_FILE = "history.json"
 
 
 class TrainingJob(BaseModel):

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from components.shared.files.atomic import whole_file, write_json
+from components.shared.files.layout import HISTORY_FILE, UNTRAINED_FILE
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 from components.training.backbone import build_backbone
@@ -23,13 +24,13 @@ from components.training.export import check_parity, export_encoder
 from components.training.features import FeatureComputer, FeatureSets, compute_features
 from components.training.graphs import FEATURES_NAME, LinearHead, join_head, with_random_weights
 from components.training.head import best_head, fit_frozen, random_head, train_head
-from components.training.job import HISTORY_FILE, WEIGHTS_FILE, TrainingJob, launch
+from components.training.job import WEIGHTS_FILE, TrainingJob, launch
 from components.training.loop import Figures, best_epoch
 from components.training.modes import Plan, choose_mode
 from components.training.own_onnx import wrap_own
 from components.training.parameters import TrainingParameters
 from components.training.precision import choose_device
-from components.training.products import UNTRAINED_FILE, Trained
+from components.training.products import Trained
 from components.training.tracking import Tracker
 from components.training.weights import load_state
 

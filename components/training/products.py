@@ -8,8 +8,6 @@ from typing import Any
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.training.dataset import Dataset
 
-UNTRAINED_FILE = "untrained.onnx"
-
 
 @dataclass(frozen=True)
 class Trained:

@@ -14,18 +14,19 @@ from safetensors.torch import load_file
 from components.shared.errors import ParameterError
 from components.shared.files.artifacts import Artifact, open_artifact
 from components.shared.files.atomic import sha256_of
+from components.shared.files.layout import HISTORY_FILE, UNTRAINED_FILE
 from components.shared.files.workspace import Workspace
 from components.shared.vectors.encoder import ENCODER_FILE, write_encoder_spec
 from components.training.backbone import input_format
 from components.training.dataset import Dataset
 from components.training.encoder import Encoder, build_encoder
 from components.training.export import Parity, check_parity, export_encoder
-from components.training.job import HISTORY_FILE, WEIGHTS_FILE, TrainingJob, launch, open_images
+from components.training.job import WEIGHTS_FILE, TrainingJob, launch, open_images
 from components.training.loop import best_epoch
 from components.training.modes import needs_features
 from components.training.parameters import TrainingParameters
 from components.training.pretrained import train_pretrained
-from components.training.products import UNTRAINED_FILE, Trained
+from components.training.products import Trained
 from components.training.runtime_choice import choose_runtime
 from components.training.weights import is_file
 

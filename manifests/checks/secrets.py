@@ -42,7 +42,7 @@ _HARMLESS = re.compile(
 )
 _REFERENCE = re.compile(r"(/[\w.@-]+)+|true|false|\d{1,6}|")
 _LONG = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
-_DIGESTS = re.compile(r"sha256:[0-9a-f]{64}|[a-z]-[0-9a-f]{16,64}")
+_DIGESTS = re.compile(r"sha256:[0-9a-f]{64}|[a-z]-[0-9a-f]{16,64}|visual-search-[a-z]+\.[0-9a-f]{64}")
 _BITS = 4.2  # of a character: random base64 has 5 to 6, hexadecimal up to 4, words and paths 3 to 4
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 _TREES = ("pipelineSpec", "platformSpec")  # source code and types, compiled by kfp

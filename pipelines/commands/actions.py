@@ -156,7 +156,11 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def manifests(options: argparse.Namespace) -> int:
-    """Judge Kubernetes manifests."""
+    """Check Kubernetes manifests, or a cluster before they are applied to it."""
+    if options.action == "doctor":
+        from pipelines.commands.doctor import doctor
+
+        return doctor(Path(options.overlay) if options.overlay else None, options.mode)
     from pipelines.commands import manifests as manifests_command
 
     first = Path(options.first) if options.first else None

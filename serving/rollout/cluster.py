@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from typing import Any, Literal, Protocol
 
 from components.shared.errors import NotReadyError, ParameterError, ResourceError
 from serving.rollout.knative import SERVICE, plan_knative
+from serving.rollout.kube_configuration import connect
 from serving.rollout.plan import Desired, Json, Patch, Plan
 from serving.rollout.standard import ROUTE, SERVICES, plan_standard
 
@@ -50,21 +50,8 @@ class Cluster:
     """
 
     def __init__(self, mode: Mode, namespace: str) -> None:
-        from kubernetes import client, config
-
         self.mode, self.namespace = mode, namespace
-        configuration = client.Configuration()
-        configuration.retries = 1
-        try:
-            if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-                config.load_incluster_config(client_configuration=configuration)
-            else:  # the library itself reads KUBECONFIG only once, when it is imported
-                config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
-        except config.ConfigException as error:
-            raise ParameterError(
-                f"no cluster is configured ({error}); set KUBECONFIG, or run this where there is a service account"
-            ) from error
-        self._api: Any = client.ApiClient(configuration)
+        self._api: Any = connect()
 
     def objects(self) -> dict[str, Json]:
         """Return what there is: "KIND/NAME" → object, with the children that KServe has made so far.
@@ -103,7 +90,8 @@ class Cluster:
         self._call("PATCH", patch.kind, patch.name, json.loads(patch.body), {"fieldManager": "visual-search-rollout"})
 
     def _read(self, name: str) -> Json:
-        found: Json = self._call("GET", *name.split("/"), None, {})
+        kind, _, bare_name = name.partition("/")
+        found: Json = self._call("GET", kind, bare_name, None, {})
         return found
 
     def _call(self, method: str, kind: str, name: str, body: Any, query: dict[str, str]) -> Any:

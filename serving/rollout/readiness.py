@@ -28,8 +28,8 @@ def deployment_has(deployment: Json | None, uri: str) -> bool:
     if deployment is None or source_of(deployment) != uri or not _is_observed(deployment):
         return False
     status = deployment.get("status", {})
-    replicas = status.get("replicas", 0)
-    return replicas > 0 and status.get("updatedReplicas", 0) == replicas == status.get("readyReplicas", 0)
+    replicas = int(status.get("replicas", 0))
+    return replicas > 0 and status.get("updatedReplicas") == status.get("readyReplicas") == replicas
 
 
 def newest_revision_has(service: Json | None, uri: str) -> bool:
@@ -80,9 +80,11 @@ def source_of(child: Json) -> str | None:
 
 
 def _is_observed(child: Json) -> bool:
-    return child.get("status", {}).get("observedGeneration", -1) >= child.get("metadata", {}).get("generation", 0)
+    observed = int(child.get("status", {}).get("observedGeneration", -1))
+    return observed >= int(child.get("metadata", {}).get("generation", 0))
 
 
 def _is_accepted(parent: Json, generation: int) -> bool:
-    accepted = next((each for each in parent.get("conditions") or [] if each.get("type") == "Accepted"), {})
-    return accepted.get("status") == "True" and accepted.get("observedGeneration", generation) >= generation
+    conditions = parent.get("conditions") or []
+    accepted: Json = next((each for each in conditions if each.get("type") == "Accepted"), {})
+    return accepted.get("status") == "True" and int(accepted.get("observedGeneration", generation)) >= generation

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from manifests.checks.findings import name_of
 from manifests.checks.rendering import load
 from support.inputs.rendered_overlays import FOLDERS, KUBEFLOW, MANIFESTS, OVERLAYS, faults
 
@@ -37,6 +38,10 @@ def images_in(value: Any) -> set[str]:
     return set(re.findall(r"\S+@sha256:[0-9a-f]{64}", str(value))) | set(
         re.findall(r"visual-search-\w+-python\S*", str(value))
     )
+
+
+def by_name(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name_of(document): document for document in found}
 
 
 @pytest.mark.parametrize("name", [*OVERLAYS, *KUBEFLOW, "training"])
@@ -89,3 +94,20 @@ def test_images_in_an_overlay_without_the_component_leave_arguments_behind_and_a
     overlay.write_text(yaml.safe_dump(document))
     told = faults(load(overlay.parent), production=True)
     assert {fault.thing for fault in told} == behind
+
+
+@pytest.mark.parametrize("overlay", ["production", *KUBEFLOW])
+def test_new_build_changes_nothing_that_is_immutable(overlay: str, manifests: Path) -> None:
+    """What Kubernetes and Kubeflow refuse to change: the spec of a PipelineVersion or Job, claims, selectors."""
+    images = manifests / "components" / "images" / "kustomization.yaml"
+    before = by_name(load(manifests / "overlays" / overlay))
+    images.write_text(with_digests(images.read_text()))
+    after = by_name(load(manifests / "overlays" / overlay))
+    changed = [name for name in before.keys() & after.keys() if before[name] != after[name]]
+    assert {name.partition("/")[0] for name in changed} <= {"ServingRuntime", "Deployment", "StatefulSet", "CronJob"}
+    for name in changed:
+        for field in ("selector", "volumeClaimTemplates", "serviceName"):
+            assert before[name]["spec"].get(field) == after[name]["spec"].get(field)
+    registered = {name for name in after if name.startswith("PipelineVersion/")}
+    assert len(registered) == (2 if overlay in KUBEFLOW else 0)
+    assert not registered & set(before)

@@ -57,6 +57,10 @@ def preprocess(picture: Pixels, spec: PreprocessingSpec) -> Pixels:
 
     Returns:
         (spec.side, spec.side, 3) uint8 RGB, contiguous, without aliasing.
+
+    Example:
+        >>> preprocess(np.zeros((100, 50, 3), np.uint8), PreprocessingSpec()).shape
+        (224, 224, 3)
     """
     height, width = picture.shape[:2]
     if spec.fit == "crop":

@@ -17,13 +17,14 @@ from pydantic import BaseModel
 from components import VERSION
 from serving.events.records import MOST_EVENTS, ClientEvent
 from serving.server.problems import PROBLEMS, ProblemKind
-from serving.transformer.edge.requests import PICTURE_TYPES, USER_HEADER, Instance, Parameters
+from serving.transformer.edge.requests import USER_HEADER, Instance, Parameters
 from serving.transformer.edge.routes import MOST_SAMPLES
 from serving.web.routes import THUMBNAIL_SIDES
 
 OPENAPI_VERSION = "3.1.0"
 Schema = dict[str, Any]
 
+_PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp")
 _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -57,8 +58,8 @@ def describe(model_name: str, *, needs_key: bool = False) -> Schema:
         needs_key: whether the service asks for an API key.
 
     Example:
-        >>> sorted(describe("visual-search")["paths"])[:2]
-        ['/openapi.json', '/v1/events']
+        >>> list(describe("visual-search")["paths"])[0]
+        '/v1/models/visual-search:predict'
     """
     described: Schema = {
         "openapi": OPENAPI_VERSION,
@@ -87,14 +88,14 @@ def _search_paths(model_name: str) -> Schema:
         "schema": {**_TEXT, "pattern": "^[A-Za-z0-9_-]{1,64}$"},
         "description": "Pseudonym of the user; without it, each request counts as a new user.",
     }
-    pictures = {name: {"schema": _PICTURE} for name in sorted(PICTURE_TYPES)}
     predict = _operation(
         "Search by a picture, or by images of the catalogue",
-        "With a picture as the body, the parameters are in the query string; with JSON they are in `parameters`. "
+        "With a JPEG, PNG or WebP picture as the body, the parameters are in the query string; with JSON they are in "
+        "`parameters`. "
         "A request is answered as a whole or not at all.",
         answer=_ref("PredictAnswer"),
         parameters=[user, *_query_parameters()],
-        body={**pictures, "application/json": {"schema": _ref("PredictBody")}},
+        body={"image/*": {"schema": _PICTURE}, "application/json": {"schema": _ref("PredictBody")}},
         problems=(400, 404, 413, 415, 422, 502, 503, 504),
     )
     infer = _operation(

@@ -13,6 +13,7 @@ import numpy as np
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest, ModelInferResponse
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from components.shared.defaults import MODEL_NAME
 from components.shared.errors import PoisonedVectorError, SpaceMismatchError
 from components.shared.pictures.preprocessing import Pixels
 from components.shared.vectors.embeddings import Vectors, check_vectors
@@ -67,7 +68,7 @@ class EncoderClient:
         self,
         address: str,
         *,
-        model_name: str = "visual-search",
+        model_name: str = MODEL_NAME,
         timeout_seconds: float = 2.0,
         space: Literal["required", "trusted"] = "required",
         call_images: int = 16,

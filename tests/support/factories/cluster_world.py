@@ -21,6 +21,7 @@ class World:
         self.mode, self._planner = mode, planner
         self.controller = make_controller(mode)
         self.server = ApiServer(make_objects(mode))
+        self.round()  # KServe sees the objects as they are applied, before any rollout
         self.follow(Desired(RELEASES[0]))
 
     @property
@@ -36,13 +37,22 @@ class World:
         for _ in range(6):
             self.round()
 
-    def reconcile(self, desired: Desired, most_patches: int = 100) -> bool:
-        """Plan once and apply; returns whether it was not killed half-way."""
-        objects = copy.deepcopy(self.server.objects)
-        patches = self._planner(self.mode, desired, objects, NAMESPACE).patches
-        for patch in patches[:most_patches]:
-            self.server.patch(f"{patch.kind}/{patch.name}", "application/json-patch+json", json.loads(patch.body))
-        return len(patches) <= most_patches
+    def reconcile(self, desired: Desired, most_patches: int | None = None) -> bool:
+        """Plan and apply until there is nothing to do or to wait for, as `Reconciler.reconcile` does between two looks of the
+        controllers; returns False where it was killed after so many patches.
+        """
+        for _ in range(20):
+            objects = copy.deepcopy(self.server.objects)
+            patches = self._planner(self.mode, desired, objects, NAMESPACE).patches
+            if not patches:
+                return True
+            for patch in patches:
+                if most_patches is not None:
+                    if not most_patches:
+                        return False
+                    most_patches -= 1
+                self.server.patch(f"{patch.kind}/{patch.name}", "application/json-patch+json", json.loads(patch.body))
+        raise AssertionError(f"the plan has no end: {patches}")
 
     def follow(self, desired: Desired, rounds: int = 20) -> None:
         """Let rollout and controllers take turns."""
