@@ -88,9 +88,9 @@ def fit_discriminant(
     """Return the head in which related pictures differ least compared with all pictures, and its figures.
 
     Two closed-form steps, without any gradient. The scatter within is half that of the differences of pairs (items,
-    categories, clicks, judgements; altered copies where there is nothing else), the scatter between is what of the whole remains. Components are
-    scaled by √(λ / (1 + λ)), λ the ratio of between to within: those that tell nothing apart vanish. How far the scatter
-    within is shrunk to a multiple of the identity is chosen on the validation pictures.
+    categories, clicks, judgements; altered copies where there is nothing else); the scatter between is the rest of the
+    whole. Components are scaled by √(λ / (1 + λ)), λ the ratio of between to within: those that tell nothing apart vanish.
+    How far the scatter within is shrunk to a multiple of the identity is chosen on the validation pictures.
 
     Source:
         Mikolajczyk and Matas, ICCV 2007 (projections learnt from pairs); Ioffe, ECCV 2006, section 3 (the scale).
