@@ -88,15 +88,18 @@ def fit_discriminant(
     """Return the head in which related pictures differ least compared with all pictures, and its figures.
 
     Two closed-form steps, without any gradient. The scatter within is half that of the differences of pairs (items,
-    categories, clicks, judgements, altered copies), the scatter between is what of the whole remains. Components are
-    scaled by √(λ / (1 + λ)), λ the ratio of between to within: those that tell nothing apart vanish. How far the scatter
-    within is shrunk to a multiple of the identity is chosen on the validation pictures.
+    categories, clicks, judgements; altered copies where there is nothing else); the scatter between is the rest of the
+    whole. Components are scaled by √(λ / (1 + λ)), λ the ratio of between to within: those that tell nothing apart vanish.
+    How far the scatter within is shrunk to a multiple of the identity is chosen on the validation pictures.
 
     Source:
         Mikolajczyk and Matas, ICCV 2007 (projections learnt from pairs); Ioffe, ECCV 2006, section 3 (the scale).
     """
     rng = np.random.default_rng((parameters.seed, 0xDA))
-    drawn = rng.permutation(len(dataset.pairs))[:_PAIRS]
+    usable = np.arange(len(dataset.pairs))
+    if dataset.is_labelled:  # an altered copy differs less than two related pictures do
+        usable = np.flatnonzero(dataset.pairs.query != dataset.pairs.positive)
+    drawn = rng.permutation(usable)[:_PAIRS]
     place = np.zeros(len(dataset.training.pixels), np.int64)
     place[dataset.training.rows] = np.arange(len(dataset.training.rows))
     query, positive = (place[rows[drawn]] for rows in (dataset.pairs.query, dataset.pairs.positive))
