@@ -96,10 +96,9 @@ def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, mini
     try:
         header = read_jpeg_header(data) if kind == "jpeg" else None
         if header is not None:
-            pixels, size, exif = _decode_jpeg(data, header, limits, minimum_side)
+            pixels, size, orientation = _decode_jpeg(data, header, limits, minimum_side)
         else:
-            pixels, size, exif = _decode_with_pillow(data, kind, limits)
-        orientation = orientation_of(exif)
+            pixels, size, orientation = _decode_with_pillow(data, kind, limits)
         pixels = turn_upright(pixels, orientation)
     except BadImageError:
         raise
@@ -211,7 +210,7 @@ def _check_size(width: int, height: int, limits: DecodingLimits, scans: int = 1)
 
 def _decode_jpeg(
     data: bytes, header: JpegHeader, limits: DecodingLimits, minimum_side: int | None
-) -> tuple[Pixels, tuple[int, int], bytes]:
+) -> tuple[Pixels, tuple[int, int], int]:
     _check_size(header.width, header.height, limits, header.scans)
     size = (header.width, header.height)
     if header.is_plain:
@@ -221,18 +220,26 @@ def _decode_jpeg(
         except ValueError:  # a warning or an error of libjpeg; Pillow, laxer in what it takes, has the last word
             pass
         else:
-            return pixels, size, header.exif
-    pixels, found, _ = _decode_with_pillow(data, "jpeg", limits)
-    return pixels, found, header.exif
+            return pixels, size, _orientation_of_jpeg(data) if header.is_described else 1
+    return _decode_with_pillow(data, "jpeg", limits)
 
 
-def _decode_with_pillow(data: bytes, kind: str, limits: DecodingLimits) -> tuple[Pixels, tuple[int, int], bytes]:
+def _orientation_of_jpeg(data: bytes) -> int:
+    try:
+        with _quiet(), JpegImageFile(io.BytesIO(data)) as image:
+            return orientation_of(image)
+    except Exception:  # Pillow refuses some headers that libjpeg decodes
+        return 1
+
+
+def _decode_with_pillow(data: bytes, kind: str, limits: DecodingLimits) -> tuple[Pixels, tuple[int, int], int]:
     with _quiet():  # headers only
         image = _READERS[kind](io.BytesIO(data))
     with image:
         _check_size(*image.size, limits)
-        exif = image.info.get("exif", b"")
-        return _rgb_of(image), image.size, exif if isinstance(exif, bytes) else b""
+        pixels = _rgb_of(image)
+        with _quiet():
+            return pixels, image.size, orientation_of(image)
 
 
 def _rgb_of(image: Image.Image) -> Pixels:

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 from numpy.typing import NDArray
-
-_ORIENTATION_TAG = 0x0112
-_PREFIX = b"Exif\x00\x00"
+from PIL import ExifTags, Image
 
 
-def orientation_of(exif: bytes) -> int:
-    """Return the orientation, 1–8, that an EXIF block gives; 1 (upright) where it gives none or is damaged.
+def orientation_of(image: Image.Image) -> int:
+    """Return the orientation, 1–8, of a picture's EXIF or XMP data as Pillow reads them; 1 (upright) without one.
 
-    Source: CIPA DC-008 (EXIF 2.32), 4.6.5, tag 274; TIFF 6.0, section 2.
+    Some formats hold the data behind the pixels, and Pillow turns TIFF pictures itself: load the picture before.
+
+    Source: CIPA DC-008 (EXIF 2.32), 4.6.5, tag 274.
     """
-    body = exif.removeprefix(_PREFIX)
-    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(body[:4])
-    if order is None:
-        return 1
     try:
-        (start,) = struct.unpack_from(order + "I", body, 4)
-        (entries,) = struct.unpack_from(order + "H", body, start)
-        for entry in range(entries):
-            tag, kind, count, value = struct.unpack_from(order + "HHIH", body, start + 2 + 12 * entry)
-            if tag == _ORIENTATION_TAG:
-                return value if kind == 3 and count == 1 and 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (
+        Exception
+    ):  # damaged data raise SyntaxError, struct.error, OSError and more; the pixels are no worse for them
+        return 1
+    return next((orientation for orientation in range(2, 9) if orientation == value), 1)
 
 
 def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

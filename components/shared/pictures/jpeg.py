@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import simplejpeg
 
 _START_OF_SCAN = 0xDA
-_APP1 = 0xE1
 _END = 0xD9
+_DESCRIPTIONS = frozenset({0xE1, 0xE2})  # EXIF and XMP; colour profiles
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 # Within a scan, FF is followed by 00 or a restart marker; anything else ends it.
 _MARKER_AFTER_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
@@ -28,14 +28,14 @@ class JpegHeader:
         height: likewise.
         is_plain: grey or three colours: what libjpeg turns into RGB by itself.
         scans: passes over the picture; 1 in a baseline file, about 10 in a progressive one.
-        exif: the EXIF block; empty without one.
+        is_described: there may be EXIF or XMP data or a colour profile.
     """
 
     width: int
     height: int
     is_plain: bool
     scans: int
-    exif: bytes
+    is_described: bool
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
@@ -50,7 +50,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     scans = data.count(b"\xff\xda")  # an upper bound: thumbnails and trailers may hold the bytes, too
     if scans > _USUAL_SCANS:
         scans = _count_scans(data)
-    return JpegHeader(width, height, colours in _PLAIN, scans, _find_exif(data))
+    return JpegHeader(width, height, colours in _PLAIN, scans, _is_described(data))
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -72,10 +72,10 @@ def _count_scans(data: bytes) -> int:
     return sum(marker == _START_OF_SCAN for marker, _, _ in _segments(data))
 
 
-def _find_exif(data: bytes) -> bytes:
-    for marker, start, end in _segments(data):
+def _is_described(data: bytes) -> bool:
+    for marker, _, _ in _segments(data):
         if marker == _START_OF_SCAN:
             break
-        if marker == _APP1 and data.startswith(b"Exif\x00\x00", start):
-            return data[start:end]
-    return b""
+        if marker in _DESCRIPTIONS:
+            return True
+    return False

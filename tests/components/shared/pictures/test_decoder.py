@@ -21,25 +21,14 @@ from PIL import Image, ImageOps
 
 from components.shared.errors import BadImageError, ImageTooLargeError
 from components.shared.pictures.decoder import decode_image, decode_picture, load_image, read_picture
-from components.shared.pictures.exif import orientation_of, turn_upright
+from components.shared.pictures.exif import turn_upright
 from components.shared.pictures.jpeg import read_jpeg_header
 from components.shared.pictures.limits import DecodingLimits
 from components.shared.pictures.preprocessing import PreprocessingSpec, preprocess
 from support.factories.basics import encode_picture, make_picture
+from support.inputs.encodings import png_chunk, save, smooth_picture
 
 ORIENTATION = 0x0112
-
-
-def smooth_picture(width: int = 160, height: int = 120) -> np.ndarray:
-    """A picture that survives JPEG and palettes: slopes of colour, and different in every corner."""
-    y, x = np.mgrid[0:height, 0:width]
-    return np.stack([x * 255 // width, y * 180 // height, x * 90 // width + 60], axis=2).astype(np.uint8)
-
-
-def save(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def with_orientation(value: int, kind: str = "JPEG", **options: object) -> bytes:
@@ -53,10 +42,6 @@ def with_orientation(value: int, kind: str = "JPEG", **options: object) -> bytes
 
 def with_exif(body: bytes) -> bytes:
     return save(Image.new("RGB", (50, 40)), "JPEG", exif=b"Exif\x00\x00" + body)
-
-
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png_bomb(side: int, *extra: bytes) -> bytes:
@@ -398,25 +383,6 @@ def test_a_sentence_says_more_than_a_number():
             sentences.add(str(error))
     assert len(sentences) > 3
     assert all(re.search("[a-z]{3}", sentence.rpartition(":")[2]) for sentence in sentences), sentences
-
-
-@given(st.binary(max_size=200))
-def test_orientation_of_anything_is_an_orientation(noise):
-    assert orientation_of(noise) in range(1, 9)
-    for order in (b"II*\x00\x08\x00\x00\x00", b"MM\x00*\x00\x00\x00\x08"):
-        assert orientation_of(b"Exif\x00\x00" + order + noise) in range(1, 9)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("value", range(1, 9))
-def test_orientation_is_read_and_undone_like_pillow(value, order):
-    mark = b"II*\x00" if order == "<" else b"MM\x00*"
-    entry = struct.pack(order + "HHIHH", ORIENTATION, 3, 1, value, 0)
-    body = mark + struct.pack(order + "IH", 8, 1) + entry + bytes(4)
-    assert orientation_of(body) == orientation_of(b"Exif\x00\x00" + body) == value
-    stored = Image.fromarray(smooth_picture())
-    stored.getexif()[ORIENTATION] = value
-    np.testing.assert_array_equal(turn_upright(smooth_picture(), value), np.asarray(ImageOps.exif_transpose(stored)))
 
 
 def test_size_of_a_turned_picture_is_that_of_what_people_see():
