@@ -209,7 +209,7 @@ def _add_serving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--root", metavar="DIR", help="root folder of the served release (default: served below the home folder)"
     )
     query = _command(commands, "query", "search for pictures that are similar to one, at a running service")
-    query.add_argument("image", metavar="IMAGE", help="JPEG, PNG or WebP file")
+    query.add_argument("image", metavar="IMAGE", help="JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP file")
     query.add_argument("--url", help="the service (default: the one that `serve` started here)")
     query.add_argument("-k", type=int, default=10, metavar="N", help="number of results, 1 to 200 (default 10)")
     query.add_argument("--crop", metavar="X,Y,W,H", help="search by this part, as fractions of the picture")

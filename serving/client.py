@@ -173,7 +173,7 @@ class SearchClient:
         """Search by a picture.
 
         Args:
-            picture: path of a JPEG, PNG or WebP file, or its bytes.
+            picture: path of a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP file, or its bytes.
             k: number of results, 1 to 200.
             crop: x, y, width, height of the part to search by, as fractions of the upright picture.
             explain: say what each rule did.

@@ -16,10 +16,8 @@ from components.catalogue.pictures import SPLIT_NAMES, Offer, OfferedPicture, Re
 from components.shared.errors import SourceError
 from components.shared.files.ids import safe_id
 from components.shared.files.storage import filesystem_of, is_remote, local_path
+from components.shared.pictures.kinds import FOREIGN_SUFFIXES, PICTURE_SUFFIXES
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
-# Pictures, too, but not for this decoder: they are offered, so that the quarantine can say what to do.
-_FOREIGN_SUFFIXES = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".svg", ".psd")
 # Folders that devices and systems make beside people's pictures: thumbnails, snapshots, deleted files (compared in lower case).
 _SYSTEM_FOLDERS = frozenset((
     "@eadir", "@recently-snapshot", "@recycle", "@transcode", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler",
@@ -123,7 +121,7 @@ def _is_home(folder: str) -> bool:
 
 
 def _is_picture_name(name: str) -> bool:
-    return name.lower().endswith(PICTURE_SUFFIXES + _FOREIGN_SUFFIXES)
+    return name.lower().endswith(PICTURE_SUFFIXES + FOREIGN_SUFFIXES)
 
 
 def _local_files(root: Path, offer: Offer) -> Iterator[_File]:

@@ -140,7 +140,7 @@ QUERY_SAMPLES = TableFormat(
         ("width", pa.int32()),  # pixels, after EXIF orientation; with all that follows of the picture as it was sent
         ("height", pa.int32()),
         ("bytes", pa.int64()),
-        ("format", pa.string()),  # jpeg | png | webp
+        ("format", pa.string()),  # jpeg | png | webp | avif | gif | tiff | bmp
         ("brightness", pa.float32()),  # for these four see picture_statistics.py
         ("contrast", pa.float32()),
         ("sharpness", pa.float32()),

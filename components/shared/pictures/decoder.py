@@ -1,4 +1,4 @@
-"""The one decoder of the product: from the bytes of a JPEG, PNG or WebP file to upright RGB pixels.
+"""The one decoder of the product: from the bytes of a picture file to upright RGB pixels.
 
 Every limit is checked on the file's header, before anything is decoded, so that a bomb costs microseconds. Colour
 profiles are not applied. A picture within the limits can still be made to take long; who decodes for strangers does it
@@ -18,29 +18,33 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from components.shared.errors import BadImageError, ImageTooLargeError, SourceError
 from components.shared.files.storage import read_bytes
 from components.shared.pictures.exif import orientation_of, turn_upright
 from components.shared.pictures.jpeg import JpegHeader, read_jpeg_header
+from components.shared.pictures.kinds import kind_of, raw_file, unsupported
 from components.shared.pictures.limits import DecodingLimits
 from components.shared.pictures.preprocessing import Pixels, PreprocessingSpec, preprocess
 
-_READERS: dict[str, type[ImageFile.ImageFile]] = {"jpeg": JpegImageFile, "png": PngImageFile, "webp": WebPImageFile}
-_FOREIGN = (
-    (b"GIF8", "a GIF"),
-    (b"BM", "a BMP"),
-    (b"II*\x00", "a TIFF"),
-    (b"MM\x00*", "a TIFF"),
-    (b"\x00\x00\x01\x00", "an icon"),
-    (b"8BPS", "a Photoshop file"),
-    (b"%PDF", "a PDF"),
-    (b"%!PS", "PostScript"),
-    (b"<", "markup (HTML, SVG or XML)"),
-)
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "jpeg": JpegImageFile,
+    "png": PngImageFile,
+    "webp": WebPImageFile,
+    "avif": AvifImageFile,
+    "gif": GifImageFile,
+    "tiff": TiffImageFile,
+    "bmp": BmpImageFile,
+}
+_SUBFILE_TYPE, _PHOTOMETRY, _TILE_WIDTH, _TILE_HEIGHT, _DNG_VERSION = 254, 262, 322, 323, 50706
+_SENSOR = frozenset({32803, 34892})  # colour filter array, linear raw
 _warnings_lock = threading.Lock()
 
 
@@ -55,7 +59,7 @@ class Picture:
         pixels: (h, w, 3) uint8 RGB, upright, contiguous.
         width: of the file, pixels, after EXIF orientation; `pixels` is smaller where it was decoded at reduced scale.
         height: likewise.
-        format: "jpeg", "png" or "webp".
+        format: "jpeg", "png", "webp", "avif", "gif", "tiff" or "bmp".
     """
 
     pixels: Pixels
@@ -65,7 +69,7 @@ class Picture:
 
 
 def decode_image(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_side: int | None = None) -> Pixels:
-    """Decode a JPEG, PNG or WebP file; of an animation, the first frame.
+    """Decode a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP file; of several frames or pages, the first.
 
     EXIF orientation is applied, transparency laid on white, CMYK, palettes and greys become RGB, and of 16 bits a
     channel the upper 8 are kept.
@@ -92,7 +96,7 @@ def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, mini
         raise ImageTooLargeError(
             f"the picture has {len(data)} bytes, at most {limits.max_bytes} are allowed", reason="too_many_bytes"
         )
-    kind = _kind_of(data)
+    kind = kind_of(data)
     try:
         header = read_jpeg_header(data) if kind == "jpeg" else None
         if header is not None:
@@ -156,30 +160,16 @@ def decoding_side(preprocessing: PreprocessingSpec) -> int:
     return 2 * preprocessing.side
 
 
-def _kind_of(data: bytes) -> str:
-    if data.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if not data:
-        raise BadImageError("the file is empty", reason="empty")
-    found = next((name for magic, name in _FOREIGN if data.lstrip()[:8].startswith(magic)), None)
-    if data[4:8] == b"ftyp":
-        found = "HEIC, AVIF or a video"
-    if found is None:
-        raise BadImageError("the file is not a picture (no JPEG, PNG or WebP signature)", reason="not_an_image")
-    raise BadImageError(f"the file is {found}; convert it to JPEG, PNG or WebP", reason="unsupported_format")
-
-
 def _is_truncated(data: bytes, kind: str, text: str) -> bool:
     """Tell whether a file that cannot be decoded lacks its end, by the decoder's words or by the file's own marks."""
     if "truncated" in text.lower():
         return True
     if kind == "webp":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return (b"IEND" if kind == "png" else b"\xff\xd9") not in data
+    if kind == "avif":
+        return "buffer size" in text.lower()
+    mark = {"png": b"IEND", "jpeg": b"\xff\xd9"}.get(kind)
+    return mark is not None and mark not in data
 
 
 def _check_size(width: int, height: int, limits: DecodingLimits, scans: int = 1) -> None:
@@ -237,9 +227,30 @@ def _decode_with_pillow(data: bytes, kind: str, limits: DecodingLimits) -> tuple
         image = _READERS[kind](io.BytesIO(data))
     with image:
         _check_size(*image.size, limits)
+        if isinstance(image, TiffImageFile):
+            _check_tiff(image, limits)
+            with _quiet():
+                image.load()
         pixels = _rgb_of(image)
         with _quiet():
             return pixels, image.size, orientation_of(image)
+
+
+def _check_tiff(image: TiffImageFile, limits: DecodingLimits) -> None:
+    """Refuse what only looks like a usual picture, and tiles that ask for more memory than the picture may.
+
+    Source: TIFF 6.0, sections 8 and 15; DNG 1.7 (DNGVersion, CFA photometry); TIFF/EP (a preview comes first).
+    """
+    tags = image.tag_v2
+    if _DNG_VERSION in tags or tags.get(_PHOTOMETRY) in _SENSOR or tags.get(_SUBFILE_TYPE, 0) == 1:
+        raise raw_file()
+    if image.mode in {"F", "I"}:
+        raise unsupported("a TIFF with 32 bits a channel")
+    if int(tags.get(_TILE_WIDTH, 1)) * int(tags.get(_TILE_HEIGHT, 1)) > limits.max_pixels:
+        raise ImageTooLargeError(
+            f"the TIFF file has tiles of more than {limits.max_pixels} pixels; save it without tiles",
+            reason="too_many_pixels",
+        )
 
 
 def _rgb_of(image: Image.Image) -> Pixels:

@@ -17,7 +17,7 @@ const TITLES = {
 };
 const ADVICE = {
   too_large: "Choose a smaller one.",
-  unsupported_media_type: "Choose a JPEG, PNG or WebP picture.",
+  unsupported_media_type: "Choose a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP picture.",
   not_found: "It may have been removed since.",
   offline: "Check the connection; the search resumes when it is back.",
   encoder_timeout: "Try it again.",

@@ -69,9 +69,20 @@ def webp_of_size(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def gif_of_size(width: int, height: int, frame_width: int, frame_height: int) -> bytes:
+    """A GIF whose canvas and first frame tell any size."""
+    frame = b"," + struct.pack("<HHHH", 0, 0, frame_width, frame_height) + b"\0"
+    return b"GIF89a" + struct.pack("<HH", width, height) + bytes(3) + frame + b"\2\2\x44\1\0;"
+
+
+def bmp_of_size(side: int) -> bytes:
+    """A BMP that tells any size and holds no rows."""
+    return b"BM" + struct.pack("<IIIIiiHHIIiiII", 90, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
 @functools.cache
 def encodings() -> dict[str, bytes]:
-    """One picture in 27 encodings."""
+    """One picture in 47 encodings."""
     picture = smooth_picture()
     image = Image.fromarray(picture)
     clear = np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])
@@ -95,6 +106,22 @@ def encodings() -> dict[str, bytes]:
         "png-palette-alphas": save(palette, "PNG", transparency=bytes([255] * 256)),
         "png-48-bit": cv2.imencode(".png", picture[:, :, ::-1].astype(np.uint16) * 257)[1].tobytes(),
         "apng": save(frames[0], "PNG", save_all=True, append_images=frames[1:]),
+        "avif": save(image, "AVIF", quality=95),
+        "avif-exif-6": with_orientation(6, "AVIF", quality=95),
+        "avif-alpha": save(Image.fromarray(clear), "AVIF", quality=95),
+        "avif-frames": save(frames[0], "AVIF", quality=95, save_all=True, append_images=frames[1:]),
+        "gif": save(palette, "GIF"),
+        "gif-frames": save(palette, "GIF", save_all=True, append_images=frames[1:]),
+        "bmp": save(image, "BMP"),
+        "bmp-palette": save(palette, "BMP"),
+        "tiff": save(image, "TIFF"),
+        "tiff-exif-6": with_orientation(6, "TIFF"),
+        "tiff-big": save(image, "TIFF", big_tiff=True),
+        "tiff-cmyk": save(image.convert("CMYK"), "TIFF"),
+        "tiff-pages": save(frames[0].copy(), "TIFF", save_all=True, append_images=[frames[1].copy()]),
+        "tiff-alpha": save(Image.fromarray(clear), "TIFF", compression="tiff_adobe_deflate"),
+        "tiff-48-bit": cv2.imencode(".tiff", picture[:, :, ::-1].astype(np.uint16) * 257)[1].tobytes(),
+        **{f"tiff-{name}": save(image, "TIFF", compression=name) for name in ("tiff_lzw", "packbits", "jpeg", "zstd")},
         "webp": save(image, "WEBP", quality=95),
         "webp-lossless": save(Image.fromarray(clear), "WEBP", lossless=True),
         "webp-animated": save(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True),
@@ -196,10 +223,26 @@ HOSTILE = {
     "svg": (b'  <svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported_format"),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported_format"),
     "pdf": (b"%PDF-1.7\n", "unsupported_format"),
-    "gif": (b"GIF89a" + bytes(50), "unsupported_format"),
-    "bmp": (b"BM" + bytes(60), "unsupported_format"),
-    "tiff-le": (b"II*\x00" + bytes(60), "unsupported_format"),
-    "tiff-be": (b"MM\x00*" + bytes(60), "unsupported_format"),
+    "gif": (b"GIF89a" + bytes(50), None),
+    "bmp": (b"BM" + bytes(60), None),
+    "tiff-le": (b"II*\x00" + bytes(60), None),
+    "tiff-be": (b"MM\x00*" + bytes(60), None),
+    "jxl": (b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(60), "unsupported_format"),
+    "jxl-bare": (b"\xff\x0a" + bytes(60), "unsupported_format"),
+    "jp2": (b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(60), "unsupported_format"),
+    "cr2": (b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(60), "unsupported_format"),
+    "cr3": (b"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom" + bytes(60), "unsupported_format"),
+    "dng": (save(Image.new("RGB", (16, 16)), "TIFF", tiffinfo={50706: b"\1\4\0\0"}), "unsupported_format"),
+    "nef": (save(Image.new("RGB", (16, 16)), "TIFF", tiffinfo={254: 1}), "unsupported_format"),
+    "tiff-float": (save(Image.new("F", (16, 16)), "TIFF"), "unsupported_format"),
+    "avif-header": (b"\x00\x00\x00\x18ftypavif" + bytes(60), None),
+    "avif-half": (encodings()["avif"][:-400], None),
+    "gif-20001": (gif_of_size(20_001, 20_001, 9, 9), "side_too_long"),
+    "gif-frame-65535": (gif_of_size(9, 9, 65_535, 900), "side_too_long"),
+    "bmp-50000": (bmp_of_size(50_000), "side_too_long"),
+    "bmp-no-rows": (bmp_of_size(5_000), None),
+    "tiff-9400": (save(Image.new("1", (9_400, 9_400)), "TIFF", compression="group4"), "too_many_pixels"),
+    "tiff-half": (encodings()["tiff"][:900], None),
     "ico": (b"\x00\x00\x01\x00" + bytes(60), "unsupported_format"),
     "psd": (b"8BPS" + bytes(60), "unsupported_format"),
     "heic": (b"\x00\x00\x00\x18ftypheic" + bytes(60), "unsupported_format"),
