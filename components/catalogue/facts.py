@@ -28,7 +28,7 @@ from components.catalogue.parameters import CatalogueParameters
 from components.catalogue.pictures import OfferedPicture
 from components.shared.files.atomic import digest_of, whole_file
 from components.shared.files.progress import progress_bar
-from components.shared.pictures import decoder, exif, jpeg, kinds
+from components.shared.pictures import colour, decoder, exif, jpeg, kinds
 
 _ROWS_PER_FILE = 5_000
 _SECONDS_PER_FILE = 5.0
@@ -132,7 +132,7 @@ def gather_facts(
 def _key(parameters: CatalogueParameters) -> str:
     code = [
         hashlib.sha256(inspect.getsource(m).encode()).hexdigest()
-        for m in (decoder, exif, jpeg, kinds, fingerprints, inspection)
+        for m in (colour, decoder, exif, jpeg, kinds, fingerprints, inspection)
     ]
     libraries = [version(name) for name in ("numpy", "opencv-python-headless", "pillow", "simplejpeg")]
     return digest_of({"code": code, "libraries": libraries, "limits": parameters.limits.model_dump()})[:12]

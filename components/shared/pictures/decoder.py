@@ -1,8 +1,8 @@
 """The one decoder of the product: from the bytes of a picture file to upright RGB pixels.
 
-Every limit is checked on the file's header, before anything is decoded, so that a bomb costs microseconds. Colour
-profiles are not applied. A picture within the limits can still be made to take long; who decodes for strangers does it
-in a process that can be killed.
+Every limit is checked on the file's header, before anything is decoded, so that a bomb costs microseconds. Embedded
+colour profiles are applied: the pixels are sRGB. A picture within the limits can still be made to take long; who decodes
+for strangers does it in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from components.shared.errors import BadImageError, ImageTooLargeError, SourceError
 from components.shared.files.storage import read_bytes
+from components.shared.pictures.colour import in_srgb
 from components.shared.pictures.exif import orientation_of, turn_upright
 from components.shared.pictures.jpeg import JpegHeader, read_jpeg_header
 from components.shared.pictures.kinds import kind_of, raw_file, unsupported
@@ -210,16 +211,26 @@ def _decode_jpeg(
         except ValueError:  # a warning or an error of libjpeg; Pillow, laxer in what it takes, has the last word
             pass
         else:
-            return pixels, size, _orientation_of_jpeg(data) if header.is_described else 1
+            if not header.is_described:
+                return pixels, size, 1
+            pixels, orientation = _described(data, pixels)
+            return pixels, size, orientation
     return _decode_with_pillow(data, "jpeg", limits)
 
 
-def _orientation_of_jpeg(data: bytes) -> int:
+def _described(data: bytes, pixels: Pixels) -> tuple[Pixels, int]:
+    """Apply what the descriptions of a JPEG file, decoded by another library, say of colour; return its orientation."""
     try:
         with _quiet(), JpegImageFile(io.BytesIO(data)) as image:
-            return orientation_of(image)
+            mode, profile, orientation = image.mode, image.info.get("icc_profile"), orientation_of(image)
     except Exception:  # Pillow refuses some headers that libjpeg decodes
-        return 1
+        return pixels, 1
+    if profile is not None:
+        stored = Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels)
+        found = in_srgb(stored, profile)
+        if found is not stored:
+            pixels = np.array(found)
+    return pixels, orientation
 
 
 def _decode_with_pillow(data: bytes, kind: str, limits: DecodingLimits) -> tuple[Pixels, tuple[int, int], int]:
@@ -261,11 +272,17 @@ def _rgb_of(image: Image.Image) -> Pixels:
         if isinstance(clear, int):
             grey[levels == clear] = 255
         return np.repeat(grey[:, :, None], 3, axis=2)
+    profile = image.info.get("icc_profile")
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        grey = image.mode == "LA"
         layers = image if image.mode == "RGBA" else image.convert("RGBA")
         image = Image.new("RGB", layers.size, "white")
         image.paste(layers, mask=layers)
-    elif image.mode != "RGB":
+        image = image.convert("L") if grey else image
+    elif image.mode not in {"RGB", "CMYK", "L"}:
+        image = image.convert("RGB")
+    image = in_srgb(image, profile)
+    if image.mode != "RGB":
         image = image.convert("RGB")
     return np.array(image)
 
