@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components.shared.files.artifacts import ARTIFACT_FILE
 from components.shared.files.layout import MANIFEST_FILE, METRICS_FILE
 from pipelines.runs.local import RunResult, read_verdict
 
@@ -29,8 +30,27 @@ def run_summary(result: RunResult) -> str:
             else "the gate warns:"
         )
         lines += [f"  – {reason}" for reason in verdict["reasons"]]
+    lines += unusable_pictures(result.directory)
     lines.append(f"report   {_short(result.report)}")
     return "\n".join(lines)
+
+
+def unusable_pictures(directory: Path) -> list[str]:
+    """Return a line with the number of pictures that the run's catalogue could not use, by reason; none without any."""
+    found = next(directory.glob(f"*/catalogue*/catalogue/{ARTIFACT_FILE}"), None)
+    facts = json.loads(found.read_text())["summary"] if found else {}
+    counts: dict[str, int] = facts.get("quarantined", {})
+    lines = []
+    if counts:
+        reasons = ", ".join(
+            f"{count} {reason.replace('_', ' ')}"
+            for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        )
+        total = sum(counts.values())
+        lines.append(f"pictures {total} could not be used: {reasons} (each with its reason in quarantine.parquet)")
+    if facts.get("ignored_files"):
+        lines.append(f"files    {facts['ignored_files']} without the name of a picture were passed over")
+    return lines
 
 
 def _table(rankers: dict[str, dict[str, dict[str, Any]]]) -> str:

@@ -100,7 +100,7 @@ def test_bad_pictures_are_quarantined_and_counted(tmp_path):
         "empty.jpg": (b"", "empty"),
         "cut.jpg": (whole[: len(whole) // 2], "truncated"),
         "page.jpg": (b"<html>", "unsupported_format"),
-        "old.gif": (b"GIF89a" + bytes(30), "unsupported_format"),
+        "old.gif": (b"GIF89a" + bytes(30), "damaged"),
         "text.png": (b"text", "not_an_image"),
         "big.jpg": (encode_picture(make_photograph(1, size=(700, 500))), "too_many_pixels"),
         "huge.jpg": (bytes(70_000), "too_many_bytes"),
