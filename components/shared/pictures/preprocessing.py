@@ -1,4 +1,4 @@
-"""From a decoded picture to what an encoder takes: the only implementation, in training, indexing and serving alike."""
+"""Preprocessing of a decoded picture for the encoder: one implementation for training, indexing and serving."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ENCODER_SIDE = 224
 
 
 class PreprocessingSpec(BaseModel):
-    """How a picture is brought to a square; travels inside the release and is part of its space.
+    """How a picture is made square; stored in the release and part of its space.
 
     Attributes:
-        side: height and width of the result, pixels. 224 on the wire; an encoder may reduce it inside its graph.
+        side: height and width of the result, pixels. An encoder may reduce it further inside its graph.
         fit: "pad" keeps the whole picture and its proportions on a square of `pad_level`; "crop" keeps the centre;
             "stretch" keeps the whole picture and gives up its proportions.
         pad_level: grey level of the padding, 0–255.
@@ -33,11 +33,11 @@ class PreprocessingSpec(BaseModel):
 
 
 def preprocess(picture: Pixels, spec: PreprocessingSpec) -> Pixels:
-    """Bring a picture to the square that an encoder takes.
+    """Turn a picture into the square that an encoder takes.
 
     Args:
-        picture: (h, w, 3) uint8 RGB, as the decoder gives it.
-        spec: what to do.
+        picture: (h, w, 3) uint8 RGB, decoded.
+        spec: size and method.
 
     Returns:
         (spec.side, spec.side, 3) uint8 RGB, contiguous. Shrinking averages areas (no aliasing), growing is bilinear.
@@ -63,7 +63,7 @@ def preprocess(picture: Pixels, spec: PreprocessingSpec) -> Pixels:
 
 
 def resize(picture: Pixels, size: tuple[int, int]) -> Pixels:
-    """Resize to (width, height) without aliasing: areas are averaged when shrinking, bilinear when growing."""
+    """Resize to (width, height) without aliasing: area averaging to shrink, bilinear interpolation to grow."""
     height, width = picture.shape[:2]
     if (width, height) == size:
         return picture
