@@ -1,4 +1,4 @@
-"""Groups of near-duplicate pictures, in far less than n² comparisons."""
+"""Groups of near-duplicate pictures, with far fewer than n² comparisons."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Groups:
 
 
 def group_duplicates(sha256: Sequence[str], fingerprints: Sequence[bytes | None], *, distance: int) -> list[int]:
-    """Group pictures with equal bytes or close fingerprints; groups that share a member are one.
+    """Group pictures with equal bytes or close fingerprints; groups that share a member are merged.
 
     Args:
         sha256: n digests of the files.
-        fingerprints: n fingerprints; None for a flat picture, which only has equal files as duplicates.
-        distance: bits by which the hashes of near-duplicates may differ.
+        fingerprints: n fingerprints; None for a flat picture, whose only duplicates are equal files.
+        distance: largest number of bits by which the hashes of near-duplicates differ.
 
     Returns:
-        For each picture the smallest position in its group.
+        Per picture the smallest position in its group.
     """
     groups = Groups(len(sha256))
     first: dict[str | bytes, int] = {}
@@ -72,7 +72,7 @@ def group_duplicates(sha256: Sequence[str], fingerprints: Sequence[bytes | None]
 
 
 def _close_pairs(codes: Fingerprints, distance: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield rows (i, j), i < j, of fingerprints that are close in bits and look alike."""
+    """Yield rows (i, j), i < j, of fingerprints that are close in bits and in light and colour."""
     hashes = hashes_of(codes)
     if len(hashes) < 2:
         return
@@ -89,9 +89,9 @@ def _close_pairs(codes: Fingerprints, distance: int) -> Iterator[tuple[NDArray[n
 def _index_of(hashes: Fingerprints) -> faiss.IndexBinary:
     """Index hashes for a search by radius.
 
-    Many hashes go into 12 tables keyed by 20 bits each; one differing bit in a key is allowed for. By the pigeonhole
-    principle every pair up to 23 bits apart is found; of those 40 apart, about 93 in 100 (measured). What is found depends
-    on the two hashes alone, never on the others. A million take about two minutes of one core.
+    Many hashes are stored in 12 tables keyed by 20 bits each; a key matches with up to one differing bit. By the pigeonhole
+    principle every pair up to 23 bits apart is found; of pairs 40 bits apart, about 93 in 100 (measured). Whether a pair is
+    found depends on its two hashes alone. A million hashes take about two minutes of one core.
     Source: Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012.
     """
     if len(hashes) <= _FEW:

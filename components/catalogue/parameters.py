@@ -1,4 +1,4 @@
-"""The dials of the catalogue step."""
+"""Parameters of the catalogue step."""
 
 from __future__ import annotations
 
