@@ -19,7 +19,7 @@ def evaluation(
     workspace: str,
     parameters: str,
 ) -> bool:
-    """Measure the encoder and the index on held-out images, decide, and draw the report; returns the gate's decision."""
+    """Measure the encoder and the index on held-out images, apply the gate, and draw the report; returns the gate's decision."""
     import json
     import shutil
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""The dials of the evaluation."""
+"""Parameters of the evaluation step."""
 
 from __future__ import annotations
 
