@@ -19,13 +19,14 @@ def evaluation(
     workspace: str,
     parameters: str,
 ) -> bool:
-    """Measure the encoder and the index on held-out images, apply the gate, and draw the report; returns the gate's decision."""
-    import json
+    """Measure the encoder and the index on held-out images, decide, and draw the report; returns the gate's decision."""
     import shutil
     from pathlib import Path
 
     from components.evaluation.parameters import EvaluationParameters
     from components.evaluation.step import run
+    from components.shared.files.layout import REPORT_FILE
+    from components.shared.parameters import step_parameters
 
     destination = Path(evaluation.path)
     artifact = run(
@@ -37,10 +38,10 @@ def evaluation(
         champion=Path(champion.path),
         destination=destination,
         workspace=Path(workspace),
-        parameters=EvaluationParameters(**json.loads(parameters).get("evaluation", {})),
+        parameters=step_parameters(parameters, "evaluation", EvaluationParameters),
     )
-    shutil.copyfile(destination / "report.html", report.path)
+    shutil.copyfile(destination / REPORT_FILE, report.path)
     for name, value in artifact.summary.items():
         if isinstance(value, float):
             metrics.log_metric(name, value)
-    return bool(json.loads((destination / "gate.json").read_text())["passed"])
+    return bool(artifact.summary["passed"])
