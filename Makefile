@@ -1,4 +1,4 @@
-# Everything needs only python3 (3.11), pip and a package registry. `make help` lists the targets.
+# Everything needs only python3 (3.11 to 3.13), pip and a package registry. `make help` lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ HOME_DIR ?= .visual-search
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check format lock golden images clean
+.PHONY: help install demo test test-long check format lock golden images check-pythons clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -17,7 +17,7 @@ install: $(VENV)/.installed  ## make the virtual environment from the hashed loc
 
 # The lock is complete, so pip resolves nothing (--no-deps) and every file is checked by its hash.
 $(VENV)/.installed: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "visual-search needs Python 3.11; say make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "visual-search needs Python 3.11 to 3.13; say for example make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
@@ -71,7 +71,7 @@ images:  ## build the four container images (BASE=… chooses another base, DOCK
 	@$(DOCKER) images --format '{{.Repository}}: {{.Size}}' | grep '^visual-search-'
 
 # Only for maintainers, with uv: no download addresses stand in the lock.
-UV_COMPILE := uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --quiet
+UV_COMPILE := uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --quiet
 lock:  ## resolve the dependencies again (needs uv)
 	$(UV_COMPILE) --extra pipelines --extra training --extra serving --extra monitoring --extra dev -o requirements.lock
 	$(UV_COMPILE) --extra spark --extra benchmarks -c requirements.lock -o benchmarks/requirements.lock
@@ -79,6 +79,11 @@ lock:  ## resolve the dependencies again (needs uv)
 	$(UV_COMPILE) --extra transformer -c requirements.lock -o serving/transformer/requirements.lock
 	$(UV_COMPILE) --extra pipelines --extra training --extra monitoring -c requirements.lock -o pipelines/requirements.lock
 	$(UV_COMPILE) --extra monitoring -c requirements.lock -o monitoring/requirements.lock
+
+check-pythons:  ## resolve the lock for every Python that is supported (needs uv)
+	@for version in 3.11 3.12 3.13; do \
+	  uv pip compile requirements.lock --no-deps --python-version $$version --no-header --quiet > /dev/null && \
+	  echo "the lock resolves for Python $$version" || exit 1; done
 
 clean:  ## remove the environment and all work on this machine
 	rm -rf $(VENV) $(HOME_DIR)

@@ -1,4 +1,4 @@
-"""Check the English that people read: documents, pages, help texts, error messages and printed sentences.
+"""Check the English that people read: documents, pages, help, messages, alerts and the comments of manifests.
 
 The rules are a short list of patterns that our texts fell into, each with its replacement. A text that a rule names fails
 `make check`, with its file and line. Code blocks and `code spans` are left out. Run it by hand with file names to check
@@ -58,15 +58,20 @@ class Text:
 def texts_of_markdown(path: str, content: str) -> Iterator[Text]:
     """Yield each paragraph, list item and table row, without code."""
     content = re.sub(r"```.*?```", lambda block: "\n" * block.group().count("\n"), content, flags=re.DOTALL)
+    content = re.sub(r"`[^`\n]*`", PLACE, content)
     start, lines = 1, []
     for number, line in enumerate([*content.splitlines(), ""], start=1):
-        is_new = re.match(r"\s*([-*|#>]|\d+\.)", line)
-        if (not line.strip() or is_new) and lines:
+        is_new = not line.strip() or re.match(r"\s*([-*|#>]|\d+\.)", line)
+        if is_new and lines:
             yield Text(path, start, " ".join(lines))
             lines = []
-        if line.strip():
-            start = number if not lines else start
-            lines.append(re.sub(r"`[^`]*`", PLACE, line.strip().lstrip("-*#>| ")))
+        if line.startswith("#"):
+            yield Text(path, number, line.lstrip("# "))
+        elif line.startswith("|"):
+            yield from (Text(path, number, cell.strip()) for cell in line.split("|") if " " in cell.strip())
+        elif line.strip():
+            start = start if lines else number
+            lines.append(line.strip().lstrip("-*#> "))
 
 
 def texts_of_python(path: str, content: str) -> Iterator[Text]:
@@ -119,12 +124,20 @@ def texts_of_script(path: str, content: str) -> Iterator[Text]:
             yield Text(path, number, re.sub(r"\$\{.*?\}", PLACE, "".join(found)))
 
 
+def texts_of_yaml(path: str, content: str) -> Iterator[Text]:
+    """Yield the comments of a file, and the sentences of alerts."""
+    for number, line in enumerate(content.splitlines(), start=1):
+        for found in re.findall(r"(?:^|\s)#\s+(.+)|\bsummary: \"(.+)\"", line):
+            yield Text(path, number, re.sub(r"\{\{.*?\}\}|`[^`]*`", PLACE, "".join(found)))
+
+
 READERS: dict[str, Callable[[str, str], Iterator[Text]]] = {
     ".md": texts_of_markdown,
     ".py": texts_of_python,
     ".html": texts_of_page,
     ".j2": texts_of_page,
     ".js": texts_of_script,
+    ".yaml": texts_of_yaml,
 }
 
 

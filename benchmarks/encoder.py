@@ -37,11 +37,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from inputs import make_release
 from reference import bare_runtime, runtimes
 
+from components.shared.defaults import MODEL_NAME
 from components.shared.vectors.encoder import INPUT_NAME
 from components.shared.vectors.openvino_encoder import open_encoder
 from components.training.encoder import build_encoder
 from components.training.parameters import TrainingParameters
-from pipelines.commands.serving_processes import MODEL_NAME, ServingProcesses
+from pipelines.commands.serving_processes import ServingProcesses
 
 ROWS = 1000  # in the release that the server needs beside its encoder
 BATCH = 16

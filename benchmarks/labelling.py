@@ -36,7 +36,7 @@ PAIR = ["query_image_id", "image_id"]
 
 def simulate(folder: Path, events: int, images: int, seed: int) -> None:
     """Write images.parquet and events/*.parquet."""
-    from components.rendering.clicks import ClickLog
+    from components.rendering.clicks import SimulatedClicks
 
     rng = np.random.default_rng(seed)
     item = np.arange(images) // VIEWS
@@ -55,7 +55,7 @@ def simulate(folder: Path, events: int, images: int, seed: int) -> None:
     alike = look[queries][:, None] == look[candidates]
     near = category[queries][:, None] == category[candidates]
     grades = np.where(own, 3, np.where(near & alike, 2, np.where(near, 1, 0)))
-    log = ClickLog(
+    log = SimulatedClicks(
         [ids[query] for query in queries],
         ids,
         candidates,

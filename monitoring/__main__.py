@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, folder: Path) -> int:
     from components.shared.files.tables import JUDGEMENTS, read_table
     from monitoring import console
-    from monitoring.run import RunInputs, run
+    from monitoring.evidence import RunInputs
+    from monitoring.run import run
     from monitoring.status.page import PAGE_FILE
 
     inputs = RunInputs(
@@ -98,7 +99,7 @@ def _run(options: argparse.Namespace, folder: Path) -> int:
         service_counts=Path(options.service_counts) if options.service_counts else None,
         evidently=Path(options.evidently) if options.evidently else None,
     )
-    record = run(inputs)
+    record, _ = run(inputs)
     page = folder / options.arm / PAGE_FILE
     print(console.as_json(record) if options.json else console.as_text(record, page))
     return console.exit_code(record)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.shared.files.atomic import whole_file
 from monitoring.findings import State
-from monitoring.remedies.act import Action
+from monitoring.remedies.act import RemedyAction
 from monitoring.remedies.advice import ADVICE, CAUSE_TITLES, command_of
 from monitoring.status.page import PAGE_FILE
 from monitoring.status.record import Record, RecordStore, overall_state
@@ -25,7 +25,7 @@ def exit_code(record: Record) -> int:
     return EXIT_CODES[overall_state(record.report)]
 
 
-def as_text(record: Record, page: Path, action: Action | None = None) -> str:
+def as_text(record: Record, page: Path, action: RemedyAction | None = None) -> str:
     """Write a record for a terminal: every concern, then what it is and what to do."""
     report = record.report
     lines = [f"{overall_state(report)}  {report.release_id}  arm {report.arm}, {report.window} queries", ""]
@@ -42,7 +42,7 @@ def as_text(record: Record, page: Path, action: Action | None = None) -> str:
     return "\n".join([*lines, "", f"page     {page}"])
 
 
-def as_json(record: Record, action: Action | None = None) -> str:
+def as_json(record: Record, action: RemedyAction | None = None) -> str:
     """Write a record, and what was done, as JSON."""
     value = {"record": record.model_dump(mode="json"), "state": overall_state(record.report), "action": None}
     if action is not None:

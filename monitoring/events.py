@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.shared.errors import SourceError
-from components.shared.files.storage import filesystem_of, is_remote
+from components.shared.files.storage import filesystem_of, is_remote, parquet_files
 from components.shared.files.tables import EVENTS
 
 BATCH_ROWS = 100_000
@@ -56,7 +56,7 @@ def open_events(source: str, *, memory_gigabytes: float = 2.0, threads: int = 0)
 
 
 def _view_parquet(connection: duckdb.DuckDBPyConnection, source: str) -> None:
-    files = _parquet_files(connection, source)
+    files = _event_files(connection, source)
     try:
         connection.read_parquet(files, union_by_name=True).create_view("raw_events")
         columns = [row[0] for row in connection.execute("DESCRIBE raw_events").fetchall()]
@@ -74,18 +74,10 @@ def _view_parquet(connection: duckdb.DuckDBPyConnection, source: str) -> None:
         ) from error
 
 
-def _parquet_files(connection: duckdb.DuckDBPyConnection, source: str) -> list[str]:
+def _event_files(connection: duckdb.DuckDBPyConnection, source: str) -> list[str]:
     filesystem, root = filesystem_of(source)
     remote = is_remote(source)
-    if filesystem.isfile(root):
-        found = [root]
-    else:
-        # Names that begin with "." or "_" are work in progress, as for Spark.
-        found = [
-            path
-            for path in (sorted(filesystem.find(root)) if filesystem.isdir(root) else [])
-            if path.endswith(".parquet") and not any(part[:1] in "._" for part in path[len(root) :].split("/") if part)
-        ]
+    found = parquet_files(filesystem, root)
     if not found:
         raise SourceError(
             f"there are no events at {source}; give a Parquet file, a folder of them, sqlite:///… or postgresql://…",

@@ -13,7 +13,6 @@ State = Literal["ok", "watch", "alarm", "unknown"]
 STATES: tuple[State, ...] = get_args(State)
 
 Topic = Literal["drift", "inputs", "encoder", "index", "catalogue", "serving"]
-TOPICS: tuple[Topic, ...] = get_args(Topic)
 
 Cause = Literal[
     "pictures_changed",  # (a)

@@ -6,16 +6,14 @@ schedule ends before the next one begins, so no remedy of an earlier one still r
 
 from __future__ import annotations
 
-import datetime
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from components.shared.files.atomic import write_json
 from components.shared.release.manifest import is_release
-from monitoring.remedies.act import ActPolicy, Outcome, act
-from monitoring.remedies.ledger import Ledger
-from monitoring.run import RunInputs, open_served, publish_page
+from monitoring.evidence import RunInputs
+from monitoring.remedies.act import ActPolicy, RemedyOutcome
 from monitoring.run import run as run_monitoring
 from monitoring.status.exporter import STATE_VALUES
 from monitoring.status.page import PAGE_FILE, empty_page
@@ -31,14 +29,14 @@ class PipelineAround:
     def __init__(self) -> None:
         self.called = ""
 
-    def submit(self, pipeline: str, name: str) -> Outcome:
+    def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Note which pipeline is to be started."""
         self.called = pipeline
-        return Outcome("running", name, "this scheduled run continues with the remedy")
+        return RemedyOutcome("running", name, "this scheduled run continues with the remedy")
 
-    def look(self, name: str, reference: str) -> Outcome:
+    def look(self, name: str, reference: str) -> RemedyOutcome:
         """Say that it has ended: the schedule's runs follow each other; the registry says how."""
-        return Outcome("succeeded", reference, "its run has ended; the registry has the result")
+        return RemedyOutcome("succeeded", reference, "its run has ended; the registry has the result")
 
 
 def run(
@@ -83,12 +81,9 @@ def run(
         folder=workspace / "monitoring",
         hours=hours,
     )
-    found = run_monitoring(inputs)
     around = PipelineAround()
-    policy = ActPolicy(cool_down_hours=cool_down_hours)
-    action = act(found.report, Ledger(inputs.folder), around, policy, now=datetime.datetime.now(datetime.UTC))
-    print(action.sentence)
-    publish_page(inputs.folder, found, open_served(champion))
+    found, action = run_monitoring(inputs, around, ActPolicy(cool_down_hours=cool_down_hours))
+    print(action.sentence if action else "")
     folder = inputs.folder / inputs.arm
     shutil.copyfile(folder / PAGE_FILE, page)
     shutil.copyfile(folder / LATEST_FILE, record)

@@ -9,6 +9,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from components import VERSION
+from pipelines import PIPELINE_NAMES
+
 _DESCRIPTION = "Visual search: learn from pictures, judgements and clicks; index, evaluate, register and serve."
 _EPILOG = """examples:
   visual-search demo                              learn a rendered catalogue and open the report
@@ -20,8 +23,6 @@ _EPILOG = """examples:
   visual-search monitor run                       check search health and suggest a fix
 """
 
-PIPELINE_NAMES = ("training", "reindexing", "demonstration", "monitoring")
-
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
@@ -31,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"visual-search {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_running(commands)
     _add_cluster(commands)

@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import httpx
 
+from components.shared.defaults import MODEL_NAME, RESULTS
 from components.shared.errors import VisualSearchError
 
 _LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
@@ -146,7 +147,7 @@ class SearchClient:
         user_id: str | None = None,
         *,
         timeout_seconds: float = 15.0,
-        model_name: str = "visual-search",
+        model_name: str = MODEL_NAME,
         headers: Mapping[str, str] | None = None,
         sticky: bool = True,
     ) -> None:
@@ -162,7 +163,7 @@ class SearchClient:
     def search(
         self,
         picture: str | Path | bytes,
-        k: int = 20,
+        k: int = RESULTS,
         *,
         crop: Sequence[float] | None = None,
         explain: bool = False,
@@ -195,7 +196,7 @@ class SearchClient:
     def similar(
         self,
         image_id: str,
-        k: int = 20,
+        k: int = RESULTS,
         *,
         explain: bool = False,
         floor: float | str | None = None,

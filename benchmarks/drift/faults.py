@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.files.tables import ITEMS, read_table
 from components.shared.pictures.decoder import decode_image, decode_picture, decoding_side
 from components.shared.pictures.preprocessing import preprocess
 from components.shared.pictures.statistics import picture_statistics
-from components.shared.release.manifest import ITEMS_FILE, read_manifest
+from components.shared.release.manifest import read_manifest
 from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 from monitoring.drift.samples import FIGURES, Inputs, Sample
 

@@ -42,8 +42,9 @@ from network import ARCHITECTURE, DIMENSION, load_network, make_network, save_ne
 from reference import Ideal, Simple, decoded, runtimes
 from services import Service, ours, plain, stock
 
+from components.shared.files.layout import ITEMS_FILE, MANIFEST_FILE
 from components.shared.files.tables import ITEMS, read_table
-from components.shared.release.manifest import ITEMS_FILE, MANIFEST_FILE, read_manifest
+from components.shared.release.manifest import read_manifest
 
 CLIENTS = (32, 8, 1)
 BATCHES = (1, 4, 8, 16, 32)

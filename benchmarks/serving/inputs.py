@@ -17,10 +17,11 @@ from components.rendering.designs import design_items
 from components.rendering.photographs import build_mesh, take_photograph
 from components.rendering.views import plan_view
 from components.shared.files.atomic import sha256_of
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.files.tables import ITEMS, write_table
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.release.golden import write_golden
-from components.shared.release.manifest import GOLDEN_FILE, ITEMS_FILE, REFERENCE_FILE, CatalogueFacts, seal_release
+from components.shared.release.manifest import GOLDEN_FILE, REFERENCE_FILE, CatalogueFacts, seal_release
 from components.shared.vectors.embeddings import normalise, write_embeddings
 from components.shared.vectors.encoder import (
     ENCODER_FILE,

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from machine import cpu_seconds, family, memory_bytes, on_core
 
-from pipelines.commands.serving_processes import MODEL_NAME, ServingProcesses, free_port
+from components.shared.defaults import MODEL_NAME
+from pipelines.commands.serving_processes import ServingProcesses, free_port
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from components.catalogue.fingerprints import BITS, FINGERPRINT_BYTES, Fingerprints, hashes_of, look_alike
 
 _FEW = 20_000  # up to here every pair is compared
 _PARTS, _PART_BITS, _FLIPS = 12, 20, 1
 _QUERIES = 1024
+_PAIRS = 4_000_000
+
+Rows = NDArray[np.int64]
 
 
-class Groups:
-    """Disjoint sets of 0 … n − 1 that are joined pair by pair.
-
-    Source: Tarjan, "Efficiency of a good but not linear set union algorithm", JACM 22 (1975); paths are halved.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._parent = list(range(count))
-
-    def find(self, member: int) -> int:
-        """Return the set's representative, its smallest member."""
-        parent = self._parent
-        while parent[member] != member:
-            parent[member] = parent[parent[member]]
-            member = parent[member]
-        return member
-
-    def join(self, one: int, other: int) -> None:
-        """Make one set of two."""
-        one, other = self.find(one), self.find(other)
-        if one != other:
-            self._parent[max(one, other)] = min(one, other)
-
-    def representatives(self) -> list[int]:
-        """Return every member's representative."""
-        return [self.find(member) for member in range(len(self._parent))]
+def connected(count: int, one: Sequence[int] | Rows, other: Sequence[int] | Rows) -> Rows:
+    """Return for each of 0 … count − 1 the smallest member of its group; the pairs (one, other) join groups."""
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    _, label = connected_components(graph, directed=False)
+    _, first = np.unique(label, return_index=True)
+    return np.asarray(first[label])
 
 
 def group_duplicates(sha256: Sequence[str], fingerprints: Sequence[bytes | None], *, distance: int) -> list[int]:
@@ -54,24 +39,36 @@ def group_duplicates(sha256: Sequence[str], fingerprints: Sequence[bytes | None]
     Returns:
         Per picture the smallest position in its group.
     """
-    groups = Groups(len(sha256))
     first: dict[str | bytes, int] = {}
     distinct: list[int] = []
+    edges: list[tuple[int, int]] = []
     for position, keys in enumerate(zip(sha256, fingerprints, strict=True)):
         fresh = keys[1] is not None and keys[1] not in first
-        for key in keys:
-            if key is not None:
-                groups.join(first.setdefault(key, position), position)
+        edges += [(first.setdefault(key, position), position) for key in keys if key is not None]
         if fresh:
             distinct.append(position)
+    groups = connected(len(sha256), *np.array(edges, np.int64).reshape(-1, 2).T)
     codes = np.frombuffer(b"".join(fingerprints[i] or b"" for i in distinct), np.uint8).reshape(-1, FINGERPRINT_BYTES)
-    for one, other in _close_pairs(codes, distance):
-        for a, b in zip(one.tolist(), other.tolist(), strict=True):
-            groups.join(distinct[a], distinct[b])
-    return groups.representatives()
+    rows, everything = np.array(distinct, np.int64), np.arange(len(sha256))
+    for one, other in _batched(_close_pairs(codes, distance)):
+        pairs = np.concatenate([everything, rows[one]]), np.concatenate([groups, rows[other]])
+        groups = connected(len(sha256), *pairs)
+    return [int(group) for group in groups]
 
 
-def _close_pairs(codes: Fingerprints, distance: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _batched(pairs: Iterable[tuple[Rows, Rows]]) -> Iterator[tuple[Rows, Rows]]:
+    """Join small batches of pairs: one search for components per few million, and never all pairs in memory."""
+    gathered: list[tuple[Rows, Rows]] = []
+    for found in pairs:
+        gathered.append(found)
+        if sum(len(one) for one, _ in gathered) >= _PAIRS:
+            yield np.concatenate([one for one, _ in gathered]), np.concatenate([other for _, other in gathered])
+            gathered = []
+    if gathered:
+        yield np.concatenate([one for one, _ in gathered]), np.concatenate([other for _, other in gathered])
+
+
+def _close_pairs(codes: Fingerprints, distance: int) -> Iterator[tuple[Rows, Rows]]:
     """Yield rows (i, j), i < j, of fingerprints that are close in bits and in light and colour."""
     hashes = hashes_of(codes)
     if len(hashes) < 2:

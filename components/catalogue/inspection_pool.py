@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import IO, Any
 
-import components
 from components.catalogue.inspection import Inspection
 from components.shared.errors import ResourceError
 from components.shared.pictures.limits import DecodingLimits
+from components.shared.pictures.worker import start_worker
 
 _AHEAD = 24  # pictures sent to a process before it has answered
 _PICTURES_PER_PROCESS = 50  # fewer are not worth another process
@@ -90,7 +87,7 @@ class _Inspector:
         self.connection = Connection(ours.detach())
         try:
             with theirs:
-                self._process = self._start(theirs.fileno())
+                self._process = start_worker("components.catalogue.inspector", theirs.fileno(), errors=self._errors)
         except OSError as error:
             self.connection.close()
             self._errors.close()
@@ -98,20 +95,6 @@ class _Inspector:
                 f"the process that decodes pictures does not start: {error}; free some memory"
             ) from error
         self._send((self.limits, self.timeout_seconds))
-
-    def _start(self, descriptor: int) -> subprocess.Popen[bytes]:
-        root = str(Path(next(iter(components.__path__))).parent)
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-        # Not multiprocessing: its children import the main module again, be it kfp or a notebook.
-        return subprocess.Popen(  # noqa: S603 - the command is ours
-            [sys.executable, "-P", "-m", "components.catalogue.inspector", str(descriptor)],
-            pass_fds=[descriptor],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._errors,
-            env=environment,
-        )
 
     def feed(self, uris: Sequence[str], todo: deque[int]) -> None:
         """Send pictures until enough are ahead."""

@@ -7,18 +7,16 @@ the parent notices and continues. The parent communicates through a socket whose
 from __future__ import annotations
 
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
-import cv2
-
 from components.catalogue.inspection import Inspection, inspect_bytes
 from components.shared.errors import BadImageError, SourceError
 from components.shared.files.storage import is_remote, read_bytes
 from components.shared.pictures.limits import DecodingLimits
+from components.shared.pictures.worker import run_worker
 
 _REAL_TIME_FACTOR = (
     20  # a read that waits instead of computing, for example for a dead disk, is stopped too, but much later
@@ -71,9 +69,4 @@ def _set_timers(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    cv2.setNumThreads(1)
-    try:
-        serve(Connection(int(sys.argv[1])))
-    except (EOFError, ConnectionError, BrokenPipeError):
-        sys.exit(0)
+    run_worker(lambda descriptor: serve(Connection(descriptor)))

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.catalogue.duplicates import Groups
+import numpy as np
+
+from components.catalogue.duplicates import connected
 from components.catalogue.parameters import CatalogueParameters
 
 # The splits from which an empty one is filled, in order of importance.
@@ -79,12 +81,11 @@ def split_images(images: Sequence[SplitImage], parameters: CatalogueParameters) 
 
 
 def _groups_of(images: Sequence[SplitImage]) -> list[int]:
-    groups = Groups(len(images))
     first: dict[tuple[str, str], int] = {}
-    for position, image in enumerate(images):
-        for key in (("item", image.item_id), ("duplicate", image.duplicate_group)):
-            groups.join(first.setdefault(key, position), position)
-    return groups.representatives()
+    keys = [(("item", image.item_id), ("duplicate", image.duplicate_group)) for image in images]
+    joined = [[first.setdefault(key, position) for key in pair] for position, pair in enumerate(keys)]
+    positions = [position for position in range(len(images)) for _ in range(2)]
+    return [int(group) for group in connected(len(images), np.array(joined, np.int64).ravel(), positions)]
 
 
 def _place_of(item_id: str, seed: int) -> float:

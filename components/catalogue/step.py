@@ -21,11 +21,10 @@ from components.catalogue.pictures import Offer, OfferedPicture, RefusedPicture
 from components.catalogue.splits import SplitImage, Splits, split_images
 from components.shared.errors import SourceError
 from components.shared.files.artifacts import Artifact
+from components.shared.files.layout import CATALOGUE_FILE, QUARANTINE_FILE
 from components.shared.files.tables import CATALOGUE, QUARANTINE, SPLITS, write_table
 from components.shared.files.workspace import Workspace, require_writable
 
-CATALOGUE_FILE = "catalogue.parquet"
-QUARANTINE_FILE = "quarantine.parquet"
 _UNKNOWN_TIME = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 Image = tuple[OfferedPicture, Inspection]

@@ -16,10 +16,11 @@ from components.embedding.images import Failure, ImageEmbedder
 from components.embedding.parameters import EmbeddingParameters
 from components.shared.errors import InputError
 from components.shared.files.ids import find_id
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.files.tables import ITEMS
-from components.shared.release.generation import open_generation, write_generation
-from components.shared.release.manifest import ITEMS_FILE, Manifest, read_items, verify_release
-from components.shared.release.served import publish_generation, read_current
+from components.shared.release.generation import stack_items, write_generation
+from components.shared.release.manifest import Manifest, read_items, verify_release
+from components.shared.release.served import open_generations, publish_generation, read_current
 from components.shared.vectors.embeddings import Vectors
 from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 
@@ -106,20 +107,10 @@ def extend(
 def _served(root: Path, release: Path, manifest: Manifest, generations: list[str]) -> tuple[dict[str, Row], str | None]:
     """Return image_id → row of what is served, hidden images included, and the topmost generation."""
     items = read_items(release / ITEMS_FILE, manifest.index.rows)
-    served: dict[str, Row] = {row["image_id"]: row for row in items.to_pylist()}
-    parent = None
-    for name in generations:
-        generation = open_generation(
-            root / name,
-            release_id=manifest.release_id,
-            space_id=manifest.space_id,
-            dimension=manifest.encoder.dimension,
-        )
-        for image_id in generation.removed:
-            served.pop(image_id, None)
-        served |= {row["image_id"]: row for row in generation.items.to_pylist()}
-        parent = generation.manifest.generation_id
-    return served, parent
+    opened = open_generations([root / name for name in generations], manifest)
+    table, present = stack_items(items, opened)
+    served = {row["image_id"]: row for row in table.filter(pa.array(present)).to_pylist()}
+    return served, opened[-1].manifest.generation_id if opened else None
 
 
 def _served_id(written: str, served: Mapping[str, Row]) -> str:

@@ -14,11 +14,11 @@ def embedding(
     parameters: str,
 ) -> None:
     """Embed the catalogue with the exported encoder."""
-    import json
     from pathlib import Path
 
     from components.embedding.parameters import EmbeddingParameters
     from components.embedding.step import run
+    from components.shared.parameters import step_parameters
 
     run(
         catalogue=Path(catalogue.path),
@@ -26,7 +26,7 @@ def embedding(
         previous=None,
         destination=Path(embeddings.path),
         workspace=Path(workspace),
-        parameters=EmbeddingParameters(**json.loads(parameters).get("embedding", {})),
+        parameters=step_parameters(parameters, "embedding", EmbeddingParameters),
     )
 
 
@@ -39,11 +39,11 @@ def renewal(
     parameters: str,
 ) -> None:
     """Embed what is new in the catalogue with the champion's encoder; unchanged images keep the champion's vectors."""
-    import json
     from pathlib import Path
 
     from components.embedding.parameters import EmbeddingParameters
     from components.embedding.step import run
+    from components.shared.parameters import step_parameters
 
     run(
         catalogue=Path(catalogue.path),
@@ -51,5 +51,5 @@ def renewal(
         previous=Path(champion.path),
         destination=Path(embeddings.path),
         workspace=Path(workspace),
-        parameters=EmbeddingParameters(**json.loads(parameters).get("embedding", {})),
+        parameters=step_parameters(parameters, "embedding", EmbeddingParameters),
     )

@@ -42,7 +42,12 @@ class Shard:
 
 
 def plan_shards(images: int, shard_images: int) -> list[Shard]:
-    """Cut `images` rows into shards; the same every time."""
+    """Cut `images` rows into shards; the same every time.
+
+    Example:
+        >>> [(shard.start, shard.stop) for shard in plan_shards(10, 4)]
+        [(0, 4), (4, 8), (8, 10)]
+    """
     return [
         Shard(number, start, min(start + shard_images, images))
         for number, start in enumerate(range(0, images, shard_images))

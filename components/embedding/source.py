@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from components.shared.errors import ContractError, InputError, SpaceMismatchError
 from components.shared.files.atomic import sha256_of
+from components.shared.files.layout import ABSENT_FILE, ITEMS_FILE
 from components.shared.files.tables import ITEMS, read_table
 from components.shared.release.manifest import is_release, read_manifest
 from components.shared.vectors.embeddings import Vectors, normalise
 from components.shared.vectors.encoder import ENCODER_FILE, ENCODER_SPEC_FILE, EncoderSpec, read_encoder_spec
 from components.shared.vectors.search import CatalogueIndex
-
-ABSENT_FILE = "absent.json"  # in place of a champion's release where there is none
 
 
 def encoder_spec_of(directory: Path) -> EncoderSpec:
@@ -78,7 +77,7 @@ class EarlierVectors:
                 expected=space_id,
                 received=manifest.space_id,
             )
-        items = read_table(directory / "items.parquet", ITEMS, columns=["image_id", "sha256"])
+        items = read_table(directory / ITEMS_FILE, ITEMS, columns=["image_id", "sha256"])
         index = CatalogueIndex.open(directory, manifest.index)
         if items.num_rows != index.rows:
             raise ContractError(

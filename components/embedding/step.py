@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -17,9 +16,10 @@ from components.embedding.images import TRANSIENT_REASONS, ImageEmbedder
 from components.embedding.parameters import EmbeddingParameters
 from components.embedding.shards import Shard, make_shard, plan_shards
 from components.embedding.source import EarlierVectors, encoder_spec_of
-from components.shared.errors import ContractError, DataError, ParameterError
+from components.shared.errors import ContractError, DataError
 from components.shared.files.artifacts import Artifact, open_artifact
-from components.shared.files.atomic import digest_of
+from components.shared.files.atomic import digest_of, link_or_copy
+from components.shared.files.layout import CATALOGUE_FILE
 from components.shared.files.progress import progress_bar
 from components.shared.files.tables import CATALOGUE, QUARANTINE, read_table, write_table
 from components.shared.files.workspace import Workspace
@@ -80,43 +80,6 @@ def run(
         return work.publish(destination)
 
 
-def embed_shard(
-    *,
-    catalogue: Path,
-    encoder: Path,
-    previous: Path | None,
-    workspace: Path,
-    parameters: EmbeddingParameters,
-    index: int,
-) -> None:
-    """Embed the shard of this number alone, so that one job for each can do the work; `run` then only joins them.
-
-    Args:
-        catalogue: as in `run`, and likewise the others up to `parameters`.
-        encoder: see `run`.
-        previous: see `run`.
-        workspace: must be shared by all jobs and by `run`.
-        parameters: see `run`.
-        index: number of the shard; there are `number_of_shards`.
-
-    Raises:
-        ParameterError: there is no such shard.
-    """
-    task = _Task.of(catalogue, encoder, previous, workspace, parameters)
-    images = task.read_images()
-    shards = plan_shards(images.num_rows, parameters.shard_images)
-    if not 0 <= index < len(shards):
-        raise ParameterError(f"expected a shard from 0 to {len(shards) - 1}, got {index}; see number_of_shards")
-    task.make([shards[index]], images)
-
-
-def number_of_shards(*, catalogue: Path, parameters: EmbeddingParameters) -> int:
-    """Return how many jobs `embed_shard` makes sense for."""
-    open_artifact(catalogue, "catalogue")
-    images = pq.read_metadata(catalogue / "catalogue.parquet").num_rows
-    return len(plan_shards(images, parameters.shard_images))
-
-
 @dataclass(frozen=True)
 class _Task:
     """What is embedded with what, and where unfinished shards lie: equal for equal work, in whatever process."""
@@ -147,7 +110,7 @@ class _Task:
         return cls(catalogue, encoder, spec, earlier, directory, inputs, parameters)
 
     def read_images(self) -> pa.Table:
-        images = read_table(self.catalogue / "catalogue.parquet", CATALOGUE, columns=["image_id", "uri", "sha256"])
+        images = read_table(self.catalogue / CATALOGUE_FILE, CATALOGUE, columns=["image_id", "uri", "sha256"])
         if not images.num_rows:
             raise DataError(f"{self.catalogue} lists no images, so there is nothing to embed; its quarantine says why")
         return images
@@ -202,10 +165,7 @@ def _hand_on(task: _Task, shards: list[Shard], output: Path) -> EmbeddingsSpec:
         source, target = task.directory / shard.embeddings_file, output / shard.embeddings_file
         rows += pq.read_metadata(source).num_rows
         target.unlink(missing_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, target)
+        link_or_copy(source, target)
     spec = EmbeddingsSpec(
         space_id=task.spec.space_id,
         dimension=task.spec.dimension,

@@ -88,16 +88,6 @@ def bootstrap(
     ]
 
 
-def paired_bootstrap(
-    values: NDArray[np.float64], others: NDArray[np.float64], clusters: NDArray[np.int64], **options: object
-) -> list[Interval]:
-    """Compute an interval for the mean of `values − others`, query by query; arguments as for `bootstrap`.
-
-    A query counts only if both have a value.
-    """
-    return bootstrap(values - others, clusters, **options)  # type: ignore[arg-type]
-
-
 def _by_cluster(table: NDArray[np.float64], codes: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     columns = [np.bincount(codes, weights=table[:, m], minlength=size) for m in range(table.shape[1])]
     return np.stack(columns, axis=1) if columns else np.empty((size, 0))

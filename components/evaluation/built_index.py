@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from components.evaluation.gallery import Gallery
 from components.evaluation.measurement import without_own
 from components.shared.errors import ContractError
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.files.tables import ITEMS, read_table
 from components.shared.truth.metrics import PerQuery, Rows, ann_recall_at_k
 from components.shared.vectors.embeddings import Vectors
@@ -36,7 +37,7 @@ class BuiltIndex:
 
     def __init__(self, directory: Path, image_ids: list[str], vectors: Vectors) -> None:
         self._index = CatalogueIndex.open(directory)
-        self.image_ids: list[str] = read_table(directory / "items.parquet", ITEMS, ["image_id"]).column(0).to_pylist()
+        self.image_ids: list[str] = read_table(directory / ITEMS_FILE, ITEMS, ["image_id"]).column(0).to_pylist()
         place = {image_id: row for row, image_id in enumerate(image_ids)}
         if set(place) != set(self.image_ids) or len(place) != len(self.image_ids):
             raise ContractError(

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.shared.errors import DataError
+from components.shared.files.layout import CATALOGUE_FILE
 from components.shared.files.tables import CATALOGUE, JUDGEMENTS, read_table
 from components.shared.truth.labels import JUDGEMENTS_FILE, LabelsSpec
 from components.shared.truth.metrics import Rows
@@ -63,7 +64,7 @@ def held_out_images(catalogue: Path) -> pa.Table:
     Raises:
         DataError: there are fewer than two.
     """
-    table = read_table(catalogue / "catalogue.parquet", CATALOGUE)
+    table = read_table(catalogue / CATALOGUE_FILE, CATALOGUE)
     images = table.filter(pc.equal(table.column("split"), "test")).sort_by("image_id")
     if images.num_rows < 2:
         raise DataError(

@@ -12,7 +12,7 @@ from components.evaluation.parameters import EvaluationParameters
 
 
 @dataclass(frozen=True)
-class Check:
+class GateCheck:
     """One condition of the gate.
 
     Attributes:
@@ -31,7 +31,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Decision:
+class GateDecision:
     """The gate's decision.
 
     Attributes:
@@ -42,7 +42,7 @@ class Decision:
 
     passed: bool
     reasons: list[str]
-    checks: list[Check]
+    checks: list[GateCheck]
 
     def as_json(self) -> dict[str, Any]:
         """Return the contents of `gate.json`."""
@@ -56,7 +56,7 @@ def decide(
     ann_recall: Interval,
     baselines: Mapping[str, str],
     parameters: EvaluationParameters,
-) -> Decision:
+) -> GateDecision:
     """Apply every check to the measurements.
 
     Args:
@@ -78,20 +78,20 @@ def decide(
     if "champion" in ahead:
         checks += [_not_behind(m, ahead["champion"][m], parameters) for m in parameters.gate_metrics]
     reasons = [check.explanation for check in checks if not check.passed]
-    return Decision(not reasons or parameters.gate == "report", reasons, checks)
+    return GateDecision(not reasons or parameters.gate == "report", reasons, checks)
 
 
-def _enough(interval: Interval, parameters: EvaluationParameters) -> Check:
+def _enough(interval: Interval, parameters: EvaluationParameters) -> GateCheck:
     passed = interval.queries >= parameters.min_queries
     verdict = "enough to decide" if passed else "too few to decide; add held-out images, or lower min_queries"
     text = (
         f"{interval.queries} held-out queries have something relevant to find, at least {parameters.min_queries} are "
         f"asked for: {verdict}."
     )
-    return Check("enough_queries", float(interval.queries), float(parameters.min_queries), passed, text)
+    return GateCheck("enough_queries", float(interval.queries), float(parameters.min_queries), passed, text)
 
 
-def _ahead_paired(metric: str, name: str, title: str, difference: Interval) -> Check:
+def _ahead_paired(metric: str, name: str, title: str, difference: Interval) -> GateCheck:
     passed = difference.low > 0
     title_of = METRIC_TITLES[metric]
     text = (
@@ -100,20 +100,20 @@ def _ahead_paired(metric: str, name: str, title: str, difference: Interval) -> C
         "on the same queries: "
         + ("clearly ahead." if passed else "not clearly ahead; train longer, or check the labels.")
     )
-    return Check(f"ahead_of_{name}_on_{metric}", _rounded(difference.low), 0.0, passed, text)
+    return GateCheck(f"ahead_of_{name}_on_{metric}", _rounded(difference.low), 0.0, passed, text)
 
 
-def _ahead_apart(metric: str, name: str, title: str, trained: Interval, other: Interval) -> Check:
+def _ahead_apart(metric: str, name: str, title: str, trained: Interval, other: Interval) -> GateCheck:
     passed = trained.low > other.high
     text = (
         f"On {METRIC_TITLES[metric]} the interval of the trained encoder begins at {trained.low:.3f}, that of the "
         f"baseline “{title}” ends at {other.high:.3f}: "
         + ("they do not overlap." if passed else "they overlap; train longer, or check the labels.")
     )
-    return Check(f"ahead_of_{name}_on_{metric}", _rounded(trained.low), _rounded(other.high), passed, text)
+    return GateCheck(f"ahead_of_{name}_on_{metric}", _rounded(trained.low), _rounded(other.high), passed, text)
 
 
-def _index_recall(recall: Interval, parameters: EvaluationParameters) -> Check:
+def _index_recall(recall: Interval, parameters: EvaluationParameters) -> GateCheck:
     # Tuning stops at the first setting that reaches the target, so on other queries the mean is below it half of the
     # time; only an interval that is wholly below shows that the index misses it.
     target = parameters.index_recall_target
@@ -123,10 +123,10 @@ def _index_recall(recall: Interval, parameters: EvaluationParameters) -> Check:
         f"{recall.high:.3f}), the target is {target:.3f}: "
         + ("reached." if passed else "missed; build the index again with a higher recall target.")
     )
-    return Check("index_recall", _rounded(recall.high), target, passed, text)
+    return GateCheck("index_recall", _rounded(recall.high), target, passed, text)
 
 
-def _not_behind(metric: str, difference: Interval, parameters: EvaluationParameters) -> Check:
+def _not_behind(metric: str, difference: Interval, parameters: EvaluationParameters) -> GateCheck:
     margin = parameters.champion_margin
     passed = difference.low >= -margin
     text = (
@@ -134,7 +134,7 @@ def _not_behind(metric: str, difference: Interval, parameters: EvaluationParamet
         f"{_signed(difference.low)} to {_signed(difference.high)} on the same queries, and may lose at most "
         f"{margin:.3f}: " + ("not worse." if passed else "it may be worse; keep the champion, or train on more data.")
     )
-    return Check(f"not_behind_champion_on_{metric}", _rounded(difference.low), -margin, passed, text)
+    return GateCheck(f"not_behind_champion_on_{metric}", _rounded(difference.low), -margin, passed, text)
 
 
 def _signed(value: float) -> str:

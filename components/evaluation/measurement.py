@@ -76,7 +76,7 @@ class Ranker:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RankerOutcome:
     """The measured answers of one ranker.
 
     Attributes:
@@ -109,7 +109,7 @@ class _Parts:
     blocks: list[tuple[NDArray[np.float64], Rows, NDArray[np.float32], Grades, Rows]] = field(default_factory=list)
 
 
-def measure(gallery: Gallery, rankers: list[Ranker], *, seed: int) -> dict[str, Outcome]:
+def measure(gallery: Gallery, rankers: list[Ranker], *, seed: int) -> dict[str, RankerOutcome]:
     """Measure every ranker's answer to every query under every label source.
 
     One block of queries × the whole gallery is in memory at a time. A query's own image is removed from its answer.
@@ -178,7 +178,7 @@ def _look(
     return curve, rows[:, :TOP].copy(), scores.copy(), ranked[:, :TOP].copy(), first
 
 
-def _join(ranker: Ranker, parts: _Parts) -> Outcome:
+def _join(ranker: Ranker, parts: _Parts) -> RankerOutcome:
     curve, rows, scores, grades, first = (np.concatenate(column) for column in zip(*parts.blocks, strict=True))
     values = {source: np.concatenate(blocks) for source, blocks in parts.values.items()}
-    return Outcome(ranker, values, curve, rows, scores, grades, first)
+    return RankerOutcome(ranker, values, curve, rows, scores, grades, first)

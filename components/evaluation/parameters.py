@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.shared.defaults import RECALL_TARGET
+
 GateMetric = Literal[
     "hit_rate_at_1",
     "hit_rate_at_5",
@@ -53,7 +55,7 @@ class EvaluationParameters(BaseModel):
     gate_metrics: tuple[GateMetric, ...] = Field(default=("hit_rate_at_1", "map"), min_length=1)
     superiority: Literal["paired", "separate"] = "paired"
     min_queries: int = Field(default=50, ge=1, le=100_000)
-    index_recall_target: float = Field(default=0.95, ge=0.0, le=1.0)
+    index_recall_target: float = Field(default=RECALL_TARGET, ge=0.0, le=1.0)
     champion_margin: float = Field(default=0.03, ge=0.0, le=1.0)
     report_queries: int = Field(default=12, ge=1, le=40)
     map_images: int = Field(default=800, ge=0, le=1_500)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from components.evaluation.bootstrap import Interval, bootstrap
 from components.evaluation.gallery import Gallery
-from components.evaluation.measurement import METRICS, Outcome
+from components.evaluation.measurement import METRICS, RankerOutcome
 from components.evaluation.parameters import EvaluationParameters
 from components.shared.truth.metrics import PerQuery
 
@@ -48,7 +48,7 @@ class Results:
 
 
 def summarise(
-    gallery: Gallery, outcomes: Mapping[str, Outcome], ann_recall: PerQuery, parameters: EvaluationParameters
+    gallery: Gallery, outcomes: Mapping[str, RankerOutcome], ann_recall: PerQuery, parameters: EvaluationParameters
 ) -> Results:
     """Compute every figure with its interval, all from the same draws of items."""
     clusters = gallery.clusters()
@@ -93,7 +93,7 @@ def category_masks(gallery: Gallery) -> dict[str, NDArray[np.bool_]]:
 def metrics_json(
     results: Results,
     gallery: Gallery,
-    outcomes: Mapping[str, Outcome],
+    outcomes: Mapping[str, RankerOutcome],
     parameters: EvaluationParameters,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def flat_metrics(results: Results) -> dict[str, float]:
     return flat
 
 
-def per_query_table(gallery: Gallery, outcomes: Mapping[str, Outcome]) -> pa.Table:
+def per_query_table(gallery: Gallery, outcomes: Mapping[str, RankerOutcome]) -> pa.Table:
     """Return a row per ranker and query: metrics (null: nothing relevant) and the first ten answers."""
     ids = gallery.column("image_id")
     items, categories = gallery.column("item_id"), gallery.column("category")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluation.measurement import Outcome
+from components.evaluation.measurement import RankerOutcome
 from components.shared.truth.relevance import RELEVANT_GRADE, Grades
 
 PRECISIONS = (0.8, 0.9, 0.95)
@@ -49,7 +49,7 @@ class ScoreFloors:
         return asdict(self)
 
 
-def floors_of(outcome: Outcome, clusters: NDArray[np.int64], *, confidence: float) -> ScoreFloors:
+def floors_of(outcome: RankerOutcome, clusters: NDArray[np.int64], *, confidence: float) -> ScoreFloors:
     """Return the floors of a ranker's answers.
 
     Args:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from components.evaluation.baselines import centred_pixels, colour_histogram
 from components.evaluation.built_index import BuiltIndex
 from components.evaluation.gallery import Gallery, align, held_out_images, make_gallery
-from components.evaluation.gate import Decision, decide
+from components.evaluation.gate import GateDecision, decide
 from components.evaluation.measurement import Ranker, measure
 from components.evaluation.parameters import EvaluationParameters
 from components.evaluation.pictures import Describe, describe_pictures
@@ -21,6 +21,7 @@ from components.evaluation.score_floors import floors_of
 from components.shared.errors import DataError
 from components.shared.files.artifacts import Artifact, open_artifact
 from components.shared.files.atomic import whole_file, write_json
+from components.shared.files.layout import GATE_FILE, METRICS_FILE, REPORT_FILE, UNTRAINED_FILE
 from components.shared.files.workspace import StepWork, Workspace
 from components.shared.pictures.preprocessing import Pixels, PreprocessingSpec
 from components.shared.release.manifest import is_release, read_manifest
@@ -28,11 +29,7 @@ from components.shared.truth.labels import LabelsSpec, read_labels_spec
 from components.shared.vectors.embeddings import Vectors, read_all_embeddings
 from components.shared.vectors.encoder import ENCODER_FILE, EncoderSpec, OnnxEncoder, read_encoder_spec
 
-METRICS_FILE = "metrics.json"
-GATE_FILE = "gate.json"
 PER_QUERY_FILE = "per_query.parquet"
-REPORT_FILE = "report.html"
-UNTRAINED_FILE = "untrained.onnx"
 
 TITLES = {
     "trained": "trained encoder",
@@ -207,7 +204,7 @@ def _encoder_spec(directory: Path) -> EncoderSpec:
     return read_manifest(directory).encoder if is_release(directory) else read_encoder_spec(directory)
 
 
-def _decide(results: Results, parameters: EvaluationParameters) -> Decision:
+def _decide(results: Results, parameters: EvaluationParameters) -> GateDecision:
     return decide(
         measured=results.rankers,
         ahead=results.ahead,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.indexing.clustering import two_level_kmeans
-from components.indexing.forecast import CENTROID_LINKS, HNSW_LINKS, Plan
+from components.indexing.forecast import CENTROID_LINKS, HNSW_LINKS, IndexPlan
 from components.shared.errors import DamagedArtifactError
 from components.shared.files.atomic import whole_file
 from components.shared.files.progress import progress
@@ -22,7 +22,7 @@ _CODE_BITS = 4
 _CODE_TRAINING_ROWS = 65_536
 
 
-def train(plan: Plan, vectors: Vectors, *, training_rows_per_list: int, seed: int) -> Any:
+def train(plan: IndexPlan, vectors: Vectors, *, training_rows_per_list: int, seed: int) -> Any:
     """Return an empty index that is ready to take vectors.
 
     Args:
@@ -87,7 +87,7 @@ def write_vectors(vectors: Vectors, path: Path) -> None:
             file.write(np.ascontiguousarray(vectors[start : start + BLOCK_ROWS], "<f2").tobytes())
 
 
-def _quantizer(plan: Plan, sample: Vectors, seed: int) -> Any:
+def _quantizer(plan: IndexPlan, sample: Vectors, seed: int) -> Any:
     centroids = two_level_kmeans(sample, plan.lists, seed=seed)
     if plan.kind == "ivf_hnsw_pq":
         quantizer = faiss.IndexHNSWFlat(plan.dimension, CENTROID_LINKS, faiss.METRIC_INNER_PRODUCT)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from components.indexing.forecast import Plan, forecast
+from components.indexing.forecast import IndexPlan, forecast
 from components.indexing.parameters import IndexingParameters
 from components.shared.errors import ParameterError
 from components.shared.vectors.search import Forecast, Kind
@@ -24,7 +24,7 @@ _MIN_ROWS_PER_LIST = 8
 _MIN_CODE_ROWS = 256  # for k-means of 16 centroids per sub-quantizer
 
 
-def choose(rows: int, dimension: int, parameters: IndexingParameters) -> tuple[Plan, Forecast]:
+def choose(rows: int, dimension: int, parameters: IndexingParameters) -> tuple[IndexPlan, Forecast]:
     """Return the first plan, in order of preference, whose memory fits the budget, with its forecast.
 
     Raises:
@@ -48,12 +48,12 @@ def choose(rows: int, dimension: int, parameters: IndexingParameters) -> tuple[P
     )
 
 
-def finer(plan: Plan, parameters: IndexingParameters) -> tuple[Plan, Forecast] | None:
+def finer(plan: IndexPlan, parameters: IndexingParameters) -> tuple[IndexPlan, Forecast] | None:
     """Return a plan that reaches any recall, for use if codes do not; None if such a plan is not allowed or does not fit.
 
     Only a choice by `kind="auto"` is revised.
     """
-    better = Plan("exact_f16", plan.rows, plan.dimension)
+    better = IndexPlan("exact_f16", plan.rows, plan.dimension)
     needs = forecast(
         better, training_rows_per_list=parameters.training_rows_per_list, recall_target=parameters.recall_target
     )
@@ -61,7 +61,7 @@ def finer(plan: Plan, parameters: IndexingParameters) -> tuple[Plan, Forecast] |
     return (better, needs) if parameters.kind == "auto" and fits and plan.kind != better.kind else None
 
 
-def _preferred(rows: int, dimension: int, parameters: IndexingParameters) -> list[Plan]:
+def _preferred(rows: int, dimension: int, parameters: IndexingParameters) -> list[IndexPlan]:
     if parameters.kind != "auto":
         return _of_kind(parameters.kind, rows, dimension)
     order: list[Kind] = []
@@ -75,10 +75,10 @@ def _preferred(rows: int, dimension: int, parameters: IndexingParameters) -> lis
     return sorted(plans, key=lambda plan: plan.maps_vectors)  # stable: files only if memory is too small
 
 
-def _of_kind(kind: Kind, rows: int, dimension: int) -> list[Plan]:
+def _of_kind(kind: Kind, rows: int, dimension: int) -> list[IndexPlan]:
     """Return the plans of one kind: the fastest as measured, then with vectors on disk, then with shorter codes."""
     if kind in (*EXACT_KINDS, "hnsw"):
-        return [Plan(kind, rows, dimension)]
+        return [IndexPlan(kind, rows, dimension)]
     lists = 1 if kind == "pq" else lists_for(rows, graph=kind == "ivf_hnsw_pq")
     needed = max(_MIN_ROWS_PER_LIST * lists, _MIN_CODE_ROWS if kind != "ivf_flat" else 1)
     if rows < needed:
@@ -86,11 +86,11 @@ def _of_kind(kind: Kind, rows: int, dimension: int) -> list[Plan]:
             f"an index of kind {kind} needs at least {needed} images, got {rows}; choose exact or auto"
         )
     if kind == "ivf_flat":
-        return [Plan(kind, rows, dimension, lists)]
+        return [IndexPlan(kind, rows, dimension, lists)]
     parts = code_parts_for(dimension, dimension // 2)
     shorter = code_parts_for(dimension, max(1, parts // 2))
-    plans = [Plan(kind, rows, dimension, lists, parts, maps) for maps in (kind == "ivf_hnsw_pq", True)]
-    return [*dict.fromkeys([*plans, Plan(kind, rows, dimension, lists, shorter, maps_vectors=True)])]
+    plans = [IndexPlan(kind, rows, dimension, lists, parts, maps) for maps in (kind == "ivf_hnsw_pq", True)]
+    return [*dict.fromkeys([*plans, IndexPlan(kind, rows, dimension, lists, shorter, maps_vectors=True)])]
 
 
 def lists_for(rows: int, *, graph: bool = False) -> int:

@@ -14,16 +14,16 @@ def indexing(
     parameters: str,
 ) -> None:
     """Choose, train, build, tune and verify the index."""
-    import json
     from pathlib import Path
 
     from components.indexing.parameters import IndexingParameters
     from components.indexing.step import run
+    from components.shared.parameters import step_parameters
 
     run(
         catalogue=Path(catalogue.path),
         embeddings=Path(embeddings.path),
         destination=Path(index.path),
         workspace=Path(workspace),
-        parameters=IndexingParameters(**json.loads(parameters).get("indexing", {})),
+        parameters=step_parameters(parameters, "indexing", IndexingParameters),
     )

@@ -38,7 +38,7 @@ EXPECTED_RECALL: dict[Kind, float] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class IndexPlan:
     """An index that could be built.
 
     Attributes:
@@ -72,7 +72,7 @@ class Plan:
         }[self.kind]
 
 
-def forecast(plan: Plan, *, training_rows_per_list: int, recall_target: float) -> Forecast:
+def forecast(plan: IndexPlan, *, training_rows_per_list: int, recall_target: float) -> Forecast:
     """Return the expected needs of a plan."""
     ram = _index_bytes(plan)
     mapped = 2 * plan.rows * plan.dimension if plan.maps_vectors else 0
@@ -88,7 +88,7 @@ def forecast(plan: Plan, *, training_rows_per_list: int, recall_target: float) -
     )
 
 
-def describe(plan: Plan, needs: Forecast) -> str:
+def describe(plan: IndexPlan, needs: Forecast) -> str:
     """Return the forecast as one line for people."""
     return (
         f"index of {plan.rows:,} × {plan.dimension}: {plan.factory} ({plan.kind}) – expects {_size(needs.ram_bytes)} of memory "
@@ -97,7 +97,7 @@ def describe(plan: Plan, needs: Forecast) -> str:
     )
 
 
-def _index_bytes(plan: Plan) -> int:
+def _index_bytes(plan: IndexPlan) -> int:
     rows, d = plan.rows, plan.dimension
     if plan.kind == "exact":
         return 4 * d * rows
@@ -114,7 +114,7 @@ def _index_bytes(plan: Plan) -> int:
     return codes + centroids + 16 * 4 * d + (0 if plan.maps_vectors else 2 * d * rows)
 
 
-def _build_seconds(plan: Plan, training_rows_per_list: int) -> float:
+def _build_seconds(plan: IndexPlan, training_rows_per_list: int) -> float:
     millions, width = plan.rows / 1e6, plan.dimension / 128
     if plan.kind in ("exact", "exact_f16"):
         return _COPY_SECONDS * millions * width

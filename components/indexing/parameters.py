@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.shared.defaults import RECALL_TARGET
+
 
 class IndexingParameters(BaseModel):
     """How to build the index. `kind="auto"` chooses from the number of images, the memory budget and the objective."""
@@ -24,7 +26,10 @@ class IndexingParameters(BaseModel):
         default=None, ge=1, description="Resident memory of the index while serving, at most; None: no limit."
     )
     recall_target: float = Field(
-        default=0.95, ge=0.5, le=0.999, description="Share of the exact top 10 that the tuned search must find."
+        default=RECALL_TARGET,
+        ge=0.5,
+        le=0.999,
+        description="Share of the exact top 10 that the tuned search must find.",
     )
     tuning_queries: int = Field(
         default=1_000, ge=20, le=20_000, description="Held-out images, at most, that search parameters are tuned on."

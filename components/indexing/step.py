@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from components.indexing.build import fill, train, write_index, write_vectors
 from components.indexing.choose import EXACT_KINDS, choose, finer
-from components.indexing.forecast import Plan, describe
+from components.indexing.forecast import IndexPlan, describe
 from components.indexing.gather import gather, items_table, locate, read_image_ids
 from components.indexing.parameters import IndexingParameters
 from components.indexing.tuning import tune
 from components.indexing.verify import check_blocks, sampled_rows, verify_index
 from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.layout import CATALOGUE_FILE, ITEMS_FILE
 from components.shared.files.tables import CATALOGUE, ITEMS, read_table, write_table
 from components.shared.files.workspace import Workspace
 from components.shared.vectors.embeddings import Vectors, read_embeddings_spec
@@ -31,7 +32,6 @@ from components.shared.vectors.search import (
     write_index_spec,
 )
 
-ITEMS_FILE = "items.parquet"
 _HELD_OUT = ("validation", "test")
 _ENOUGH_QUERIES = 50
 
@@ -62,7 +62,7 @@ def run(
     inputs: dict[str, Path | str] = {"catalogue": catalogue, "embeddings": embeddings}
     with Workspace(workspace).step("indexing", inputs=inputs, parameters=parameters) as work:
         if not work.is_finished:
-            images = read_table(catalogue / "catalogue.parquet", CATALOGUE)
+            images = read_table(catalogue / CATALOGUE_FILE, CATALOGUE)
             image_ids = read_image_ids(embeddings)
             rows = locate(images, image_ids, str(embeddings))
             plan, _ = choose(len(rows), read_embeddings_spec(embeddings).dimension, parameters)
@@ -113,7 +113,7 @@ def build_index(output: Path, vectors: Vectors, queries: int, parameters: Indexi
     }
 
 
-def tuning_rows(splits: NDArray[np.str_], plan: Plan, parameters: IndexingParameters) -> NDArray[np.int64]:
+def tuning_rows(splits: NDArray[np.str_], plan: IndexPlan, parameters: IndexingParameters) -> NDArray[np.int64]:
     """Return the rows for tuning: held-out images, or any if those are too few; at most a tenth of all.
 
     An exact index needs none: its rows keep the catalogue's order.
@@ -128,7 +128,7 @@ def tuning_rows(splits: NDArray[np.str_], plan: Plan, parameters: IndexingParame
 
 
 def _build(
-    output: Path, vectors: Vectors, queries: int, plan: Plan, needs: Forecast, parameters: IndexingParameters
+    output: Path, vectors: Vectors, queries: int, plan: IndexPlan, needs: Forecast, parameters: IndexingParameters
 ) -> tuple[CatalogueIndex, IndexSpec]:
     _say(describe(plan, needs))
     for name in (INDEX_FILE, VECTORS_FILE):
@@ -163,7 +163,7 @@ def _build(
     return CatalogueIndex(index, spec, stored), spec
 
 
-def _draft(plan: Plan, needs: Forecast, parameters: IndexingParameters, *, rows: int) -> IndexSpec:
+def _draft(plan: IndexPlan, needs: Forecast, parameters: IndexingParameters, *, rows: int) -> IndexSpec:
     unknown = RecallFacts(
         target=parameters.recall_target, reached=False, ann_recall_at_10=0.0, standard_error=0.0, queries=0
     )

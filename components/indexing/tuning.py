@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.indexing.choose import EXACT_KINDS
+from components.shared.truth.metrics import ann_recall_at_k
 from components.shared.vectors.embeddings import Vectors
 from components.shared.vectors.index_spec import TUNING_K
 from components.shared.vectors.search import (
@@ -138,7 +139,7 @@ class _Course:
         faiss.cvar.hnsw_stats.reset()
         found = self._index.search(self._queries, self._k, settings=settings, complete=False)
         graph_rows = faiss.cvar.hnsw_stats.ndis / len(self._queries)
-        recalls = ann_recalls(found.rows, self._truth)
+        recalls = ann_recall_at_k(found.rows, self._truth, self._truth.shape[1])
         error = float(recalls.std(ddof=1) / np.sqrt(len(recalls))) if len(recalls) > 1 else 0.0
         point = _Measured(settings, float(recalls.mean()), error, *self._work(settings, graph_rows))
         self.points.append(point)
@@ -161,12 +162,6 @@ class _Course:
             _MAPPED_VECTOR_NS if self._index.spec.vectors_file else _RANDOM_VECTOR_NS
         )
         return rows, (scanned + (centroids + rescored) * width) / 1e3
-
-
-def ann_recalls(found: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return per query the share of the true rows that were found (−1 marks an empty place)."""
-    hits = ((truth[:, :, None] == found[:, None, :]) & (truth[:, :, None] >= 0)).any(axis=2).sum(axis=1)
-    return np.asarray(hits / np.maximum((truth >= 0).sum(axis=1), 1), np.float64)
 
 
 def _ladders(index: CatalogueIndex) -> Iterator[list[SearchSettings]]:

@@ -14,7 +14,7 @@ from components.labelling.engine import Engine, Frame
 from components.labelling.parameters import LabellingParameters
 from components.shared.errors import SourceError
 from components.shared.files.atomic import digest_of
-from components.shared.files.storage import filesystem_of, is_remote
+from components.shared.files.storage import filesystem_of, is_remote, parquet_files
 
 _STRINGS = ("event_id", "query_id", "user_id", "query_image_id", "returned_image_id", "type")
 _INTEGERS = ("position", "dwell_ms")
@@ -51,7 +51,7 @@ def open_click_log(uri: str) -> ClickLog:
         SourceError: there is no file, or a file is incomplete or lacks a column; the message names it.
     """
     filesystem, root = filesystem_of(uri)
-    paths = _parquet_files(filesystem, root, uri)
+    paths = _event_files(filesystem, root, uri)
     facts, rows = [], 0
     for path in paths:
         name = filesystem.unstrip_protocol(path) if is_remote(uri) else path
@@ -63,16 +63,10 @@ def open_click_log(uri: str) -> ClickLog:
     return ClickLog(uri, files, rows, digest_of(facts), filesystem if remote else None)
 
 
-def _parquet_files(filesystem: Any, root: str, uri: str) -> list[str]:
-    if filesystem.isfile(root):
-        return [root]
-    if not filesystem.isdir(root):
+def _event_files(filesystem: Any, root: str, uri: str) -> list[str]:
+    if not filesystem.exists(root):
         raise SourceError(f"the click log {uri} does not exist; give a Parquet file or a folder of them", source=uri)
-    found = [
-        path
-        for path in sorted(filesystem.find(root))
-        if path.endswith(".parquet") and not any(part[:1] in "._" for part in path[len(root) :].split("/") if part)
-    ]
+    found = parquet_files(filesystem, root)
     if not found:
         raise SourceError(f"the click log {uri} holds no *.parquet file; give a folder of event files", source=uri)
     return found

@@ -16,11 +16,11 @@ def labelling(
     parameters: str,
 ) -> None:
     """Turn judgements, clicks and self-supervision into training pairs."""
-    import json
     from pathlib import Path
 
     from components.labelling.parameters import LabellingParameters
     from components.labelling.step import run
+    from components.shared.parameters import step_parameters
 
     run(
         catalogue=Path(catalogue.path),
@@ -29,5 +29,5 @@ def labelling(
         truth=truth,
         destination=Path(labels.path),
         workspace=Path(workspace),
-        parameters=LabellingParameters(**json.loads(parameters).get("labelling", {})),
+        parameters=step_parameters(parameters, "labelling", LabellingParameters),
     )

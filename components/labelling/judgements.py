@@ -196,6 +196,10 @@ def agreement(grades: list[int]) -> float:
     """Return the agreement of the judges of one pair: 1 for a single judge, 0 for half 0 and half 3.
 
     One minus the standard deviation over its largest possible value.
+
+    Example:
+        >>> agreement([2, 2, 3]) > agreement([0, 2, 3])
+        True
     """
     mean = sum(grades) / len(grades)
     return 1 - math.sqrt(sum((grade - mean) ** 2 for grade in grades) / len(grades)) / (MAX_GRADE / 2)
@@ -207,6 +211,10 @@ def krippendorff_alpha(units: list[list[int]]) -> float | None:
     None if no pair was judged twice, or if all grades are equal.
 
     Source: Krippendorff (2004), Content analysis, 2nd ed., section 11.3.
+
+    Example:
+        >>> krippendorff_alpha([[0, 0], [3, 3], [1, 1]])
+        1.0
     """
     several = [unit for unit in units if len(unit) > 1]
     values = [value for unit in several for value in unit]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from components.shared.truth.clicks import ClickLogLimits
 
 
-class LabellingParameters(BaseModel):
+class LabellingParameters(ClickLogLimits):
     """Parameters of the labelling step.
 
     The defaults of the weights rank the sources by how often they are right: a person who looked (1), the catalogue's
@@ -33,10 +35,6 @@ class LabellingParameters(BaseModel):
         spark_master: Spark master ("local[2]", "spark://host:7077", "k8s://…") or Spark Connect address ("sc://host").
         memory_gigabytes: memory limit of DuckDB or of a local Spark driver; DuckDB spills beyond it to the workspace.
         threads: threads of DuckDB; 0 takes all cores.
-        deepest_position: results shown below this position are left out.
-        bot_queries_per_minute: a user with more queries within one minute of the clock is a bot (rule "rate").
-        bot_clicks_per_query: a user with more clicks per query on average is a bot (rule "clicks_per_query").
-        bot_minimum_queries: queries that a user needs before the rule "clicks_per_query" may apply.
         bot_position_evidence: log-likelihood ratio, in nats, from which a user's clicks count as spread over the
             positions without looking (rule "positions"); a person is classed as a bot with probability below e^−x.
         short_dwell_ms: a click after which the user left sooner, in milliseconds, is discounted.
@@ -50,8 +48,6 @@ class LabellingParameters(BaseModel):
         attraction_lift: how many times the average attraction a mined pair's lower bound must exceed.
         coclick_largest_query: queries with more clicked images give no co-click pairs.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     categories_as_judgements: bool = False
@@ -71,10 +67,6 @@ class LabellingParameters(BaseModel):
     memory_gigabytes: float = Field(default=2.0, ge=0.1, le=4096)
     threads: int = Field(default=0, ge=0, le=1024)
 
-    deepest_position: int = Field(default=100, ge=1, le=1000)
-    bot_queries_per_minute: int = Field(default=20, ge=1)
-    bot_clicks_per_query: float = Field(default=4.0, gt=0)
-    bot_minimum_queries: int = Field(default=5, ge=1)
     bot_position_evidence: float = Field(default=10.0, gt=0)
     short_dwell_ms: int = Field(default=1500, ge=0)
     short_dwell_weight: float = Field(default=0.3, ge=0, le=1)

@@ -19,6 +19,7 @@ from components.labelling.supervision import codes, image_pairs
 from components.labelling.truth import Truth, compare_with_truth, truth_digest
 from components.shared.errors import NoPositivePairError, ParameterError
 from components.shared.files.artifacts import Artifact, open_artifact
+from components.shared.files.layout import CATALOGUE_FILE
 from components.shared.files.tables import CATALOGUE, JUDGEMENTS, PAIRS, read_table, write_table
 from components.shared.files.workspace import Workspace
 from components.shared.truth.labels import JUDGEMENTS_FILE, PAIRS_FILE, LabelsSpec, write_labels_spec
@@ -69,7 +70,7 @@ def run(
     }
     with Workspace(workspace).step("labelling", inputs=inputs, parameters=parameters) as work:
         if not work.is_finished:
-            images = read_table(catalogue / "catalogue.parquet", CATALOGUE, _COLUMNS)
+            images = read_table(catalogue / CATALOGUE_FILE, CATALOGUE, _COLUMNS)
             images = images.append_column("trainable", _trainable(images, parameters))
             human = read_judgements(judgements, statements, set(images.column("image_id").to_pylist()))
             mined, clicks = _mine(log, images, truth, work.scratch, parameters) if log else (None, None)

@@ -12,12 +12,11 @@ from components.labelling.engine import Engine
 from components.labelling.mining import SIGNALS, MinedClicks
 from components.shared.errors import SourceError
 from components.shared.files.atomic import sha256_of
+from components.shared.files.layout import TRUE_RELEVANCE_FILE, TRUTH_FILE
 from components.shared.files.tables import JUDGEMENTS, read_table
 from components.shared.truth.relevance import MAX_GRADE, RELEVANT_GRADE
 
 # "propensities" (by position, from 1), "bots" (user ids), and "items" (item id → {"family": …}) if there are; more is ignored
-TRUTH_FILE = "truth.json"
-RELEVANCE_FILE = "truth_relevance.parquet"  # table JUDGEMENTS
 
 Pair = tuple[str, str]
 
@@ -30,7 +29,7 @@ def truth_digest(directory: str) -> str:
     """
     if not directory:
         return ""
-    return " ".join(sha256_of(_file(directory, name)) for name in (TRUTH_FILE, RELEVANCE_FILE))
+    return " ".join(sha256_of(_file(directory, name)) for name in (TRUTH_FILE, TRUE_RELEVANCE_FILE))
 
 
 def _file(directory: str, name: str) -> Path:
@@ -68,7 +67,7 @@ class Truth:
                 f'{path} does not hold "propensities" and "bots" ({error!r}); render the catalogue again',
                 source=str(path),
             ) from error
-        table = read_table(_file(directory, RELEVANCE_FILE), JUDGEMENTS, ["query_image_id", "image_id", "grade"])
+        table = read_table(_file(directory, TRUE_RELEVANCE_FILE), JUDGEMENTS, ["query_image_id", "image_id", "grade"])
         self._grades: dict[Pair, int] = dict(
             zip(
                 zip(table.column("query_image_id").to_pylist(), table.column("image_id").to_pylist(), strict=True),

@@ -15,10 +15,10 @@ from components.registration.verdict import read_gate, read_metrics
 from components.shared.errors import ContractError
 from components.shared.files.artifacts import open_artifact
 from components.shared.files.atomic import link_or_copy
+from components.shared.files.layout import CATALOGUE_FILE, ITEMS_FILE
 from components.shared.files.tables import CATALOGUE, ITEMS, read_table
 from components.shared.release.manifest import (
     GOLDEN_FILE,
-    ITEMS_FILE,
     REFERENCE_FILE,
     CatalogueFacts,
     Manifest,
@@ -134,7 +134,7 @@ def _check_images(items: pa.Table, embedded: int, parts: ReleaseParts) -> None:
             f"{parts.index} indexes {items.num_rows} images, {parts.embeddings} holds {embedded} embeddings; run the indexing "
             "step again"
         )
-    known = read_table(parts.catalogue / "catalogue.parquet", CATALOGUE, ["image_id"]).column("image_id")
+    known = read_table(parts.catalogue / CATALOGUE_FILE, CATALOGUE, ["image_id"]).column("image_id")
     foreign = items.column("image_id").filter(pc.invert(pc.is_in(items.column("image_id"), value_set=known)))
     if len(foreign):
         raise ContractError(

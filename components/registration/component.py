@@ -29,11 +29,11 @@ def registration(
     parameters: str,
 ) -> None:
     """Assemble the release, verify it and register it as one version in MLflow."""
-    import json
     from pathlib import Path
 
     from components.registration.parameters import RegistrationParameters
     from components.registration.step import run
+    from components.shared.parameters import step_parameters
 
     run(
         catalogue=Path(catalogue.path),
@@ -45,5 +45,5 @@ def registration(
         destination=Path(release.path),
         workspace=Path(workspace),
         tracking_uri=tracking_uri,
-        parameters=RegistrationParameters(**json.loads(parameters).get("registration", {})),
+        parameters=step_parameters(parameters, "registration", RegistrationParameters),
     )

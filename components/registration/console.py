@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from components.registration.promotion_log import Promotion
 from components.registration.registry import Registry
 from components.registration.versions import RegisteredRelease
+from components.shared.defaults import MODEL_NAME
+from components.shared.files.text_table import text_table
 
-MODEL_NAME = "visual-search"
 HEADLINES = ("hit_rate_at_1", "map", "ann_recall_at_10")
 
 
@@ -63,7 +64,7 @@ def format_releases(found: Iterable[RegisteredRelease]) -> str:
         )
         for release in found
     ]
-    return _table(("version", "aliases", "release", "space", "generation", *HEADLINES, "registered"), rows)
+    return text_table(("version", "aliases", "release", "space", "generation", *HEADLINES, "registered"), rows)
 
 
 def format_history(entries: Iterable[Promotion]) -> str:
@@ -79,7 +80,7 @@ def format_history(entries: Iterable[Promotion]) -> str:
         )
         for entry in entries
     ]
-    return _table(("at", "alias", "from", "to", "who", "why"), rows)
+    return text_table(("at", "alias", "from", "to", "who", "why"), rows)
 
 
 def _place(version: int | None, release_id: str | None) -> str:
@@ -91,11 +92,3 @@ def _figure(release: RegisteredRelease, name: str) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _table(head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in (tuple(head), *rows)) for column in range(len(head))]
-    lines = [tuple(head), tuple("─" * width for width in widths), *rows]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )

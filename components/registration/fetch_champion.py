@@ -9,9 +9,9 @@ from components.registration.parameters import RegistrationParameters
 from components.registration.registry import CHAMPION, Registry
 from components.shared.files.artifacts import Artifact, seal_artifact
 from components.shared.files.atomic import publish_tree, write_json
+from components.shared.files.layout import ABSENT_FILE
 from components.shared.files.workspace import require_writable
 
-ABSENT_FILE = "absent.json"
 STEP = "champion"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.shared.defaults import MODEL_NAME
+
 
 class RegistrationParameters(BaseModel):
     """The samples stored in a release beside encoder and index, and the name under which it is registered.
@@ -21,7 +23,7 @@ class RegistrationParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model_name: str = Field(default="visual-search", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    model_name: str = Field(default=MODEL_NAME, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
     reference_rows: int = Field(default=3_000, ge=1, le=100_000)
     golden_pictures: int = Field(default=8, ge=1, le=64)
     golden_neighbours: int = Field(default=10, ge=1, le=100)

@@ -17,6 +17,7 @@ from typing import Any
 from components.registration.promotion_log import Move, Promotion, PromotionLog
 from components.registration.release_files import ReleaseFiles, unless_gone
 from components.registration.versions import RegisteredRelease, read_version, tags_of
+from components.shared.defaults import MODEL_NAME
 from components.shared.errors import ContractError, ParameterError
 from components.shared.files.locks import exclusive_lock
 from components.shared.release.manifest import Manifest, is_intact, verify_release
@@ -39,7 +40,7 @@ class Registry:
         model_name: MLflow's registered model.
     """
 
-    def __init__(self, tracking_uri: str, model_name: str = "visual-search") -> None:
+    def __init__(self, tracking_uri: str, model_name: str = MODEL_NAME) -> None:
         self.model_name = model_name
         self._store = TrackingStore(tracking_uri)
         self._files = ReleaseFiles(self._store, model_name)

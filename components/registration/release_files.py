@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from components.shared.errors import ContractError, UnfinishedArtifactError
-from components.shared.release.manifest import MANIFEST_FILE, Manifest, copy_release, is_intact, verify_release
+from components.shared.files.layout import MANIFEST_FILE
+from components.shared.release.manifest import Manifest, copy_release, is_intact, verify_release
 from components.tracking.store import TrackingStore, has_code
 
 _RELEASE_TAG = "release_id"

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import ContractError, DataError
-
-METRICS_FILE = "metrics.json"
-GATE_FILE = "gate.json"
+from components.shared.files.layout import GATE_FILE, METRICS_FILE
 
 _CHAMPION = "champion"
 _DECIMALS = 6  # the last bits depend on other values in the same computation

@@ -40,17 +40,8 @@ def attractiveness(behaviour: ClickBehaviour) -> NDArray[np.float64]:
     return 1 - (1 - np.asarray(behaviour.appeal)) * (1 - behaviour.noise)
 
 
-def simulate_clicks(
-    query_ids: list[str],
-    candidate_ids: list[str],
-    candidates: Integers,
-    grades: Integers,
-    *,
-    searches: int,
-    seed: int,
-    behaviour: ClickBehaviour | None = None,
-) -> tuple[pa.Table, dict[str, Any]]:
-    """Simulate a whole log in memory; `ClickLog.batches` gives the same rows piece by piece.
+class SimulatedClicks:
+    """A log that is made in batches of 50,000 searches, so that its length is bounded by the disk alone.
 
     Args:
         query_ids: q image ids that users search with; the earlier ones are searched more often (Zipf).
@@ -59,24 +50,10 @@ def simulate_clicks(
         grades: (q, c) true grades 0–3 of these pairs.
         searches: number of searches; about 12.5 events each at 10 results.
         seed: equal seeds, equal logs.
-        behaviour: of users and ranker.
-
-    Returns:
-        The log as EVENTS, in order of time, and the truth: "propensities" by position, "attractiveness" by grade,
-        "click_noise", "bots" (user ids), "arms" and "counts".
+        behaviour: how users click and the ranker errs.
 
     Raises:
         ValueError: the shapes do not fit together.
-    """
-    log = ClickLog(query_ids, candidate_ids, candidates, grades, searches=searches, seed=seed, behaviour=behaviour)
-    table = pa.concat_tables([*log.batches(), EVENTS.schema.empty_table()])
-    return table, log.truth()
-
-
-class ClickLog:
-    """A log that is made in batches of 50,000 searches, so that its length is bounded by the disk alone.
-
-    Takes the arguments of `simulate_clicks`. `truth` counts what `batches` has given so far.
     """
 
     def __init__(
@@ -109,6 +86,11 @@ class ClickLog:
         self._user_ids = _numbered("u-", self._shoppers.codes, 7)
         self._counts = dict.fromkeys(("searches", "bot_searches", "self_clicks", "impression", "click", "dwell"), 0)
 
+    def whole(self) -> tuple[pa.Table, dict[str, Any]]:
+        """Return all batches as one table, in order of time, and the truth about them."""
+        table = pa.concat_tables([*self.batches(), EVENTS.schema.empty_table()])
+        return table, self.truth()
+
     def batches(self) -> Iterator[pa.Table]:
         """Yield the log as EVENTS tables, in order of time within and across batches."""
         self._counts = dict.fromkeys(self._counts, 0)
@@ -127,7 +109,7 @@ class ClickLog:
             yield table
 
     def truth(self) -> dict[str, Any]:
-        """Return what an honest analysis of the log should find."""
+        """Return what an honest analysis of the batches yielded so far should find."""
         return {
             "model": "position-based",
             "propensities": [float(value) for value in propensities(self.behaviour)],
@@ -162,11 +144,7 @@ class ClickLog:
         k = self.behaviour.results
         scores = self._scores[arm, query]
         scores += self.behaviour.jitter * rng.standard_normal(scores.shape, np.float32)
-        shown = (
-            np.argpartition(-scores, k - 1, axis=1)[:, :k]
-            if scores.shape[1] > k
-            else np.tile(np.arange(k), (len(query), 1))
-        )
+        shown = np.argpartition(-scores, k - 1, axis=1)[:, :k]
         order = np.argsort(-np.take_along_axis(scores, shown, 1), axis=1, kind="stable")
         shown = np.take_along_axis(shown, order, 1)
         swapped = np.flatnonzero(rng.random(len(query)) < self.behaviour.swap_share)

@@ -12,16 +12,17 @@ def rendering(workspace: str, parameters: str) -> NamedTuple(  # type: ignore[va
     "World", [("images", str), ("judgements", str), ("events", str), ("truth", str)]
 ):
     """Render a catalogue with judgements and clicks of simulated people into the workspace."""
-    import json
     from pathlib import Path
 
     from components.rendering.parameters import RenderingParameters
     from components.rendering.step import run
+    from components.shared.files.layout import EVENTS_FILE
+    from components.shared.parameters import step_parameters
 
     world = Path(workspace) / "rendered"
     run(
         destination=world,
         workspace=Path(workspace),
-        parameters=RenderingParameters(**json.loads(parameters).get("rendering", {})),
+        parameters=step_parameters(parameters, "rendering", RenderingParameters),
     )
-    return str(world / "manifest.csv"), str(world / "judgements.csv"), str(world / "events.parquet"), str(world)
+    return str(world / "manifest.csv"), str(world / "judgements.csv"), str(world / EVENTS_FILE), str(world)

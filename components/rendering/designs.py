@@ -1,18 +1,16 @@
-"""What the shop sells: families of one shape and pattern in several colourways, and how similar two products are."""
+"""The shop's products: families of one shape and pattern in several colourways, and how similar two products are."""
 
 from __future__ import annotations
 
-import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.rendering.light import Material
+from components.rendering.categories import CATEGORIES, Category
 from components.rendering.patterns import PATTERNS, draw_texture
-from components.rendering.products.categories import CATEGORIES, Category
 
 Floats = NDArray[np.floating[Any]]
 
@@ -36,29 +34,17 @@ def linear(code: int) -> Floats:
 
 @dataclass(frozen=True)
 class Item:
-    """One product.
+    """One product."""
 
-    Attributes:
-        item_id: "item-00012".
-        category: row of CATEGORIES.
-        form: one of the category's forms.
-        family: number; products of a family differ in colour alone.
-        shape: eight numbers 0–1 that fix the shape.
-        pattern: a key of PATTERNS.
-        seed: of pattern and finishes; the family's.
-        finish: which of the category's finishes.
-        colours: (6, 3) linear RGB: ground, two figures, trim, accent, inside.
-    """
-
-    item_id: str
-    category: int
-    form: str
-    family: int
-    shape: tuple[float, ...]
-    pattern: str
-    seed: int
-    finish: int
-    colours: tuple[tuple[float, ...], ...]
+    item_id: str  # "item-00012"
+    category: int  # row of CATEGORIES
+    form: str  # one of the category's forms
+    family: int  # products of a family differ in colour alone
+    shape: tuple[float, ...]  # eight numbers 0–1
+    pattern: str  # a key of PATTERNS
+    seed: int  # of the pattern; the family's
+    finish: int  # row of the category's finishes
+    colours: tuple[tuple[float, ...], ...]  # (6, 3) linear RGB: ground, two figures, trim, accent, inside
 
     @property
     def kind(self) -> Category:
@@ -70,51 +56,33 @@ class Item:
         """Texture of slot 0."""
         return draw_texture(self.pattern, self.seed, np.array(self.colours[:3]))
 
-    @cached_property
-    def materials(self) -> list[Material]:
-        """Materials of the slots 0–3."""
-        finishes = self.kind.finishes[self.finish]
-        colours = (self.colours[0], *self.colours[3:])
-        return [
-            Material((c[0], c[1], c[2]), f.gloss, f.rough, f.metal, f.wrap, f.glow)
-            for c, f in zip(colours, finishes, strict=True)
-        ]
-
 
 def design_items(count: int, seed: int) -> list[Item]:
-    """Design `count` different products, spread evenly over the categories; ids do not tell category or family."""
+    """Design `count` different products, spread evenly over the categories; ids reveal neither category nor family."""
     rng = np.random.default_rng([seed, 3])
     items: list[Item] = []
     family = 0
-    share = np.array_split(np.arange(count), len(CATEGORIES))
-    for row, members in enumerate(share):
+    for row, members in enumerate(np.array_split(np.arange(count), len(CATEGORIES))):
         left = len(members)
         while left:
             size = min(left, 1 + int(rng.choice(len(_FAMILY_SIZES), p=_FAMILY_SIZES)))
             items.extend(_family(rng, row, family, size))
             family, left = family + 1, left - size
     numbers = rng.permutation(count)
-    return [Item(f"item-{number:05d}", *_fields(item)) for number, item in zip(numbers, items, strict=True)]
-
-
-def _fields(item: Item) -> tuple[Any, ...]:
-    return (item.category, item.form, item.family, item.shape, item.pattern, item.seed, item.finish, item.colours)
+    return [replace(item, item_id=f"item-{number:05d}") for number, item in zip(numbers, items, strict=True)]
 
 
 def _family(rng: np.random.Generator, row: int, family: int, size: int) -> list[Item]:
     kind = CATEGORIES[row]
     form = str(rng.choice(kind.forms))
     shape = tuple(float(value) for value in rng.random(8))
-    names = [name for name in PATTERNS if name != "plain"]
-    pattern = "plain" if rng.random() < kind.bare else str(rng.choice(names))
+    pattern = "plain" if rng.random() < kind.bare else str(rng.choice([name for name in PATTERNS if name != "plain"]))
     seed, finish = int(rng.integers(0, 2**31)), int(rng.integers(0, len(kind.finishes)))
     accent = str(rng.choice(kind.accents))
-    grounds = rng.permutation(len(_PALETTE))
-    items = []
-    for index in range(size):
-        colours = _colourway(rng, _PALETTE[int(grounds[index])], accent)
-        items.append(Item("", row, form, family, shape, pattern, seed, finish, colours))
-    return items
+    grounds = [_PALETTE[int(i)] for i in rng.permutation(len(_PALETTE))[:size]]
+    return [
+        Item("", row, form, family, shape, pattern, seed, finish, _colourway(rng, ground, accent)) for ground in grounds
+    ]
 
 
 def _colourway(rng: np.random.Generator, ground: int, accent: str) -> tuple[tuple[float, ...], ...]:
@@ -122,29 +90,19 @@ def _colourway(rng: np.random.Generator, ground: int, accent: str) -> tuple[tupl
     base = _varied(rng, linear(ground))
     others = sorted(_PALETTE, key=lambda code: -_contrast(base, linear(code)) + 0.25 * rng.random())
     first = _varied(rng, linear(others[0] if rng.random() < 0.35 else others[int(rng.integers(1, 12))]))
-    second = _varied(
-        rng,
-        linear(max(_pick(rng, 8), key=lambda code: min(_contrast(base, linear(code)), _contrast(first, linear(code))))),
-    )
-    trim = [base, first, second, linear(0xF0EDE6), base * 0.35][int(rng.choice(5, p=[0.3, 0.25, 0.15, 0.15, 0.15]))]
-    metal = trim if accent == "trim" else linear(_ACCENTS[accent][int(rng.integers(0, len(_ACCENTS[accent])))])
-    inside = [linear(0xF3EEE4), linear(0xE9E4DA), base * 0.6 + 0.1, linear(0x2A2A2C), linear(0xC9A27A)][
-        int(rng.choice(5, p=[0.4, 0.2, 0.15, 0.15, 0.1]))
-    ]
+    offered = [linear(int(code)) for code in rng.choice(_PALETTE, 8, replace=False)]
+    second = _varied(rng, max(offered, key=lambda colour: min(_contrast(base, colour), _contrast(first, colour))))
+    trims = [base, first, second, linear(0xF0EDE6), base * 0.35]
+    trim = trims[int(rng.choice(5, p=[0.3, 0.25, 0.15, 0.15, 0.15]))]
+    metal = trim if accent == "trim" else linear(int(rng.choice(_ACCENTS[accent])))
+    insides = [linear(0xF3EEE4), linear(0xE9E4DA), base * 0.6 + 0.1, linear(0x2A2A2C), linear(0xC9A27A)]
+    inside = insides[int(rng.choice(5, p=[0.4, 0.2, 0.15, 0.15, 0.1]))]
     return tuple(tuple(float(v) for v in np.clip(c, 0.004, 0.92)) for c in (base, first, second, trim, metal, inside))
 
 
-def _pick(rng: np.random.Generator, count: int) -> list[int]:
-    return [_PALETTE[int(i)] for i in rng.permutation(len(_PALETTE))[:count]]
-
-
 def _varied(rng: np.random.Generator, colour: Floats) -> Floats:
-    hue, lightness, saturation = colorsys.rgb_to_hls(*(float(v) for v in np.clip(colour, 0, 1) ** (1 / 2.2)))
-    hue = (hue + rng.normal(0, 0.012)) % 1
-    lightness = float(np.clip(lightness + rng.normal(0, 0.025), 0.05, 0.96))
-    return (
-        np.array(colorsys.hls_to_rgb(hue, lightness, float(np.clip(saturation * rng.uniform(0.85, 1.1), 0, 1)))) ** 2.2
-    )
+    """Return a colour a little lighter or darker, warmer or colder."""
+    return np.asarray(np.clip(colour ** (1 / 2.2) + rng.normal(0, 0.025) + rng.normal(0, 0.012, 3), 0.03, 0.97) ** 2.2)
 
 
 def _contrast(one: Floats, other: Floats) -> float:

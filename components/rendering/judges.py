@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,17 +32,11 @@ _START = datetime.datetime(2025, 12, 15, 9, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class Candidates:
-    """For each of q queries, c other images that a ranker or a judge may meet.
+    """For each of q queries, c other images that a ranker or a judge may meet."""
 
-    Attributes:
-        queries: (q,) rows of photographs.
-        rows: (q, c) rows of photographs, never the query itself.
-        grades: (q, c) int8, the truth.
-    """
-
-    queries: Integers
-    rows: Integers
-    grades: NDArray[np.int8]
+    queries: Integers  # (q,) rows of photographs
+    rows: Integers  # (q, c) rows of photographs, never the query itself
+    grades: NDArray[np.int8]  # (q, c) the truth
 
 
 def draw_candidates(
@@ -64,11 +59,8 @@ def draw_candidates(
         grade = true_grades(list(items), item_of[query], item_of[shuffled])
         picked = [shuffled[grade == level][:limit] for level, limit in limits.items()]
         above = np.concatenate(picked)[:count]
-        rest = (
-            np.setdiff1d(shuffled, above, assume_unique=True)
-            if len(shuffled[grade == 0]) < count
-            else shuffled[grade == 0]
-        )
+        rest = shuffled[grade == 0]
+        rest = rest if len(rest) >= count else np.setdiff1d(shuffled, above, assume_unique=True)
         rows[index] = np.concatenate([above, rest[: count - len(above)]])
         grades[index] = true_grades(list(items), item_of[query], item_of[rows[index]])
     return Candidates(queries, rows, grades.astype(np.int8))
@@ -120,24 +112,18 @@ def _judgements(
                     return
                 at += datetime.timedelta(seconds=int(rng.integers(3, 40)))
                 grade = _judged(int(truth), float(error[judge]), rng)
-                yield (
-                    photographs[query].image_id,
-                    photographs[int(row)].image_id,
-                    grade,
-                    f"judge-{judge + 1}",
-                    at.isoformat(),
-                )
+                pair = photographs[query].image_id, photographs[int(row)].image_id
+                yield (*pair, grade, f"judge-{judge + 1}", at.isoformat())
                 left -= 1
 
 
 def _query_order(photographs: Sequence[Photograph], rng: np.random.Generator) -> Iterator[int]:
     """Yield rows of photographs, one of each item before a second of any."""
-    turn: dict[int, int] = {}
+    turns: Counter[int] = Counter()
     keys = []
-    for row in rng.permutation(len(photographs)):
-        item = photographs[int(row)].item
-        turn[item] = turn.get(item, 0) + 1
-        keys.append((turn[item], int(row)))
+    for row in rng.permutation(len(photographs)).tolist():
+        turns[photographs[row].item] += 1
+        keys.append((turns[photographs[row].item], row))
     yield from (row for _, row in sorted(keys, key=lambda key: key[0]))
 
 

@@ -1,4 +1,4 @@
-"""Light and materials: what colour a point of a product has in the eye of the camera."""
+"""Light and materials: the colour of each point of a product in the camera's eye."""
 
 from __future__ import annotations
 
@@ -12,49 +12,29 @@ from numpy.typing import NDArray
 from components.rendering.meshes import Sight
 
 Floats = NDArray[np.floating[Any]]
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Material:
-    """How a surface answers light.
+class Finish:
+    """How a surface reflects light, whatever its colour."""
 
-    Attributes:
-        colour: linear RGB 0–1; slot 0 takes the texture's instead.
-        gloss: strength of the mirror image of the lamps, 0 for cloth, 1 for glaze.
-        rough: how blurred that image is, 0–1.
-        metal: share of the light that is mirrored in the material's own colour.
-        wrap: how far light reaches round the edge, 0 for ceramics, 0.5 for cloth.
-        glow: light of its own, for lamp shades.
-    """
-
-    colour: Colour
-    gloss: float = 0.3
-    rough: float = 0.4
-    metal: float = 0.0
-    wrap: float = 0.1
-    glow: float = 0.0
+    gloss: float = 0.3  # strength of the mirror image of the lamp: 0 for cloth, 1 for glaze
+    rough: float = 0.4  # how blurred that image is, 0–1
+    metal: float = 0.0  # share of the light that is mirrored in the material's own colour
+    wrap: float = 0.1  # how far light reaches round the edge: 0 for ceramics, 0.5 for cloth
+    glow: float = 0.0  # own light, for lamp shades
 
 
 @dataclass(frozen=True)
 class Lighting:
-    """One softbox, one window opposite, and light from all around.
+    """One softbox, and light from all around."""
 
-    Attributes:
-        azimuth: degrees of the softbox, 0 in front of the product, positive to its right.
-        elevation: degrees above the horizon.
-        strength: of the softbox.
-        ambient: of the light from all around.
-        kelvin: colour temperature relative to the camera's white balance: −1 warm to +1 cold.
-        softness: of the shadow's edge, 0–1.
-    """
-
-    azimuth: float
-    elevation: float
+    azimuth: float  # degrees of the softbox, 0 in front of the product, positive to its right
+    elevation: float  # degrees above the horizon
     strength: float
     ambient: float
-    kelvin: float
-    softness: float
+    kelvin: float  # colour temperature relative to the camera's white balance: −1 warm to +1 cold
+    softness: float  # of the shadow's edge, 0–1
 
     @property
     def toward(self) -> Floats:
@@ -69,85 +49,58 @@ class Lighting:
 
 
 def shade(
-    sight: Sight, texture: Floats, materials: list[Material], light: Lighting, toward_camera: Floats, ground: Floats
+    sight: Sight, texture: Floats, colours: Floats, finishes: tuple[Finish, ...], light: Lighting, toward: Floats
 ) -> Floats:
     """Return linear RGB (3, p) float32 of the product's pixels.
 
     Args:
-        sight: what is where.
+        sight: the pixels.
         texture: (t, t, 3) float32 linear RGB of slot 0, repeated.
-        materials: by slot.
+        colours: (slots, 3) linear RGB; slot 0 takes the texture's instead.
+        finishes: of the slots.
         light: in the world's axes.
-        toward_camera: unit vector.
-        ground: (3,) linear RGB of what the product stands on; it lights it from below.
+        toward: unit vector to the camera.
     """
-    normals, lamp, view = sight.normals, light.toward.astype(np.float32), toward_camera.astype(np.float32)
-    traits = np.array([[m.gloss, m.rough, m.metal, m.wrap, m.glow] for m in materials], np.float32).T
+    normals, lamp, view = sight.normals, light.toward.astype(np.float32), toward.astype(np.float32)
+    traits = np.array([[f.gloss, f.rough, f.metal, f.wrap, f.glow] for f in finishes], np.float32).T
     gloss, rough, metal, wrap, glow = traits.take(sight.slots, axis=1)
-    diffuse = np.clip((lamp @ normals + wrap) / (1 + wrap), 0, 1) * np.float32(light.strength)
     upward = normals[2] * 0.5 + 0.5
-    near_ground = np.clip(1 - sight.heights / 0.35, 0, 1)
-    occlusion = 1 - 0.45 * near_ground * near_ground * (1 - 0.6 * upward)
-    window = np.array([-np.sign(lamp[0]) * 0.8, -0.3, 0.5], np.float32)
-    filled = np.clip(window @ normals, 0, 1) * 0.22
+    occlusion = 1 - 0.45 * np.clip(1 - sight.heights / 0.35, 0, 1) ** 2 * (1 - 0.6 * upward)
+    diffuse = np.clip((lamp @ normals + wrap) / (1 + wrap), 0, 1) * np.float32(light.strength)
     colour = light.colour.astype(np.float32)[:, None]
-    sky = light.ambient * np.array([[0.95], [1.0], [1.08]], np.float32)
-    below = light.ambient * (0.25 + 0.75 * ground.astype(np.float32))[:, None]
-    result = sky * ((upward + filled) * occlusion)
-    result += below * ((1 - upward) * occlusion)
-    result += colour * diffuse
-    result *= 1 - 0.9 * metal
-    result += glow
-    albedo = _albedo(sight, texture, materials)
-    result *= albedo
+    lit = np.float32(light.ambient) * (0.45 + 0.55 * upward) * occlusion + colour * diffuse
+    albedo = _albedo(sight, texture, colours)
     mirrored, edge = _mirror(normals, view, lamp, rough, light)
-    mirrored *= gloss * 0.5 + 0.5
-    result += (0.35 + 0.65 * colour) * ((1 - metal) * gloss * (0.22 + 0.68 * edge) * mirrored)
-    shiny = np.flatnonzero(metal)
-    if len(shiny):
-        result[:, shiny] += albedo[:, shiny] * (0.35 + 0.65 * colour) * (1.6 * metal * mirrored)[shiny]
+    white = (0.35 + 0.65 * colour) * mirrored
+    result = albedo * (lit * (1 - 0.9 * metal) + glow + 1.6 * metal * white)
+    result += white * (1 - metal) * gloss * (gloss * 0.5 + 0.5) * (0.22 + 0.68 * edge)
     return np.asarray(result)
 
 
 def _mirror(normals: Floats, view: Floats, lamp: Floats, rough: Floats, light: Lighting) -> tuple[Floats, Floats]:
-    """Return what the surface mirrors (p,): a rectangular softbox, sky and floor, all grey; and Fresnel's edge (p,)."""
+    """Return the light that the surface mirrors, (p,): a softbox, sky and floor, all grey; and Fresnel's edge (p,)."""
     cosine = np.clip(view @ normals, 0, 1)
-    reflected = normals * (2 * cosine)
-    reflected -= view[:, None]
-    across = np.cross(np.array([0, 0, 1], np.float32), lamp)
-    across /= np.linalg.norm(across) + 1e-6
-    ahead, aside, above = np.stack([lamp, across, np.cross(lamp, across)]) @ reflected
-    blur = 0.05 + 0.55 * rough
-    inside = _step(0.42 - np.abs(aside), blur) * _step(0.30 - np.abs(above), blur) * (ahead > 0)
-    power = np.float32(light.strength * 2.2) * inside * np.minimum(0.1 + 0.14 / blur, 1.4)
-    horizon = _step(reflected[2] + 0.05, 0.12 + 0.5 * rough)
+    reflected = normals * (2 * cosine) - view[:, None]
+    blur = 0.03 + 0.35 * rough
+    softbox = np.clip((lamp @ reflected - 0.9) / blur * 0.5 + 0.5, 0, 1)
+    softbox *= softbox * (3 - 2 * softbox)
+    power = np.float32(light.strength * 2.2) * softbox * np.minimum(0.1 + 0.08 / blur, 1.4)
+    horizon = np.clip(reflected[2] / (0.24 + rough) + 0.5, 0, 1)
     power += np.float32(light.ambient) * (0.16 + 0.5 * horizon * (0.55 + 0.45 * np.clip(reflected[2], 0, 1)))
-    dark = 1 - cosine
-    dark *= dark
-    return power, dark * dark
+    return power, (1 - cosine) ** 4
 
 
-def _step(distance: Floats, width: Floats) -> Floats:
-    ramp = np.clip(distance / width * 0.5 + 0.5, 0, 1)
-    return np.asarray(ramp * ramp * (3 - 2 * ramp))
-
-
-def _albedo(sight: Sight, texture: Floats, materials: list[Material]) -> Floats:
-    """Return the colours (3, p) of the surface itself."""
-    result = np.array([m.colour for m in materials], np.float32).T.take(sight.slots, axis=1)
+def _albedo(sight: Sight, texture: Floats, colours: Floats) -> Floats:
+    """Return the surface's own colours (3, p); OpenCV takes few columns, hence the folding."""
+    result = np.asarray(colours, np.float32).T.take(sight.slots, axis=1)
     patterned = np.flatnonzero(sight.slots == 0)
-    if len(patterned):
-        size = len(texture)
-        u, v = sight.uv.take(patterned, axis=1) % 1.0 * np.float32(size)
-        result[:, patterned] = _sampled(texture, u, size - v)
+    n, width = len(patterned), 4096
+    if n:
+        places = np.zeros((2, -(-n // width) * width), np.float32)
+        places[:, :n] = sight.uv.take(patterned, axis=1) % 1.0 * np.float32(len(texture))
+        columns, rows = places.reshape(2, -1, width)
+        sampled = cv2.remap(
+            np.ascontiguousarray(texture[::-1]), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+        )
+        result[:, patterned] = sampled.reshape(-1, 3)[:n].T
     return np.asarray(result)
-
-
-def _sampled(texture: Floats, x: Floats, y: Floats) -> Floats:
-    """Sample (t, t, 3) bilinearly at p places and return (3, p); OpenCV takes few columns, hence the folding."""
-    n, width = len(x), 4096
-    places = np.zeros((2, -(-n // width) * width), np.float32)
-    places[0, :n], places[1, :n] = x, y
-    columns, rows = places.reshape(2, -1, width)
-    sampled = cv2.remap(texture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return np.asarray(sampled.reshape(-1, 3)[:n].T)

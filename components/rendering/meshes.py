@@ -1,4 +1,4 @@
-"""Products as triangles-to-be, a camera that looks at them, and what it sees at each pixel."""
+"""Meshes of products, a camera, and the surface that it sees at each pixel."""
 
 from __future__ import annotations
 
@@ -19,23 +19,14 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True)
 class Mesh:
-    """Quadrilaterals with normals, all surfaces of a product together; it stands on z = 0 and is about 1 in size.
+    """Quadrilaterals with normals, all surfaces of a product together; it rests on z = 0 and is about 1 in size."""
 
-    Attributes:
-        vertices: (v, 3) float32.
-        normals: (v, 3) float32, unit, outwards on closed surfaces.
-        uv: (v, 2) float32.
-        faces: (f, 4) int32 rows of vertices.
-        slots: (f,) uint8 material of each face.
-        closed: (f,) whether the face need not be drawn when it is turned away.
-    """
-
-    vertices: Floats
-    normals: Floats
-    uv: Floats
-    faces: NDArray[np.int32]
-    slots: NDArray[np.uint8]
-    closed: NDArray[np.bool_]
+    vertices: Floats  # (v, 3)
+    normals: Floats  # (v, 3) unit, outwards on closed surfaces
+    uv: Floats  # (v, 2)
+    faces: NDArray[np.int32]  # (f, 4) rows of vertices
+    slots: NDArray[np.uint8]  # (f,) material
+    closed: NDArray[np.bool_]  # (f,) need not be drawn when it is turned away
 
 
 def mesh_of(surfaces: Sequence[Surface]) -> Mesh:
@@ -57,13 +48,10 @@ def mesh_of(surfaces: Sequence[Surface]) -> Mesh:
     low, high = points.min(0), points.max(0)
     centre = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     scale = np.sqrt(2) / np.linalg.norm(high - low)
+    placed = ((points - centre) * scale).astype(np.float32)
+    normal, texture = (np.concatenate(values).astype(np.float32) for values in (normals, uv))
     return Mesh(
-        ((points - centre) * scale).astype(np.float32),
-        np.concatenate(normals).astype(np.float32),
-        np.concatenate(uv).astype(np.float32),
-        np.concatenate(faces).astype(np.int32),
-        np.concatenate(slots),
-        np.concatenate(closed),
+        placed, normal, texture, np.concatenate(faces).astype(np.int32), np.concatenate(slots), np.concatenate(closed)
     )
 
 
@@ -82,25 +70,15 @@ def _normals(points: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera that looks at the product's middle.
+    """A camera that looks at the product's middle."""
 
-    Attributes:
-        elevation: degrees above the horizon.
-        roll: degrees about the line of sight.
-        distance: from the product's middle, in its sizes; near means strong perspective.
-        zoom: share of the picture's side that a length of 1 at the middle fills.
-        shift: where the middle is seen, as shares of the side from the picture's centre (right, down).
-        middle: height of the point looked at.
-        side: of the picture, pixels.
-    """
-
-    elevation: float
-    roll: float
-    distance: float
-    zoom: float
-    shift: tuple[float, float]
-    middle: float
-    side: int
+    elevation: float  # degrees above the horizon
+    roll: float  # degrees about the line of sight
+    distance: float  # from the product's middle, in its sizes; near means strong perspective
+    zoom: float  # share of the picture's side that a length of 1 at the middle fills
+    shift: tuple[float, float]  # of the middle from the picture's centre, right and down, as shares of the side
+    middle: float  # height of the point looked at
+    side: int  # of the picture, pixels
 
     @property
     def axes(self) -> Floats:
@@ -126,28 +104,20 @@ class Camera:
 
 @dataclass(frozen=True)
 class Sight:
-    """What the camera sees of the product: p pixels, coordinates first (numpy is fastest along long rows).
+    """The product's pixels in the picture, coordinates first (numpy is fastest along long rows)."""
 
-    Attributes:
-        places: (p,) where, row × side + column.
-        normals: (3, p) unit, towards the camera.
-        uv: (2, p).
-        heights: (p,) above the ground.
-        slots: (p,) material.
-    """
-
-    places: NDArray[np.int64]
-    normals: Floats
-    uv: Floats
-    heights: Floats
-    slots: NDArray[np.uint8]
+    places: NDArray[np.int64]  # (p,) row × side + column
+    normals: Floats  # (3, p) unit, towards the camera
+    uv: Floats  # (2, p)
+    heights: Floats  # (p,) above the ground
+    slots: NDArray[np.uint8]  # (p,) material
 
 
-def look(mesh: Mesh, turn: Floats, camera: Camera) -> Sight:
-    """Draw the product, turned by the matrix `turn` (3, 3), back to front, and interpolate what lies at each pixel."""
+def project_mesh(mesh: Mesh, turn: Floats, camera: Camera) -> Sight:
+    """Draw the product, turned by the matrix `turn` (3, 3), back to front, and interpolate its attributes at each pixel."""
     vertices = mesh.vertices @ turn.T.astype(np.float32)
     seen = camera.project(vertices).astype(np.float32)
-    faces = draw_faces(mesh, seen, camera.side).ravel()
+    faces = _draw_faces(mesh, seen, camera.side).ravel()
     places = np.flatnonzero(faces >= 0)
     face = faces[places]
     rows, columns = np.divmod(places, camera.side)
@@ -164,14 +134,8 @@ def look(mesh: Mesh, turn: Floats, camera: Camera) -> Sight:
     return Sight(places, normals, values[3:5], values[5], mesh.slots.take(face))
 
 
-def draw_faces(mesh: Mesh, seen: Floats, side: int) -> NDArray[np.int32]:
-    """Return (side, side): the face seen at each pixel, −1 where there is none.
-
-    Args:
-        mesh: whose faces they are.
-        seen: (v, 3) pixel x and y and depth of its vertices.
-        side: of the picture, pixels.
-    """
+def _draw_faces(mesh: Mesh, seen: Floats, side: int) -> NDArray[np.int32]:
+    """Return (side, side): the face seen at each pixel, −1 where there is none; `seen` are projected vertices (v, 3)."""
     corners = seen[mesh.faces]  # (f, 4, 3)
     first, second = corners[:, 2, :2] - corners[:, 0, :2], corners[:, 3, :2] - corners[:, 1, :2]
     area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
@@ -188,17 +152,10 @@ def draw_faces(mesh: Mesh, seen: Floats, side: int) -> NDArray[np.int32]:
 def _weights(
     corners: Floats, face: NDArray[np.int32], x: Floats, y: Floats
 ) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Split each face along its diagonal 0–2 and return barycentric weights.
-
-    Args:
-        corners: (4, 2, f) of the faces, pixels.
-        face: (p,) of each pixel.
-        x: (p,) columns.
-        y: (p,) rows.
+    """Split each face (`corners` (4, 2, f), pixels) along its diagonal 0–2 and return barycentric weights at p pixels.
 
     Returns:
-        (p,) whether the pixel lies in the triangle 0 2 3 rather than 0 2 1; (p,) weight of corner 2; (p,) weight of
-        corner 3 or 1.
+        (p,) whether the pixel is in the triangle 0 2 3 rather than 0 2 1, and the weights of corners 2, and 3 or 1.
     """
     (ax, ay), (bx, by), (cx, cy), (dx, dy) = ((c[0].take(face), c[1].take(face)) for c in corners)
     cx -= ax

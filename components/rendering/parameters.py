@@ -6,8 +6,6 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-CATEGORIES = 12
-
 
 class ClickBehaviour(BaseModel):
     """How simulated users and the simulated production ranker behave; written into `truth.json`.

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from components.rendering.figures import (
-    CIRCLE,
-    TEXTURE_SIDE,
-    Floats,
-    Mask,
-    fill,
-    fill_once,
-    outline,
-    place,
-)
+TEXTURE_SIDE = 384
 
+Floats = NDArray[np.floating[Any]]
+Mask = NDArray[np.uint8]
 Drawing = Callable[[np.random.Generator, Mask, Mask], None]
+
+_SHIFT = 3  # binary digits below the pixel
+_ANGLE = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+_CIRCLE: Floats = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
 
 
 def draw_texture(kind: str, seed: int, colours: Floats) -> Floats:
@@ -36,69 +35,74 @@ def draw_texture(kind: str, seed: int, colours: Floats) -> Floats:
     for mask, colour in ((one, colours[1]), (two, colours[2])):
         share = (mask.astype(np.float32) / 255)[..., None]
         texture += share * (colour.astype(np.float32) - texture)
-    grain = cv2.resize(
-        rng.normal(0, 1, (48, 48)).astype(np.float32), (TEXTURE_SIDE,) * 2, interpolation=cv2.INTER_CUBIC
-    )
+    grain = rng.normal(0, 1, (48, 48)).astype(np.float32)
+    grain = np.asarray(cv2.resize(grain, (TEXTURE_SIDE,) * 2, interpolation=cv2.INTER_CUBIC))
     return np.asarray(np.clip(texture * (1 + 0.025 * grain[..., None]), 0.004, 1), np.float32)
+
+
+def _fill(mask: Mask, points: Floats) -> None:
+    """Fill a polygon (n, 2), in shares of the side, with all its wrapped copies."""
+    for dx in (-1, 0, 1):
+        for dy in (-1, 0, 1):
+            moved = points + np.array([dx, dy])
+            if (moved.max(0) > -0.05).all() and (moved.min(0) < 1.05).all():
+                fixed = np.round(moved * TEXTURE_SIDE * (1 << _SHIFT)).astype(np.int32)
+                cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SHIFT)
+
+
+def _box(left: float, top: float, right: float, bottom: float, slope: float = 0.0) -> Floats:
+    return np.array([(left, top), (right, top), (right + slope, bottom), (left + slope, bottom)])
+
+
+def _figure(rng: np.random.Generator) -> Floats:
+    """Return the outline (n, 2) of a motif of size 1 about the origin: star, flower, polygon, heart or dot."""
+    kind, count = int(rng.integers(0, 5)), int(rng.integers(4, 8))
+    if kind == 3:
+        y = 0.78 * np.cos(_ANGLE) - 0.33 * np.cos(2 * _ANGLE) - 0.13 * np.cos(3 * _ANGLE)
+        return np.stack([0.95 * np.sin(_ANGLE) ** 3, -y], axis=1)
+    corners = np.where(np.arange(2 * count) % 2 == 0, 1.0, rng.uniform(0.35, 0.6))
+    radius = [corners, 0.65 + 0.35 * np.cos(count * _ANGLE), np.ones(count - 1), None, np.ones(60)][kind]
+    angle = np.linspace(0, 2 * np.pi, len(radius), endpoint=False)  # type: ignore[arg-type]
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
 def _plain(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     del rng, one, two
 
 
-def _speckles(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    for mask, count in ((one, rng.integers(60, 160)), (two, rng.integers(20, 80))):
-        for x, y, size in zip(*rng.random((2, count)), rng.uniform(0.004, 0.013, count), strict=True):
-            fill(mask, place(CIRCLE, x, y, size, 0))
-
-
 def _bands(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     count = int(rng.integers(2, 5))
     edges = np.sort(rng.permutation(np.arange(1, 14))[: 2 * count]) / 14
     for i in range(count):
-        mask = one if i % 2 == 0 or rng.random() < 0.5 else two
-        fill(
-            mask,
-            np.array([(-0.1, edges[2 * i]), (1.1, edges[2 * i]), (1.1, edges[2 * i + 1]), (-0.1, edges[2 * i + 1])]),
-        )
+        _fill(one if i % 2 == 0 else two, _box(0, edges[2 * i], 1, edges[2 * i + 1]))
 
 
 def _stripes(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    count, width = int(rng.integers(3, 12)), rng.uniform(0.2, 0.6)
-    slope = int(rng.integers(-1, 2))  # 0 upright
-    second = rng.random() < 0.6
-    for i in range(-count, 2 * count):
-        for mask, start, wide in ((one, 0.0, width), (two, width + (1 - width) * 0.4, (1 - width) * 0.25)):
-            if mask is one or second:
-                x = (i + start) / count
-                right = x + wide / count
-                fill_once(mask, np.array([(x, 0), (right, 0), (right + slope, 1), (x + slope, 1)]))
+    count, width, slope = int(rng.integers(3, 12)), rng.uniform(0.2, 0.6), int(rng.integers(-1, 2))
+    thin = rng.random() < 0.6
+    for i in range(count):
+        _fill(one, _box(i / count, 0, (i + width) / count, 1, slope))
+        if thin:
+            left = i + width + (1 - width) * 0.4
+            _fill(two, _box(left / count, 0, (left + (1 - width) * 0.25) / count, 1, slope))
 
 
 def _checks(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    count = int(rng.integers(3, 8))
-    diamonds = rng.random() < 0.45
-    thin = rng.random() < 0.5
+    count, thin, diamonds = 2 * int(rng.integers(2, 5)), rng.random() < 0.5, rng.random() < 0.45
     for i in range(count):
         for j in range(count):
             if diamonds:
-                x, y, r = (i + 0.5) / count, (j + 0.5) / count, 0.5 / count
-                fill(one, np.array([(x - r, y), (x, y - r), (x + r, y), (x, y + r)]))
+                _fill(one, (_CIRCLE[::15] * 0.5 + (i + 0.5, j + 0.5)) / count)
             elif (i + j) % 2 == 0:
-                x, y, r = i / count, j / count, 1 / count
-                fill(one, np.array([(x, y), (x + r, y), (x + r, y + r), (x, y + r)]))
-    if thin:
-        for i in range(count):
-            x, w = (i + 0.5) / count, 0.08 / count
-            fill(two, np.array([(x - w, 0), (x + w, 0), (x + w, 1), (x - w, 1)]))
-            fill(two, np.array([(0, x - w), (1, x - w), (1, x + w), (0, x + w)]))
+                _fill(one, _box(i, j, i + 1, j + 1) / count)
+        if thin:
+            _fill(two, _box((i + 0.42) / count, 0, (i + 0.58) / count, 1))
+            _fill(two, _box(0, (i + 0.42) / count, 1, (i + 0.58) / count))
 
 
 def _tartan(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    edges = rng.random(3)
-    wide = rng.uniform(0.08, 0.25, 3)
-    line = np.zeros(TEXTURE_SIDE, np.float32)
-    at = np.arange(TEXTURE_SIDE) / TEXTURE_SIDE
+    at, line = np.arange(TEXTURE_SIDE) / TEXTURE_SIDE, np.zeros(TEXTURE_SIDE, np.float32)
+    edges, wide = rng.random(3), rng.uniform(0.08, 0.25, 3)
     for edge, width in zip(edges, wide, strict=True):
         line[(at - edge) % 1 < width] = 1
     one[:] = ((line[None] + line[:, None]) / 2 * 255).astype(np.uint8)
@@ -106,124 +110,51 @@ def _tartan(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     two[thin] = two[:, thin] = 200
 
 
-def _dots(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    count, size = int(rng.integers(2, 7)), rng.uniform(0.18, 0.4)
-    offset = 0.5 if rng.random() < 0.6 else 0.0
-    rings = rng.random() < 0.4
-    count += count % 2 if offset else 0
-    for j in range(count):
-        for i in range(count):
-            x, y = (i + 0.5 + offset * (j % 2)) / count, (j + 0.5) / count
-            fill(one, place(CIRCLE, x, y, size / count, 0))
-            if rings:
-                fill(two, place(CIRCLE, x, y, size * 0.5 / count, 0))
-
-
 def _zigzag(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    count, rows = int(rng.integers(2, 6)), int(rng.integers(2, 6))
-    height, thick = rng.uniform(0.3, 0.9), rng.uniform(0.25, 0.5)
-    wavy = rng.random() < 0.5
-    x = np.linspace(-0.1, 1.1, 193)
+    count, rows = (int(value) for value in rng.integers(2, 6, 2))
+    height, thick, wavy = rng.uniform(0.3, 0.9), rng.uniform(0.25, 0.5), rng.random() < 0.5
+    x = np.linspace(0, 1, 161)
     phase = x * count % 1
     shape = 0.5 + 0.5 * np.sin(2 * np.pi * phase) if wavy else 1 - 2 * np.abs(phase - 0.5)
-    for row in range(-1, rows + 1):
+    for row in range(rows):
         for mask, start, wide in ((one, 0.0, thick), (two, thick + 0.15, 0.12)):
             top = (row + start + shape * height) / rows
-            fill_once(mask, np.concatenate([np.stack([x, top], 1), np.stack([x, top + wide / rows], 1)[::-1]]))
+            _fill(mask, np.concatenate([np.stack([x, top], 1), np.stack([x, top + wide / rows], 1)[::-1]]))
 
 
 def _motifs(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    figure, second = outline(rng), outline(rng)
-    count = int(rng.integers(2, 5))
-    size, turn = rng.uniform(0.28, 0.46), rng.choice([0.0, 30.0, 45.0, 90.0])
-    alternate = rng.random() < 0.5
+    """Draw one or two figures on a grid."""
+    figures, count, size = (_figure(rng), _figure(rng)), int(rng.integers(2, 6)), rng.uniform(0.28, 0.46)
+    alternate, offset = rng.random() < 0.5, 0.5 if rng.random() < 0.3 else 0.0
+    count += count % 2
     for j in range(count):
         for i in range(count):
-            x, y = (i + 0.5) / count, (j + 0.5) / count
-            if alternate and (i + j) % 2:
-                fill(two, place(second, x, y, size * 0.7 / count, turn))
-            else:
-                fill(one, place(figure, x, y, size / count, turn))
+            second = alternate and (i + j) % 2
+            at = (i + 0.5 + offset * (j % 2), j + 0.5)
+            _fill(two if second else one, (figures[second] * size * (0.7 if second else 1.0) + at) / count)
 
 
 def _scattered(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    figure, second = outline(rng), outline(rng)
-    size = rng.uniform(0.05, 0.1)
-    taken: list[tuple[float, float]] = []
-    for _ in range(90):
-        x, y = rng.random(2)
-        if all(min(abs(x - a), 1 - abs(x - a)) + min(abs(y - b), 1 - abs(y - b)) > 2.6 * size for a, b in taken):
-            mask, shape = (one, figure) if len(taken) % 3 else (two, second)
-            fill(mask, place(shape, x, y, size * rng.uniform(0.8, 1.2), rng.uniform(0, 360)))
-            taken.append((x, y))
-
-
-def _emblem(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    figure = place(outline(rng), 0.5, 0.5, rng.uniform(0.2, 0.27), 0)
-    if rng.random() < 0.5:
-        fill(two, place(CIRCLE, 0.5, 0.5, rng.uniform(0.3, 0.36), 0))
-        if rng.random() < 0.5:
-            fill(two, place(CIRCLE, 0.5, 0.5, 0.27, 0), 0)
-            figure = (figure - 0.5) * 0.8 + 0.5
-    fill(one, figure)
-    for i in range(int(rng.integers(0, 3))):
-        y, half = 0.86 + 0.05 * i, rng.uniform(0.12, 0.3)
-        fill(one, np.array([(0.5 - half, y), (0.5 + half, y), (0.5 + half, y + 0.022), (0.5 - half, y + 0.022)]))
-
-
-def _dipped(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    x = np.linspace(-0.1, 1.1, 145)
-    waves, height = int(rng.integers(0, 5)), rng.uniform(0.3, 0.65)
-    top = 1 - height + 0.05 * np.sin(2 * np.pi * waves * x)
-    fill_once(one, np.concatenate([np.stack([x, top], 1), [(1.1, 1.1), (-0.1, 1.1)]]))
-    if rng.random() < 0.5:
-        fill_once(two, np.concatenate([np.stack([x, top - 0.035], 1), np.stack([x, top], 1)[::-1]]))
-
-
-def _scallops(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    count = int(rng.integers(3, 6))
-    rows = count * 2
-    for j in range(rows + 2, -2, -1):
-        for i in range(-1, count + 1):
-            x, y = (i + 0.5 * (j % 2)) / count + 0.5 / count, j / rows
-            for share, inside in ((1.0, 0), (0.88, 1), (0.5, 2)):
-                ring = place(CIRCLE, x, y, 0.5 * share / count, 0)
-                fill_once(one, ring, 255 if inside == 0 else 0)
-                fill_once(two, ring, 255 if inside == 2 else 0)
+    figures, size = (_figure(rng), _figure(rng)), rng.uniform(0.02, 0.1)
+    taken = np.zeros((0, 2))
+    for at in rng.random((round(0.9 / size) + 60, 2)):
+        apart = np.abs(taken - at)
+        if (np.linalg.norm(np.minimum(apart, 1 - apart), axis=1) > 2.2 * size).all():
+            second = len(taken) % 3 == 0
+            a = rng.uniform(0, 2 * np.pi)
+            turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+            _fill(two if second else one, figures[second] @ turn * size * rng.uniform(0.8, 1.2) + at)
+            taken = np.concatenate([taken, at[None]])
 
 
 def _terrazzo(rng: np.random.Generator, one: Mask, two: Mask) -> None:
     for index in range(int(rng.integers(24, 50))):
-        corners = int(rng.integers(4, 7))
-        angle = np.sort(rng.uniform(0, 2 * np.pi, corners))
-        shape = np.stack([np.cos(angle), np.sin(angle)], 1) * rng.uniform(0.6, 1, (corners, 1))
-        fill(two if index % 3 == 0 else one, place(shape, rng.random(), rng.random(), rng.uniform(0.03, 0.075)))
-
-
-def _brush(rng: np.random.Generator, one: Mask, two: Mask) -> None:
-    for mask, level in ((one, rng.uniform(0.1, 0.7)), (two, rng.uniform(0.9, 1.5))):
-        coarse = rng.normal(0, 1, (5, 5)).astype(np.float32)
-        wrapped = np.pad(coarse, 2, mode="wrap")
-        field = cv2.resize(wrapped, None, fx=TEXTURE_SIDE / 5, fy=TEXTURE_SIDE / 5, interpolation=cv2.INTER_CUBIC)
-        start = round(2 * TEXTURE_SIDE / 5)
-        field = field[start : start + TEXTURE_SIDE, start : start + TEXTURE_SIDE]
-        mask[:] = (np.clip((field - level * 0.6) * 14 + 0.5, 0, 1) * 255).astype(np.uint8)
+        angle = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(4, 7))))
+        shape = np.stack([np.cos(angle), np.sin(angle)], 1) * rng.uniform(0.03, 0.075)
+        _fill(two if index % 3 == 0 else one, shape + rng.random(2))
 
 
 PATTERNS: dict[str, Drawing] = {
-    "plain": _plain,
-    "speckles": _speckles,
-    "bands": _bands,
-    "stripes": _stripes,
-    "checks": _checks,
-    "tartan": _tartan,
-    "dots": _dots,
-    "zigzag": _zigzag,
-    "motifs": _motifs,
-    "scattered": _scattered,
-    "emblem": _emblem,
-    "dipped": _dipped,
-    "scallops": _scallops,
-    "terrazzo": _terrazzo,
-    "brush": _brush,
-}
+    "plain": _plain, "bands": _bands, "stripes": _stripes, "checks": _checks, "tartan": _tartan, "zigzag": _zigzag,
+    "motifs": _motifs, "scattered": _scattered, "terrazzo": _terrazzo,
+}  # fmt: skip

@@ -30,35 +30,20 @@ def zipf(n: int, exponent: float) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Searches:
-    """What happened in s searches with k results each.
+    """The events of s searches with k results each."""
 
-    Attributes:
-        user: (s,) row of the user.
-        is_bot: (s,) whether that is a bot.
-        query: (s,) row of the query image.
-        arm: (s,) row of the arm.
-        rows: (s, k) rows of the returned images.
-        grade: (s, k) their true grades; 3 for the query itself.
-        is_self: (s, k) whether the query image itself was returned there instead.
-        clicked: (s, k).
-        uploaded: (s,) whether the query picture was not taken from the catalogue.
-        at: (s,) int64 microseconds since 1970.
-    """
+    user: Integers  # (s,) row of the user
+    is_bot: Flags  # (s,)
+    query: Integers  # (s,) row of the query image
+    arm: Integers  # (s,) row of the arm
+    rows: Integers  # (s, k) rows of the returned images
+    grade: Integers  # (s, k) their true grades; 3 for the query itself
+    is_self: Flags  # (s, k) whether the query image itself was returned there instead
+    clicked: Flags  # (s, k)
+    uploaded: Flags  # (s,) whether the query picture was not taken from the catalogue
+    at: Integers  # (s,) int64 microseconds since 1970
 
-    user: Integers
-    is_bot: Flags
-    query: Integers
-    arm: Integers
-    rows: Integers
-    grade: Integers
-    is_self: Flags
-    clicked: Flags
-    uploaded: Flags
-    at: Integers
-
-    def events(
-        self, rng: np.random.Generator, dwell_share: float
-    ) -> tuple[Integers, Integers, Integers, Integers, Integers]:
+    def events(self, rng: np.random.Generator, dwell_share: float) -> list[Integers]:
         """Return search, position from 0, type (0 impression, 1 click, 2 dwell), time in µs and dwell in ms, by time."""
         shape = self.rows.shape
         search, position = (axis.ravel() for axis in np.indices(shape))
@@ -70,21 +55,19 @@ class Searches:
         dwell_ms = np.where(bot, rng.integers(20, 120, n), np.minimum(dwell, _LONGEST_DWELL_MS)).astype(np.int64)
         told = np.flatnonzero(rng.random(n) < dwell_share)
         clicked_at = self.at[hit] + wait
-        parts = (
-            (search, position, np.zeros(search.size, np.int8), self.at[search], np.zeros(search.size, np.int64)),
-            (hit, place, np.ones(n, np.int8), clicked_at, np.zeros(n, np.int64)),
-            (
-                hit[told],
-                place[told],
-                np.full(len(told), 2, np.int8),
-                (clicked_at + dwell_ms * 1000)[told],
-                dwell_ms[told],
-            ),
+        impressions = (
+            search,
+            position,
+            np.zeros(search.size, np.int8),
+            self.at[search],
+            np.zeros(search.size, np.int64),
         )
-        columns: list[Integers] = [np.concatenate([part[i] for part in parts]) for i in range(5)]
-        order = np.argsort(columns[3], kind="stable")  # stable: impressions stay before their clicks
-        by_time = [column[order] for column in columns]
-        return by_time[0], by_time[1], by_time[2], by_time[3], by_time[4]
+        clicks = (hit, place, np.ones(n, np.int8), clicked_at, np.zeros(n, np.int64))
+        dwells = (hit, place, np.full(n, 2, np.int8), clicked_at + dwell_ms * 1000, dwell_ms)
+        columns: Any = zip(impressions, clicks, (column[told] for column in dwells), strict=True)
+        joined: list[Any] = [np.concatenate(parts) for parts in columns]
+        order = np.argsort(joined[3], kind="stable")  # stable: impressions stay before their clicks
+        return [column[order] for column in joined]
 
 
 @dataclass(frozen=True)

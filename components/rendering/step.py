@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,20 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from components.rendering.clicks import simulate_clicks
+from components.rendering.clicks import SimulatedClicks
 from components.rendering.designs import Item, design_items, true_grades
 from components.rendering.judges import draw_search_candidates, write_judgements
 from components.rendering.parameters import RenderingParameters
 from components.rendering.stock import Photograph, folder_of, plan_stock, write_manifest, write_pictures
 from components.shared.files.artifacts import Artifact
 from components.shared.files.atomic import full_disk_named, write_json
+from components.shared.files.layout import EVENTS_FILE, TRUE_RELEVANCE_FILE, TRUTH_FILE
 from components.shared.files.progress import progress_bar
 from components.shared.files.tables import EVENTS, JUDGEMENTS, write_table
-from components.shared.files.workspace import Workspace
+from components.shared.files.workspace import StepWork, Workspace
 
 MANIFEST_FILE = "manifest.csv"
 HUMAN_FILE = "judgements.csv"
-EVENTS_FILE = "events.parquet"
-TRUTH_FILE = "truth.json"
-TRUE_RELEVANCE_FILE = "truth_relevance.parquet"
 
 _ITEMS_IN_A_CHUNK = 6
 
@@ -51,7 +48,7 @@ def run(*, destination: Path, workspace: Path, parameters: RenderingParameters) 
         if not work.is_finished:
             items = design_items(parameters.items, parameters.seed)
             photographs = plan_stock(items, parameters)
-            _render(work.output, work.scratch, items, photographs, parameters)
+            _render(work, items, photographs, parameters)
             write_manifest(work.output / MANIFEST_FILE, items, photographs)
             judgements = write_judgements(work.output / HUMAN_FILE, items, photographs, parameters)
             counts = _write_log(work.output, items, photographs, parameters)
@@ -72,34 +69,23 @@ def _summary(items: Sequence[Item], photographs: Sequence[Photograph]) -> dict[s
 
 
 def _render(
-    output: Path,
-    scratch: Path,
-    items: Sequence[Item],
-    photographs: Sequence[Photograph],
-    parameters: RenderingParameters,
+    work: StepWork, items: Sequence[Item], photographs: Sequence[Photograph], parameters: RenderingParameters
 ) -> None:
-    """Render the items that are not there yet; an item's folder is moved to its place when it is complete."""
+    """Render the items that are missing, on all cores; a complete item's folder is moved to its place."""
     stock: dict[int, list[Photograph]] = {}
     for photograph in photographs:
         stock.setdefault(photograph.item, []).append(photograph)
-    tasks = [
-        (item, tuple(stock[row]))
-        for row, item in enumerate(items)
-        if not _is_there(output / folder_of(item), stock[row])
-    ]
-    chunks = [tasks[i : i + _ITEMS_IN_A_CHUNK] for i in range(0, len(tasks), _ITEMS_IN_A_CHUNK)]
-    processes = min(parameters.processes or len(os.sched_getaffinity(0)), len(chunks))
-    arguments = (output, scratch, parameters.seed, parameters.side)
+    todo = [(item, stock[i]) for i, item in enumerate(items) if not _is_there(work.output / folder_of(item), stock[i])]
+    chunks = [todo[i : i + _ITEMS_IN_A_CHUNK] for i in range(0, len(todo), _ITEMS_IN_A_CHUNK)]
+    processes = max(1, min(parameters.processes or len(os.sched_getaffinity(0)), len(chunks)))
+    arguments = (work.output, work.scratch, parameters.seed, parameters.side)
     bar: tqdm[Any] = progress_bar(None, "rendering", total=len(photographs), unit="picture")
-    with bar:
-        bar.update(len(photographs) - sum(len(task[1]) for task in tasks))
-        if processes <= 1:
-            for chunk in chunks:
-                bar.update(_render_chunk(chunk, *arguments))
-            return
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for future in as_completed([pool.submit(_render_chunk, chunk, *arguments) for chunk in chunks]):
-                bar.update(future.result())
+    spawn = multiprocessing.get_context("spawn")
+    # OpenCV keeps to one thread: the pictures are small, and the processes share the cores.
+    with bar, ProcessPoolExecutor(processes, spawn, cv2.setNumThreads, (1,)) as pool:
+        bar.update(len(photographs) - sum(len(task[1]) for task in todo))
+        for future in as_completed([pool.submit(_render_chunk, chunk, *arguments) for chunk in chunks]):
+            bar.update(future.result())
 
 
 def _is_there(place: Path, photographs: Sequence[Photograph]) -> bool:
@@ -108,31 +94,17 @@ def _is_there(place: Path, photographs: Sequence[Photograph]) -> bool:
     return all(file.is_file() and file.stat().st_size for file in files)
 
 
-def _render_chunk(
-    chunk: list[tuple[Item, tuple[Photograph, ...]]], output: Path, scratch: Path, seed: int, side: int
-) -> int:
-    with _one_thread():
-        for item, photographs in chunk:
-            unfinished, place = scratch / item.item_id, output / folder_of(item)
-            shutil.rmtree(unfinished, ignore_errors=True)
-            # Not synced one by one, which would take longer than the rendering: nothing is read before the step is sealed.
-            with full_disk_named(place):
-                write_pictures(unfinished, item, photographs, seed=seed, side=side)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(place, ignore_errors=True)
-                unfinished.replace(place)
+def _render_chunk(chunk: list[tuple[Item, list[Photograph]]], output: Path, scratch: Path, seed: int, side: int) -> int:
+    for item, photographs in chunk:
+        unfinished, place = scratch / item.item_id, output / folder_of(item)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        # Not synced one by one, which would take longer than the rendering: nothing is read before the step is sealed.
+        with full_disk_named(place):
+            write_pictures(unfinished, item, photographs, seed=seed, side=side)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
+            unfinished.replace(place)
     return sum(len(photographs) for _, photographs in chunk)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep OpenCV to one thread: the pictures are small, and the processes share the cores."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def _write_log(
@@ -143,7 +115,7 @@ def _write_log(
     ids = [p.image_id for p in photographs]
     behaviour = parameters.clicks
     behaviour = behaviour.model_copy(update={"results": min(behaviour.results, candidates.rows.shape[1])})
-    events, truth = simulate_clicks(
+    log = SimulatedClicks(
         [ids[int(row)] for row in candidates.queries],
         ids,
         candidates.rows,
@@ -152,6 +124,7 @@ def _write_log(
         seed=parameters.seed,
         behaviour=behaviour,
     )
+    events, truth = log.whole()
     write_table(output / EVENTS_FILE, events, EVENTS)
     write_table(output / TRUE_RELEVANCE_FILE, _true_relevance(events, items, photographs), JUDGEMENTS)
     families = {i.item_id: {"category": i.kind.name, "form": i.form, "family": i.family} for i in items}

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 
 from components.rendering.designs import Item
-from components.rendering.lenses import Pixels
 from components.rendering.parameters import RenderingParameters
-from components.rendering.photographs import build_mesh, take_photograph
+from components.rendering.photographs import Pixels, build_mesh, take_photograph
 from components.rendering.views import plan_view
 from components.shared.errors import ResourceError
 from components.shared.files.atomic import whole_file
@@ -27,26 +26,14 @@ _OPENED = datetime.datetime(2025, 9, 1, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class Photograph:
-    """One file of the shop.
+    """One file of the shop."""
 
-    Attributes:
-        image_id: unique; tells nothing about the item.
-        item: row of the item.
-        view: number of the view; 0 is the studio's.
-        copy: "" or one of COPIES: a near-duplicate of the view.
-        suffix: "jpg", "png" or "webp".
-        quality: of the encoder, 0–100.
-        is_public: may be shown to everybody.
-        is_appropriate: may be shown at all.
-        added_at: when the shop got it.
-    """
-
-    image_id: str
-    item: int
-    view: int
-    copy: str
-    suffix: str
-    quality: int
+    image_id: str  # reveals nothing about the item
+    item: int  # row of the item
+    view: int  # number of the view; 0 is the studio's
+    copy: str  # "" or one of COPIES: a near-duplicate of the view
+    suffix: str  # "jpg", "png" or "webp"
+    quality: int  # of the encoder, 0–100
     is_public: bool
     is_appropriate: bool
     added_at: datetime.datetime
@@ -121,9 +108,8 @@ def copied(picture: Pixels, kind: str, rng: np.random.Generator) -> Pixels:
     height, width = picture.shape[:2]
     if kind == "resized":
         scale = float(rng.uniform(0.6, 0.85))
-        return np.asarray(
-            cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-        )
+        smaller = round(width * scale), round(height * scale)
+        return np.asarray(cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA))
     if kind == "cropped":
         top, left, bottom, right = (int(v) for v in rng.uniform(0.0, 0.03, 4) * (height, width, height, width))
         return picture[1 + top : height - bottom, 1 + left : width - right]

@@ -46,10 +46,15 @@ class Augmentation:
     erase: float = 0.2
 
     @classmethod
-    def of(cls, parameters: TrainingParameters, epoch: int) -> Augmentation:
-        """Take the fields of the same name from the parameters, and the side of the views of an epoch."""
+    def of(cls, parameters: TrainingParameters, *, side: int) -> Augmentation:
+        """Take the fields of the same name from the parameters.
+
+        Args:
+            parameters: the dials.
+            side: pixels per side of the views.
+        """
         names = ("pad_level", "crop_area", "rotation_degrees", "flip", "colour", "hue", "grey", "blur", "erase")
-        return cls(side=parameters.view_side(epoch), **{name: getattr(parameters, name) for name in names})
+        return cls(side=side, **{name: getattr(parameters, name) for name in names})
 
 
 def draw(seed: int, epoch: int, step: int, views: int) -> Draws:

@@ -15,9 +15,9 @@ def training(
     parameters: str,
 ) -> None:
     """Train the encoder contrastively and export it to ONNX."""
-    import json
     from pathlib import Path
 
+    from components.shared.parameters import step_parameters
     from components.training.parameters import TrainingParameters
     from components.training.step import run
 
@@ -27,5 +27,5 @@ def training(
         destination=Path(encoder.path),
         workspace=Path(workspace),
         tracking_uri=tracking_uri,
-        parameters=TrainingParameters(**json.loads(parameters).get("training", {})),
+        parameters=step_parameters(parameters, "training", TrainingParameters),
     )

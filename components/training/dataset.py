@@ -11,15 +11,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.shared.errors import NoPositivePairError
+from components.shared.files.layout import CATALOGUE_FILE
 from components.shared.files.tables import CATALOGUE, JUDGEMENTS, PAIRS, read_table
-from components.shared.pictures.preprocessing import ENCODER_SIDE, PreprocessingSpec
+from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.truth.labels import JUDGEMENTS_FILE, PAIRS_FILE, read_labels_spec
 from components.shared.truth.relevance import Relevance
 from components.training.image_cache import cache_images
 from components.training.parameters import TrainingParameters
 from components.training.relations import Pairs, Rows
 
-CATALOGUE_FILE = "catalogue.parquet"
 _COLUMNS = ["image_id", "item_id", "uri", "category", "split"]
 
 
@@ -28,7 +28,7 @@ class ImageSet:
     """Pictures with what is known of their relevance.
 
     Attributes:
-        pixels: (m, 224, 224, 3) uint8, usually memory-mapped.
+        pixels: (m, side, side, 3) uint8, usually memory-mapped.
         rows: (n,) int64, the pictures among them that can be used.
         relevance: relevance among the m.
     """
@@ -52,14 +52,32 @@ class Dataset:
     validation: ImageSet
     pairs_without_image: int
 
+    def require_pairs(self) -> None:
+        """Check that there is something to learn from.
 
-def preprocessing_of(parameters: TrainingParameters) -> PreprocessingSpec:
-    """Return the preprocessing that the encoder will carry."""
-    return PreprocessingSpec(side=ENCODER_SIDE, fit=parameters.fit, pad_level=parameters.pad_level)
+        Raises:
+            NoPositivePairError: no pair of two usable training images is left.
+        """
+        if not len(self.pairs):
+            raise NoPositivePairError(
+                f"expected pairs of usable training images, got none ({self.pairs_without_image} pairs name images that "
+                "are not there or cannot be used); label more, look into the quarantined images, or set training.mode to frozen"
+            )
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether a pair joins two different images: labels, items, clicks or categories, not only altered copies."""
+        return bool((self.pairs.query != self.pairs.positive).any())
 
 
 def open_dataset(
-    catalogue: Path, labels: Path, scratch: Path, parameters: TrainingParameters, *, threads: int
+    catalogue: Path,
+    labels: Path,
+    scratch: Path,
+    parameters: TrainingParameters,
+    *,
+    preprocessing: PreprocessingSpec,
+    threads: int,
 ) -> Dataset:
     """Read tables, decode pictures into `scratch` and join them.
 
@@ -67,29 +85,23 @@ def open_dataset(
         catalogue: output of the catalogue step.
         labels: output of the labelling step.
         scratch: where decoded pictures are kept.
-        parameters: limits, seed and preprocessing.
+        parameters: limits and seed.
+        preprocessing: from a decoded picture to the encoder's input.
         threads: pictures decoded at a time.
 
-    Raises:
-        NoPositivePairError: no pair is left to train on.
+    Pairs may be missing: frozen features need none.
     """
     table = read_table(catalogue / CATALOGUE_FILE, CATALOGUE, _COLUMNS)
     pairs = read_table(labels / PAIRS_FILE, PAIRS)
     judgements = read_table(labels / JUDGEMENTS_FILE, JUDGEMENTS)
     rule = read_labels_spec(labels).rule
-    spec = preprocessing_of(parameters)
     sets: dict[str, tuple[pa.Table, ImageSet]] = {}
     for split, limit in (("train", parameters.max_images), ("validation", parameters.max_validation_images)):
         images = _sample_items(table.filter(pc.equal(table["split"], split)), limit, parameters.seed)
-        pixels, usable = cache_images(scratch, split, images.column("uri").to_pylist(), spec, threads=threads)
+        pixels, usable = cache_images(scratch, split, images.column("uri").to_pylist(), preprocessing, threads=threads)
         # All rows stay, so that rows of the table and of the memory map agree; bad ones are in no pair and no query.
         sets[split] = images, ImageSet(pixels, np.flatnonzero(usable), Relevance.of(images, judgements, rule))
     rows = _rows_of_pairs(pairs, *sets["train"])
-    if not len(rows):
-        raise NoPositivePairError(
-            f"{labels / PAIRS_FILE} holds {pairs.num_rows} pairs, none of them of two usable training images of {catalogue}; "
-            "label more, or look into the quarantined images"
-        )
     return Dataset(sets["train"][1], rows, sets["validation"][1], pairs.num_rows - len(rows))
 
 

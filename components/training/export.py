@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from components.shared.errors import ContractError
 from components.shared.files.atomic import whole_file
-from components.shared.pictures.preprocessing import ENCODER_SIDE
 from components.shared.vectors.encoder import INPUT_NAME, OUTPUT_NAME, OnnxEncoder
-from components.training.encoder import Encoder
+from components.training.encoder import Encoder, FeatureExtractor
 
 OPSET = 18
 MAX_DIFFERENCE = 1e-4
@@ -39,13 +38,13 @@ class Parity:
     images: int
 
 
-def export_encoder(encoder: Encoder, path: Path) -> None:
-    """Write an encoder as ONNX: input "images" (b, 224, 224, 3) uint8, output "embeddings" (b, d) float32, any b.
+def export_encoder(encoder: Encoder | FeatureExtractor, path: Path, *, output: str = OUTPUT_NAME) -> None:
+    """Write an encoder as ONNX: input "images" (b, side, side, 3) uint8, one output (b, d) float32, any b.
 
     Nothing in the file tells of the machine or the moment, so that equal weights give equal bytes.
     """
     encoder = copy.deepcopy(encoder).cpu().float().eval()
-    example = torch.zeros(2, ENCODER_SIDE, ENCODER_SIDE, 3, dtype=torch.uint8)
+    example = torch.zeros(2, encoder.side, encoder.side, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), _quiet("torch.onnx"), _quiet("onnxscript"):
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
@@ -54,12 +53,17 @@ def export_encoder(encoder: Encoder, path: Path) -> None:
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
+            output_names=[output],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65_536)},),
             verbose=False,
         )
     assert program is not None
-    model = _anonymous(program.model_proto)
+    write_model(program.model_proto, path)
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> None:
+    """Check an ONNX model and write it without any trace of the machine or of the exporter."""
+    model = _anonymous(model)
     onnx.checker.check_model(model, full_check=True)
     with whole_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
@@ -71,13 +75,13 @@ def check_parity(encoder: Encoder, path: Path, pictures: NDArray[np.uint8], *, s
     Args:
         encoder: what was exported.
         path: the file.
-        pictures: (n, 224, 224, 3) uint8.
+        pictures: (n, side, side, 3) uint8.
         seed: of the noise.
 
     Raises:
         ContractError: they differ by more than 1e-4 in a component, or by a cosine below 0.9999.
     """
-    noise = np.random.default_rng(seed).integers(0, 256, (4, ENCODER_SIDE, ENCODER_SIDE, 3), np.uint8)
+    noise = np.random.default_rng(seed).integers(0, 256, (4, encoder.side, encoder.side, 3), np.uint8)
     images = np.concatenate([pictures, noise])
     encoder = copy.deepcopy(encoder).cpu().float().eval()
     with torch.no_grad():

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 
 from components.shared.errors import ResourceError
 from components.shared.files.atomic import whole_file, write_json
+from components.shared.files.layout import HISTORY_FILE
+from components.training.backbone import input_format
 from components.training.dataset import Dataset, open_dataset
 from components.training.distributed import Group, process_group
 from components.training.loop import Figures, Training
@@ -20,7 +22,6 @@ from components.training.tracking import Tracker
 
 JOB_FILE = "job.json"
 WEIGHTS_FILE = "weights.safetensors"
-HISTORY_FILE = "history.json"
 
 
 class TrainingJob(BaseModel):
@@ -32,6 +33,7 @@ class TrainingJob(BaseModel):
         scratch: decoded pictures, checkpoint and, in the end, `weights.safetensors` and `history.json`.
         tracking_uri: MLflow; "" for none.
         parameters: all dials.
+        start: weights of a whole encoder to fine-tune; None: the initial weights that the parameters name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,12 +43,16 @@ class TrainingJob(BaseModel):
     scratch: Path
     tracking_uri: str
     parameters: TrainingParameters
+    start: Path | None = None
 
 
 def open_images(job: TrainingJob) -> Dataset:
     """Read the job's tables and decode its pictures."""
     threads = job.parameters.threads or torch.get_num_threads()
-    return open_dataset(job.catalogue, job.labels, job.scratch, job.parameters, threads=threads)
+    preprocessing = input_format(job.parameters).preprocessing
+    return open_dataset(
+        job.catalogue, job.labels, job.scratch, job.parameters, preprocessing=preprocessing, threads=threads
+    )
 
 
 def run_job(job: TrainingJob) -> None:
@@ -57,7 +63,7 @@ def run_job(job: TrainingJob) -> None:
         if group.rank == 0:
             open_images(job)  # decodes; the others then find the pictures
         group.wait()
-        training = Training(open_images(job), job.parameters, job.scratch, group)
+        training = Training(open_images(job), job.parameters, job.scratch, group, start=job.start)
         if group.rank:
             training.run()
         else:

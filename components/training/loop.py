@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -22,8 +22,7 @@ from components.training.contrastive_loss import contrastive_sum, require_positi
 from components.training.dataset import Dataset
 from components.training.distributed import Group, share_statistics
 from components.training.encoder import Encoder, build_encoder
-from components.training.hard_negatives import mine
-from components.training.memory_queue import MemoryQueue
+from components.training.graded_loss import Categories
 from components.training.optimiser import WeightAverage, build_optimiser, learning_rate, scale_gradients
 from components.training.parameters import TrainingParameters
 from components.training.precision import choose_device, choose_type, mixed
@@ -46,34 +45,45 @@ class Training:
         parameters: all dials.
         scratch: where the checkpoint lies.
         group: the processes that train together.
+        start: weights of a whole encoder to fine-tune; None trains all layers from the parameters' initial weights. Then
+            only the last layers learn, the earlier of them more slowly, and norms keep their statistics.
 
     Attributes:
         encoder: the network as it is now.
         history: the figures of each finished epoch.
     """
 
-    def __init__(self, dataset: Dataset, parameters: TrainingParameters, scratch: Path, group: Group) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        parameters: TrainingParameters,
+        scratch: Path,
+        group: Group,
+        *,
+        start: Path | None = None,
+    ) -> None:
         self._dataset, self._parameters, self._scratch, self._group = dataset, parameters, scratch, group
         self._device = choose_device(parameters, group.rank)
         self._kind = choose_type(parameters, self._device)
         self._threads = parameters.threads or torch.get_num_threads()
         self._relations = Relations(dataset.training.relevance, dataset.pairs)
+        self._categories = Categories(dataset.training.relevance)
         self._sampler = PairSampler(
             dataset.pairs,
             batch_pairs=parameters.batch_pairs,
             pairs_per_epoch=parameters.pairs_per_epoch,
             seed=parameters.seed,
             processes=group.size,
-            hard_share=parameters.hard_negative_share,
         )
-        self.encoder = build_encoder(parameters)
-        if group.size > 1:
+        self.encoder = build_encoder(parameters, load=start is None)
+        self._is_fine_tuning = start is not None
+        if start is not None:
+            self.encoder.load_state_dict(load_file(start))
+        elif group.size > 1:
             share_statistics(self.encoder)
         self.encoder.to(self._device)
-        self._optimiser = build_optimiser(self.encoder, parameters)
+        self._optimiser = build_optimiser(self.encoder, parameters, fine_tuning=self._is_fine_tuning)
         self._average = WeightAverage(self.encoder, parameters.average_decay) if parameters.average_decay else None
-        self._queue = MemoryQueue(parameters.queue, parameters.dimension, self._device)
-        self._neighbours: Rows | None = None
         self._epoch = 0
         self._losses: list[float] = []  # of the current epoch
         self._saved = time.monotonic()
@@ -104,9 +114,9 @@ class Training:
     def views(self) -> Iterator[Views]:
         """Yield this process's parts of the batches that the current epoch still has."""
         return make_views(
-            self._sampler.epoch(self._epoch, self._neighbours),
+            self._sampler.epoch(self._epoch),
             self._dataset.training.pixels,
-            Augmentation.of(self._parameters, self._epoch),
+            Augmentation.of(self._parameters, side=self._view_side()),
             seed=self._parameters.seed,
             epoch=self._epoch,
             first=len(self._losses),
@@ -114,11 +124,11 @@ class Training:
             threads=self._threads,
         )
 
+    def _view_side(self) -> int:
+        return self.encoder.side if self._parameters.is_timm else self._parameters.view_side(self._epoch)
+
     def _run_epoch(self) -> None:
         parameters, epoch = self._parameters, self._epoch
-        mines = bool(parameters.hard_negative_share and epoch) and epoch % parameters.hard_negative_interval == 0
-        if mines and not self._losses:
-            self._neighbours = self._mine()
         title = f"epoch {epoch + 1}/{parameters.epochs}"
         bar: tqdm[None] = progress_bar(None, title, total=len(self._sampler), unit="batch")
         with bar:
@@ -160,13 +170,6 @@ class Training:
         shared = self._group.same(torch.tensor(values, dtype=torch.float64, device=self._device)).tolist()
         return {} if math.isnan(shared[0]) else {f"validation_{n}": v for n, v in zip(names, shared, strict=True)}
 
-    def _mine(self) -> Rows:
-        pixels = self._dataset.training.pixels
-        embeddings = self._embed(pixels, np.arange(len(pixels)))
-        count = self._parameters.hard_negative_neighbours
-        found = mine(embeddings, self._relations, count, seed=self._parameters.seed, epoch=self._epoch)
-        return self._group.same(torch.from_numpy(found).to(self._device)).cpu().numpy()
-
     def _is_exhausted(self) -> bool:
         return bool(self._parameters.patience) and self._epoch - best_epoch(self.history) >= self._parameters.patience
 
@@ -174,14 +177,12 @@ class Training:
         parameters = self._parameters
         rate = learning_rate(step, parameters.epochs * len(self._sampler), parameters)
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        loss, embeddings = self.backward(views)
+            group["lr"] = rate * group.get("scale", 1.0)
+        loss, _ = self.backward(views)
         scale_gradients(self.encoder, parameters.gradient_norm)
         self._optimiser.step()
         if self._average is not None:
             self._average.update(self.encoder, step)
-        if parameters.queue:
-            self._remember(views, embeddings)
         return loss
 
     def backward(self, views: Views) -> tuple[float, Tensor]:
@@ -194,68 +195,37 @@ class Training:
             The loss of the whole batch, and the (b, d) embeddings of this process's views, without gradient.
         """
         self.encoder.train()
+        if self._is_fine_tuning:
+            keep_statistics(self.encoder)
         self._optimiser.zero_grad(set_to_none=True)
-        pixels = views.pixels.to(self._device)
-        chunk = self._parameters.chunk_images
-        if chunk and chunk < len(pixels):
-            loss, embeddings = self._in_chunks(pixels, views, chunk)
-        else:
-            with mixed(self._device, self._kind):
-                embeddings = self.encoder(pixels)
-            loss = self._loss(embeddings, views)
-            loss.backward()  # type: ignore[no-untyped-call]
+        with mixed(self._device, self._kind):
+            embeddings = self.encoder(views.pixels.to(self._device))
+        loss = self._loss(embeddings, views)
+        loss.backward()  # type: ignore[no-untyped-call]
         self._group.sum_gradients(self.encoder)
         return float(self._group.sum(loss)), embeddings.detach()
 
     def _loss(self, embeddings: Tensor, views: Views) -> Tensor:
         """Return this process's part of the loss; the parts of all processes add up to the loss of the whole batch."""
-        contrasted = bool(self._parameters.queue) and self._epoch >= self._parameters.queue_start_epoch
-        remembered = self._queue.images.numpy() if contrasted else np.empty(0, np.int64)
+        parameters, images = self._parameters, views.batch.images.reshape(-1)
+        count = len(embeddings) // 2
         targets = batch_targets(
             self._relations,
             views.batch.images,
             views.batch.weights,
-            remembered=remembered,
             first=views.first,
-            count=len(embeddings) // 2,
-            single=self._parameters.objective == "single",
+            count=count,
+            single=parameters.objective == "single",
         ).to(self._device)
-        candidates = self._group.gather(embeddings)
-        if contrasted:
-            candidates = torch.cat([candidates, self._queue.embeddings])
-        total, weight = contrastive_sum(
-            embeddings,
-            candidates,
-            targets,
-            self._parameters.temperature,
-            each=self._parameters.objective == "each",
-        )
-        return total / require_positives(self._group.sum(weight))
-
-    def _in_chunks(self, pixels: Tensor, views: Views, chunk: int) -> tuple[Tensor, Tensor]:
-        """Run the encoder twice, a chunk at a time: for the embeddings, then for the gradients of each.
-
-        Activations of one chunk exist at a time, so that the batch may be as large as its embeddings fit.
-
-        Source:
-            GradCache arXiv:2101.06983, section 3.
-        """
-        with torch.no_grad(), mixed(self._device, self._kind), _statistics_kept(self.encoder):
-            embeddings = torch.cat([self.encoder(part) for part in torch.split(pixels, chunk)])
-        embeddings.requires_grad_()
-        loss = self._loss(embeddings, views)
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert embeddings.grad is not None
-        for part, gradient in zip(torch.split(pixels, chunk), torch.split(embeddings.grad, chunk), strict=True):
-            with mixed(self._device, self._kind):
-                again = self.encoder(part)
-            again.backward(gradient)
-        return loss, embeddings
-
-    def _remember(self, views: Views, embeddings: Tensor) -> None:
-        if self._parameters.queue_encoder == "momentum":
-            embeddings = torch.cat(list(self._embed_parts(self._exported(), views.pixels)))
-        self._queue.push(self._group.gather(embeddings), torch.from_numpy(views.batch.images.reshape(-1)))
+        candidates, each = self._group.gather(embeddings), parameters.objective == "each"
+        total, weight = contrastive_sum(embeddings, candidates, targets, parameters.temperature, each=each)
+        loss = total / require_positives(self._group.sum(weight))
+        if not (parameters.category_weight and self._categories.relate_any):
+            return loss
+        anchors = images[2 * views.first : 2 * (views.first + count)]
+        second = self._categories.targets(targets, anchors, images).to(self._device)
+        total, weight = contrastive_sum(embeddings, candidates, second, parameters.category_temperature, each=each)
+        return loss + parameters.category_weight * total / self._group.sum(weight).clamp(min=1e-12)
 
     def _exported(self) -> Encoder:
         encoder = self._average.encoder if self._average is not None else self.encoder
@@ -287,8 +257,6 @@ class Training:
             "encoder": self.encoder.state_dict(),
             "average": self._average.encoder.state_dict() if self._average is not None else {},
             "optimiser": self._optimiser.state_dict(),
-            "queue": self._queue.state_dict(),
-            "neighbours": None if self._neighbours is None else torch.from_numpy(self._neighbours),
             "best": self._best,
         }
 
@@ -302,8 +270,6 @@ class Training:
         if self._average is not None:
             self._average.encoder.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self._queue.load_state_dict(state["queue"])
-        self._neighbours = None if state["neighbours"] is None else state["neighbours"].numpy()
 
 
 def best_epoch(history: list[Figures]) -> int:
@@ -322,15 +288,8 @@ def best_epoch(history: list[Figures]) -> int:
     return int(best["epoch"])
 
 
-@contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of batch normalisation as they are while running in training mode."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+def keep_statistics(network: nn.Module) -> None:
+    """Have batch normalisation use its running statistics, and not update them: batches are small and unlike theirs."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -4,21 +4,61 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import cast
 
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from components.training.parameters import TrainingParameters
 
 
-def build_optimiser(encoder: nn.Module, parameters: TrainingParameters) -> torch.optim.Optimizer:
-    """Build the optimiser. Matrices and kernels decay; biases, norms and position embeddings do not."""
-    decaying = [p for p in encoder.parameters() if p.ndim in (2, 4)]
-    others = [p for p in encoder.parameters() if p.ndim not in (2, 4)]
-    groups = [{"params": decaying, "weight_decay": parameters.weight_decay}, {"params": others, "weight_decay": 0.0}]
+def build_optimiser(
+    encoder: nn.Module, parameters: TrainingParameters, *, fine_tuning: bool = False
+) -> torch.optim.Optimizer:
+    """Build the optimiser. Matrices and kernels decay; biases, norms and position embeddings do not.
+
+    Args:
+        encoder: the network.
+        parameters: kind of optimiser, rates and decay.
+        fine_tuning: only the last groups of layers learn, each at `full_layer_decay` times the rate of the next one; the
+            others are frozen. A group's "scale" is its rate relative to the peak.
+    """
+    scales = layer_scales(encoder, parameters) if fine_tuning else {}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in encoder.named_parameters():
+        scale = scales.get(name, 1.0)
+        if scale == 0:
+            parameter.requires_grad_(False)
+            continue
+        groups.setdefault((parameter.ndim in {2, 4}, scale), []).append(parameter)
+    listed = [
+        {"params": found, "weight_decay": parameters.weight_decay if decays else 0.0, "scale": scale}
+        for (decays, scale), found in sorted(groups.items(), key=lambda each: each[0], reverse=True)
+    ]
     if parameters.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=parameters.learning_rate, momentum=0.9, nesterov=True, fused=True)
-    return torch.optim.AdamW(groups, lr=parameters.learning_rate, fused=True)
+        return torch.optim.SGD(listed, lr=parameters.learning_rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(listed, lr=parameters.learning_rate, fused=True)
+
+
+def layer_scales(encoder: nn.Module, parameters: TrainingParameters) -> dict[str, float]:
+    """Return, for each parameter of the backbone, its learning rate relative to the projection's; 0: frozen.
+
+    Source:
+        Layer-wise decay as in BEiT, arXiv:2106.08254, appendix; the groups are timm's.
+    """
+    backbone = cast(nn.Module, encoder.backbone)
+    matcher = getattr(backbone, "group_matcher", None)
+    if matcher is None:  # this project's own networks: everything learns
+        return {}
+    found = group_parameters(backbone, matcher(coarse=False), reverse=True)
+    depths = {name: int(depth) for name, depth in found.items()}
+    deepest = max(depths.values(), default=0)
+    frozen = (1 - parameters.full_share) * (deepest + 1)
+    return {
+        f"backbone.{name}": 0.0 if depth < frozen else parameters.full_layer_decay ** (deepest - depth + 1)
+        for name, depth in depths.items()
+    }
 
 
 def learning_rate(step: int, steps: int, parameters: TrainingParameters) -> float:
@@ -58,4 +98,4 @@ class WeightAverage:
 
 def scale_gradients(encoder: nn.Module, norm: float) -> Tensor:
     """Scale the gradients down to the given total norm; return the norm that they had."""
-    return torch.nn.utils.clip_grad_norm_(encoder.parameters(), norm)
+    return torch.nn.utils.clip_grad_norm_([p for p in encoder.parameters() if p.requires_grad], norm)

@@ -30,7 +30,7 @@ def quantise_encoder(source: Path, destination: Path, pictures: Pictures) -> boo
     Args:
         source: `encoder.onnx`.
         destination: file to write.
-        pictures: (n, 224, 224, 3) uint8, what the encoder was trained on; at most 256 are used, evenly spread.
+        pictures: (n, side, side, 3) uint8, what the encoder was trained on; at most 256 are used, evenly spread.
 
     Returns:
         Whether there was something to quantise; if not, nothing is written.

@@ -34,6 +34,31 @@ class Pairs:
         return len(self.query)
 
 
+class Exceptions:
+    """Directed relations of n images with a weight each, sorted by source and target.
+
+    Args:
+        source, target: (e,) images.
+        weight: (e,) float32.
+        n: number of images.
+    """
+
+    def __init__(self, source: Rows, target: Rows, weight: NDArray[np.float32], n: int) -> None:
+        self._starts = np.searchsorted(source, np.arange(n + 1))
+        self._targets, self._weights = target, weight
+
+    def between(self, rows: Rows, columns: Rows) -> tuple[Rows, Rows, NDArray[np.float32]]:
+        """Return the relations of images rows × columns: (row places, column places, weights), sorted by row place."""
+        order = np.argsort(columns, kind="stable")
+        ordered = columns[order]
+        counts = self._starts[rows + 1] - self._starts[rows]
+        place = np.repeat(np.arange(len(rows)), counts)
+        entry = _ranges(self._starts[rows], counts)
+        first = np.searchsorted(ordered, self._targets[entry], "left")
+        found = np.searchsorted(ordered, self._targets[entry], "right") - first
+        return np.repeat(place, found), order[_ranges(first, found)], np.repeat(self._weights[entry], found)
+
+
 class Relations:
     """Relatedness of training images: by rule (item, category), by pairs, and by people, who overrule both.
 
@@ -48,20 +73,11 @@ class Relations:
         by_category = relevance.rule.same_category >= RELEVANT_GRADE
         self._items = relevance.item_codes if by_item else np.arange(n)
         self._categories = relevance.category_codes if by_category else np.full(n, -1)
-        source, target, weight = self._exceptions(relevance, pairs)
-        self._starts = np.searchsorted(source, np.arange(n + 1))
-        self._targets, self._weights = target, weight
+        self._overruled = Exceptions(*self._exceptions(relevance, pairs), n)
 
     def between(self, rows: Rows, columns: Rows) -> tuple[Rows, Rows, NDArray[np.float32]]:
         """Return what the rule does not say about images rows × columns: (row places, column places, weights ≥ 0)."""
-        order = np.argsort(columns, kind="stable")
-        ordered = columns[order]
-        counts = self._starts[rows + 1] - self._starts[rows]
-        place = np.repeat(np.arange(len(rows)), counts)
-        entry = _ranges(self._starts[rows], counts)
-        first = np.searchsorted(ordered, self._targets[entry], "left")
-        found = np.searchsorted(ordered, self._targets[entry], "right") - first
-        return np.repeat(place, found), order[_ranges(first, found)], np.repeat(self._weights[entry], found)
+        return self._overruled.between(rows, columns)
 
     def codes(self, images: Rows) -> tuple[Tensor, Tensor]:
         """Return item and category codes (b,) int64 of images; category −1 where it relates nothing."""
@@ -117,7 +133,7 @@ def _said(relevance: Relevance, n: int) -> dict[int, float]:
 
 @dataclass(frozen=True)
 class BatchTargets:
-    """Targets of one batch: m anchors against n candidates (the batch's views, then earlier ones).
+    """Targets of one batch: m anchors against n candidates (the batch's views).
 
     Attributes:
         own: (m,) int64 column of each anchor itself.
@@ -189,18 +205,16 @@ def batch_targets(
     images: Rows,
     weights: NDArray[np.float32],
     *,
-    remembered: Rows,
     first: int = 0,
     count: int | None = None,
     single: bool = False,
 ) -> BatchTargets:
-    """Build the targets of a batch whose candidates are its 2p views and then the remembered ones.
+    """Build the targets of a batch whose candidates are its 2p views.
 
     Args:
         relations: who is related to whom.
         images: (p, 2) training images of p pairs. Candidate 2k and 2k + 1 are the views of pair k.
         weights: (p,) weights of the pairs.
-        remembered: (r,) training images of the candidates from earlier batches.
         first: first pair that this process takes as anchors.
         count: how many pairs it takes; None: all from `first`.
         single: see `BatchTargets`.
@@ -209,8 +223,7 @@ def batch_targets(
     stop = pairs if count is None else first + count
     views = images.reshape(-1)
     own = np.arange(2 * first, 2 * stop)
-    columns = np.concatenate([views, remembered])
-    exceptions = relations.between(views[own], columns)
+    exceptions = relations.between(views[own], views)
     anchor_weights = torch.from_numpy(np.repeat(weights[first:stop], 2).astype(np.float32))
     return BatchTargets(
         own=torch.from_numpy(own),
@@ -218,7 +231,7 @@ def batch_targets(
         partner_weights=anchor_weights,
         anchor_weights=anchor_weights,
         row_codes=relations.codes(views[own]),
-        column_codes=relations.codes(columns),
+        column_codes=relations.codes(views),
         exceptions=(torch.from_numpy(exceptions[0]), torch.from_numpy(exceptions[1]), torch.from_numpy(exceptions[2])),
         single=single,
     )

@@ -28,7 +28,7 @@ _BLOCK = 128  # columns whose errors are passed on to the others at once
 
 
 class Pictures(Protocol):
-    """(n, 224, 224, 3) uint8 that is read in parts: an array, or rows of a memory map."""
+    """(n, side, side, 3) uint8 that is read in parts: an array, or rows of a memory map."""
 
     def __len__(self) -> int: ...
 
@@ -65,7 +65,7 @@ def round_weights(plain: onnx.ModelProto, quantised: onnx.ModelProto, pictures: 
     Args:
         plain: the model in float32.
         quantised: the same, with int8 weights behind a DequantizeLinear by output channel; changed.
-        pictures: (n, 224, 224, 3) uint8, of which at most 64 are used, evenly spread.
+        pictures: (n, side, side, 3) uint8, of which at most 64 are used, evenly spread.
 
     Source: Frantar et al., GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers,
     arXiv:2210.17323, algorithm 1.

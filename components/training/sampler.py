@@ -1,4 +1,4 @@
-"""Batches of pairs: every query once an epoch, its positive drawn by weight; part of a batch may be hard negatives."""
+"""Batches of pairs: every query once an epoch, its positive drawn by weight."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Batch:
 
 
 class PairSampler:
-    """Deterministic batches: equal (seed, epoch, neighbours) give equal batches, in any process.
+    """Deterministic batches: equal (seed, epoch) give equal batches, in any process.
 
     Args:
         pairs: what to draw from.
@@ -34,7 +34,6 @@ class PairSampler:
         pairs_per_epoch: at most so many pairs an epoch, another sample each time.
         seed: seed.
         processes: every batch can be split evenly among so many.
-        hard_share: share of a batch that is filled with pairs of mined neighbours.
 
     Raises:
         NoPositivePairError: there are no pairs, or fewer queries than processes.
@@ -48,7 +47,6 @@ class PairSampler:
         pairs_per_epoch: int,
         seed: int,
         processes: int = 1,
-        hard_share: float = 0.0,
     ) -> None:
         order = np.argsort(pairs.query, kind="stable")
         self._positive = pairs.positive[order]
@@ -67,38 +65,19 @@ class PairSampler:
         size = min(batch_pairs, epoch)
         self._size = max(processes, size - size % processes)
         self._steps = max(1, epoch // self._size)
-        self._seed, self._hard_share = seed, hard_share
-        self._place = {int(query): place for place, query in enumerate(self._queries)}
+        self._seed = seed
 
     def __len__(self) -> int:
         """Return the steps of an epoch. The few queries that do not fill a last batch wait for the next epoch's shuffle."""
         return self._steps
 
-    def epoch(self, epoch: int, neighbours: Rows | None = None) -> Iterator[Batch]:
-        """Yield the batches of an epoch.
-
-        Args:
-            epoch: counted from 0.
-            neighbours: (n, k) mined non-relevant neighbours of every training image, −1 where there are fewer.
-        """
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch, counted from 0."""
         rng = np.random.default_rng((self._seed, epoch, 0x5A))
         queries = rng.permutation(len(self._queries))
-        hard = round(self._size * self._hard_share) if neighbours is not None else 0
-        easy = self._size - hard
         for step in range(self._steps):
-            places = queries[step * self._size : step * self._size + easy]
-            if hard and neighbours is not None:
-                places = np.concatenate([places, self._hard(places, hard, neighbours, rng, queries)])
+            places = queries[step * self._size : (step + 1) * self._size]
             drawn = self._below[places] + rng.random(len(places)) * (self._above[places] - self._below[places])
             entry = np.searchsorted(self._cumulative, drawn, "right")
             entry = np.clip(entry, self._starts[places], self._starts[places] + self._counts[places] - 1)
             yield Batch(np.stack([self._queries[places], self._positive[entry]], 1), self._weights[places])
-
-    def _hard(self, places: Rows, count: int, neighbours: Rows, rng: np.random.Generator, spare: Rows) -> Rows:
-        """Draw `count` other queries among the mined neighbours of the batch's queries; random ones where they lack."""
-        near = neighbours[self._queries[places]].reshape(-1)
-        known = np.array([self._place.get(int(image), -1) for image in near], np.int64)
-        known = np.setdiff1d(known[known >= 0], places)
-        chosen = rng.permutation(known)[:count]
-        rest = np.setdiff1d(spare, np.concatenate([places, chosen]))
-        return np.concatenate([chosen, rng.permutation(rest)[: count - len(chosen)]])

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,16 @@ from components.shared.errors import DataError, NoPositivePairError, ParameterEr
 from components.shared.files.artifacts import open_artifact
 from components.shared.files.atomic import digest_of
 from components.shared.files.sqlite import sqlite_url
+from components.training.backbone import input_format
 from components.training.dataset import Dataset, open_dataset
 from components.training.distributed import Group
+from components.training.features import FeatureSets, compute_features
+from components.training.head import fit_frozen, train_head
+from components.training.job import TrainingJob
 from components.training.loop import Figures, Training
+from components.training.modes import needs_features
 from components.training.parameters import TrainingParameters
+from components.training.pretrained import open_pretrained
 
 Dial = Callable[[Trial, str, Any], Any]
 
@@ -40,10 +47,20 @@ DIALS: Mapping[str, Dial] = {
     "average_decay": lambda trial, name, value: trial.suggest_categorical(name, [0.99, 0.995, 0.998]),
     "dimension": lambda trial, name, value: trial.suggest_categorical(name, [64, 128, 256]),
     "objective": lambda trial, name, value: trial.suggest_categorical(name, ["multiple", "each", "single"]),
-    "hard_negative_share": lambda trial, name, value: trial.suggest_float(name, 0.0, 0.5),
+    "category_weight": lambda trial, name, value: trial.suggest_float(name, 0.0, 1.0),
+    "head_learning_rate": lambda trial, name, value: trial.suggest_float(name, value / 10, 10 * value, log=True),
+    "head_steps": lambda trial, name, value: trial.suggest_categorical(name, [200, 600, 1800]),
 }
 DEFAULT_DIALS = ("learning_rate", "temperature", "crop_area", "colour")
+# On features that are computed once: augmentation and backbone are the same for all trials.
+HEAD_DIALS = ("head_learning_rate", "head_steps", "temperature", "objective", "category_weight")
 
+Train = Callable[[TrainingParameters, Path, Trial], float]
+
+_NOTHING_TO_JUDGE_BY = (
+    "tuning compares trials on the validation images, and none of them has anything relevant to it; "
+    "add images to the validation split, or label them"
+)
 _HEARTBEAT_SECONDS = 30
 _RETRIES = 2
 _OVER = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -71,11 +88,12 @@ def tune(
     trials: int,
     parameters: TrainingParameters,
     study: str = "visual-search",
-    dials: tuple[str, ...] = DEFAULT_DIALS,
+    dials: tuple[str, ...] | None = None,
 ) -> TuningResult:
     """Search until `trials` trials are over, counting those of earlier calls and of other processes of the study.
 
-    A trial whose process was killed is noticed by its silence and tried again from its last checkpoint.
+    A trial whose process was killed is noticed by its silence and tried again from its last checkpoint. From scratch, each
+    trial trains the network; with a pretrained backbone, each trains a head on features that are computed once.
 
     Args:
         catalogue: output of the catalogue step.
@@ -85,13 +103,20 @@ def tune(
         trials: how many trials in all.
         parameters: where the dials that are not searched stand; more processes than one are not used.
         study: name of the study; data and fixed parameters are part of its identity, so that unlike trials never mix.
-        dials: names from `DIALS`.
+        dials: names from `DIALS`; None: those that suit the way to train.
 
     Raises:
         ParameterError: an unknown dial.
         DataError: there are no validation images to judge by, or no trial has come to an end.
         ResourceError: the database cannot be used.
     """
+    on_features = needs_features(parameters)
+    dials = dials or (HEAD_DIALS if on_features else DEFAULT_DIALS)
+    if on_features and (useless := sorted(set(dials) - {*HEAD_DIALS, "dimension"})):
+        raise ParameterError(
+            f"dials: {', '.join(useless)} change nothing that a head on computed features depends on; choose among "
+            f"{', '.join(HEAD_DIALS)} and dimension, or set training.mode to scratch"
+        )
     if unknown := sorted(set(dials) - set(DIALS)):
         raise ParameterError(f"dials: expected names among {', '.join(DIALS)}, got {', '.join(unknown)}")
     fixed = parameters.model_dump(mode="json", exclude=set(dials))
@@ -102,12 +127,22 @@ def tune(
     if parameters.threads:
         torch.set_num_threads(parameters.threads)
     threads = parameters.threads or torch.get_num_threads()
-    dataset = open_dataset(catalogue, labels, directory, parameters, threads=threads)
+    train: Train
+    if on_features:
+        job = TrainingJob(catalogue=catalogue, labels=labels, scratch=directory, tracking_uri="", parameters=parameters)
+        _, dataset, computer = open_pretrained(job)
+        features = compute_features(dataset, computer, directory, parameters, views=parameters.head_views)
+        train = partial(_train_head, dataset, features)
+    else:
+        preprocessing = input_format(parameters).preprocessing
+        dataset = open_dataset(catalogue, labels, directory, parameters, preprocessing=preprocessing, threads=threads)
+        train = partial(_train, dataset)
+    dataset.require_pairs()
     with _database_named(study_storage), _experiments_allowed():
         found = _open_study(
             study_storage or sqlite_url(directory / "study.db"), f"{study}-{directory.name}", parameters
         )
-        _run(found, dataset, directory, parameters, dials, trials)
+        _run(found, train, directory, parameters, dials, trials)
         return _result(found, parameters)
 
 
@@ -132,7 +167,7 @@ def _open_study(storage: str, name: str, parameters: TrainingParameters) -> optu
 
 def _run(
     study: optuna.Study,
-    dataset: Dataset,
+    train: Train,
     directory: Path,
     parameters: TrainingParameters,
     dials: tuple[str, ...],
@@ -144,7 +179,7 @@ def _run(
         scratch = directory / f"trial-{digest_of(chosen)[:16]}"  # not by number: a retried trial finds its checkpoint
         scratch.mkdir(exist_ok=True)
         try:
-            value = _train(dataset, values, scratch, trial)
+            value = train(values, scratch, trial)
         except NoPositivePairError as error:
             raise optuna.TrialPruned(str(error)) from error
         shutil.rmtree(scratch, ignore_errors=True)
@@ -175,10 +210,19 @@ def _train(dataset: Dataset, parameters: TrainingParameters, scratch: Path, tria
     rates += [f["validation_hit_rate_at_1"] for f in training.history if "validation_hit_rate_at_1" in f]
     training.run(judge)
     if not rates:
-        raise DataError(
-            "tuning compares trials on the validation images, and none of them has anything relevant to it; "
-            "add images to the validation split, or label them"
-        )
+        raise DataError(_NOTHING_TO_JUDGE_BY)
+    return max(rates)
+
+
+def _train_head(
+    dataset: Dataset, features: FeatureSets, parameters: TrainingParameters, scratch: Path, trial: Trial
+) -> float:
+    start, _ = fit_frozen(dataset, features, parameters)
+    _, history = train_head(dataset, features, start, parameters)
+    rates = [figures["validation_hit_rate_at_1"] for figures in history if "validation_hit_rate_at_1" in figures]
+    if not rates:
+        raise DataError(_NOTHING_TO_JUDGE_BY)
+    trial.report(max(rates), len(history))
     return max(rates)
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from components.shared.defaults import MODEL_NAME
 from components.shared.errors import NotReadyError, VisualSearchError
 from components.shared.release.golden import embed_pictures
 from components.shared.release.manifest import GOLDEN_FILE, Manifest
@@ -23,7 +24,7 @@ _TIMEOUT_SECONDS = 20.0
 _RESULTS = 50
 
 
-class Encoder(Protocol):
+class PictureEncoder(Protocol):
     """What embeds preprocessed pictures."""
 
     def encode(self, images: NDArray[np.uint8]) -> Vectors:
@@ -38,7 +39,7 @@ class LiveEncoder:
         model: its name.
     """
 
-    def __init__(self, url: str, *, model: str = "visual-search") -> None:
+    def __init__(self, url: str, *, model: str = MODEL_NAME) -> None:
         self._url = f"{url.rstrip('/')}/v2/models/{model}/infer"
 
     def encode(self, images: NDArray[np.uint8]) -> Vectors:
@@ -65,7 +66,7 @@ class LiveEncoder:
 
 
 def golden_vectors(
-    release: Path, manifest: Manifest, encoder: Encoder | None, parameters: DiagnosisParameters
+    release: Path, manifest: Manifest, encoder: PictureEncoder | None, parameters: DiagnosisParameters
 ) -> Concern:
     """Embed the golden pictures and compare with the recorded embeddings.
 
@@ -111,7 +112,7 @@ def golden_scores(
     parameters: DiagnosisParameters,
     *,
     headers: dict[str, str] | None = None,
-    model: str = "visual-search",
+    model: str = MODEL_NAME,
 ) -> Concern:
     """Send the golden pictures to the live search and compare the scores of what it finds with what they must be.
 

@@ -12,7 +12,7 @@ from components.shared.pictures.decoder import load_image
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.truth.relevance import RELEVANT_GRADE
 from monitoring.diagnosis.encoder import JudgedQueries
-from monitoring.diagnosis.golden import Encoder
+from monitoring.diagnosis.golden import PictureEncoder
 
 _BATCH = 32
 
@@ -37,7 +37,7 @@ def right_answers(judgements: pa.Table) -> dict[str, frozenset[str]]:
 def embed_judged_queries(
     judgements: pa.Table,
     items: pa.Table,
-    encoder: Encoder,
+    encoder: PictureEncoder,
     preprocessing: PreprocessingSpec,
     *,
     most: int,

@@ -13,7 +13,7 @@ from monitoring.drift.inputs import input_outcomes
 from monitoring.drift.local_excess import Crowd, local_excess
 from monitoring.drift.mean_difference import mean_difference
 from monitoring.drift.occupancy import Occupancy, occupancy
-from monitoring.drift.outcome import Outcome
+from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.samples import Sample, check_spaces
 from monitoring.drift.similarity import Nearness, nearness, top_similarity
@@ -33,7 +33,7 @@ class Tested:
         state: "ok", "watch" (shown, but smaller than what matters) or "alarm".
     """
 
-    outcome: Outcome
+    outcome: DriftOutcome
     adjusted: float
     state: State
 
@@ -105,7 +105,7 @@ def _compare(reference: Sample, window: Sample, parameters: DriftParameters, lis
         top_similarity(near, parameters),
         crowded,
     )
-    inputs: tuple[Outcome, ...] = ()
+    inputs: tuple[DriftOutcome, ...] = ()
     if reference.inputs is not None and window.inputs is not None:
         inputs = input_outcomes(reference.inputs, window.inputs, parameters, streams[4])
     return Comparison(
@@ -113,7 +113,7 @@ def _compare(reference: Sample, window: Sample, parameters: DriftParameters, lis
     )
 
 
-def judged(outcomes: tuple[Outcome, ...], alpha: float) -> tuple[Tested, ...]:
+def judged(outcomes: tuple[DriftOutcome, ...], alpha: float) -> tuple[Tested, ...]:
     """Adjust the p-values of one half (embeddings, or inputs) by Holm's procedure, times two for the other half."""
     if not outcomes:
         return ()
@@ -124,7 +124,7 @@ def judged(outcomes: tuple[Outcome, ...], alpha: float) -> tuple[Tested, ...]:
     )
 
 
-def _state(outcome: Outcome, adjusted: float, alpha: float) -> State:
+def _state(outcome: DriftOutcome, adjusted: float, alpha: float) -> State:
     if adjusted > alpha:
         return "ok"
     return "alarm" if outcome.effect >= outcome.minimum else "watch"

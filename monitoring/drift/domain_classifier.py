@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.vectors.embeddings import Vectors
-from monitoring.drift.outcome import Outcome
+from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import Floats, Groups, permuted_groups, sequential_p_value
 
@@ -15,7 +15,7 @@ _RIDGE = 0.05  # of the mean variance, lest directions in which nothing varies d
 
 def domain_classifier(
     reference: Vectors, window: Vectors, parameters: DriftParameters, rng: np.random.Generator
-) -> Outcome:
+) -> DriftOutcome:
     """Test by the cross-fitted AUC of Fisher's linear discriminant, against its permutations.
 
     The covariance is that of both samples together: it is blind to which is which, so it is computed once for all
@@ -41,7 +41,7 @@ def domain_classifier(
         observed, draw, permutations=parameters.permutations, exceedances=parameters.exceedances
     )
     effect = max(0.0, observed - 0.5)
-    return Outcome("domain_classifier", observed, p_value, effect, "AUC − 0.5", parameters.minimum_auc)
+    return DriftOutcome("domain_classifier", observed, p_value, effect, "AUC − 0.5", parameters.minimum_auc)
 
 
 def cross_fitted_auc(vectors: Vectors, groups: Groups, folds: list[NDArray[np.int64]]) -> Floats:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from monitoring.drift.occupancy import chi_square
-from monitoring.drift.outcome import Outcome
+from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.samples import FIGURES, Inputs
 
@@ -16,7 +16,7 @@ _SIMULATIONS = 9_999
 
 def input_outcomes(
     reference: Inputs, window: Inputs, parameters: DriftParameters, rng: np.random.Generator
-) -> tuple[Outcome, ...]:
+) -> tuple[DriftOutcome, ...]:
     """Test every figure by the Kolmogorov-Smirnov distance, and the formats by χ²."""
     reference, window = reference.known(), window.known()
     outcomes = [_figure(name, reference.figures[name], window.figures[name], parameters) for name in FIGURES]
@@ -25,9 +25,9 @@ def input_outcomes(
 
 def _figure(
     name: str, reference: NDArray[np.float64], window: NDArray[np.float64], parameters: DriftParameters
-) -> Outcome:
+) -> DriftOutcome:
     found = ks_2samp(reference, window, method="asymp")
-    return Outcome(
+    return DriftOutcome(
         name,
         float(np.median(window)),
         float(found.pvalue),
@@ -39,7 +39,7 @@ def _figure(
 
 def _formats(
     reference: NDArray[np.str_], window: NDArray[np.str_], parameters: DriftParameters, rng: np.random.Generator
-) -> Outcome:
+) -> DriftOutcome:
     names, pooled = np.unique(np.concatenate([reference, window]), return_inverse=True)
     both = np.bincount(pooled, minlength=len(names))
     inside = np.bincount(pooled[len(reference) :], minlength=len(names))
@@ -50,4 +50,6 @@ def _formats(
         observed = chi_square(inside[None], both)[0]
         reached = np.count_nonzero(chi_square(draws, both) >= observed * (1 - 1e-12))
         p_value = (1 + reached) / (_SIMULATIONS + 1)
-    return Outcome("format", moved, float(p_value), moved, "share that changed format", parameters.minimum_distance)
+    return DriftOutcome(
+        "format", moved, float(p_value), moved, "share that changed format", parameters.minimum_distance
+    )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from components.shared.vectors.embeddings import Vectors
-from monitoring.drift.outcome import Outcome
+from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import Floats, Groups, permuted_groups, sequential_p_value
 
@@ -32,7 +32,7 @@ class Crowd:
 
 def local_excess(
     reference: Vectors, window: Vectors, parameters: DriftParameters, rng: np.random.Generator
-) -> tuple[Outcome, Crowd]:
+) -> tuple[DriftOutcome, Crowd]:
     """Test by the greatest standardised number of the window's rows among the nearest neighbours of any place.
 
     Places and neighbours are of both samples together, blind to which is which, so that permutations are exact. Finds a
@@ -67,7 +67,7 @@ def local_excess(
     crowd = Crowd(inside[inside >= len(reference)] - len(reference), inside[inside < len(reference)])
     surplus = len(crowd.window) / len(window) - len(crowd.reference) / len(reference)
     return (
-        Outcome("local_excess", observed, p_value, surplus, "share in excess", parameters.minimum_excess),
+        DriftOutcome("local_excess", observed, p_value, surplus, "share in excess", parameters.minimum_excess),
         crowd,
     )
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from components.shared.vectors.embeddings import Vectors
-from monitoring.drift.outcome import Outcome
+from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import Floats, Groups, permuted_groups, sequential_p_value
 
 
 def mean_difference(
     reference: Vectors, window: Vectors, parameters: DriftParameters, rng: np.random.Generator
-) -> Outcome:
+) -> DriftOutcome:
     """Test by the distance of the two means, against its permutations.
 
     Args:
@@ -39,7 +39,7 @@ def mean_difference(
     shift = float(np.sqrt(max(0.0, observed - expected)))
     spread = float(np.std(reference @ (difference / max(distance, 1e-12))))
     effect = shift / max(spread, 1e-12)
-    return Outcome("mean_difference", distance, p_value, effect, "standard deviations", parameters.minimum_shift)
+    return DriftOutcome("mean_difference", distance, p_value, effect, "standard deviations", parameters.minimum_shift)
 
 
 def squared_distances(centred: Vectors, groups: Groups) -> Floats:

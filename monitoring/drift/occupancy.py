@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from components.shared.vectors.embeddings import Vectors
 from components.shared.vectors.search import CatalogueIndex
-from monitoring.drift.outcome import Outcome
+from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import Floats, sequential_p_value
 
@@ -73,7 +73,7 @@ def occupancy(
     lists: Vectors | None,
     parameters: DriftParameters,
     rng: np.random.Generator,
-) -> tuple[Outcome, Occupancy]:
+) -> tuple[DriftOutcome, Occupancy]:
     """Test by the χ² statistic of the counts, against random divisions of what each cluster holds.
 
     Clusters are the index's own lists (grouped, where there are very many), or k-means on both samples together, which is
@@ -110,7 +110,9 @@ def occupancy(
     expected = _moved(divide(_EXPECTED_OF), both, len(window)).mean()
     effect = max(0.0, float(moved - expected))
     return (
-        Outcome("occupancy", observed, p_value, effect, "share that changed cluster", parameters.minimum_occupancy),
+        DriftOutcome(
+            "occupancy", observed, p_value, effect, "share that changed cluster", parameters.minimum_occupancy
+        ),
         found,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DriftOutcome:
     """What one two-sample test says.
 
     Attributes:

@@ -204,3 +204,8 @@ def inputs_of(table: pa.Table) -> Inputs:
         "bytes_per_pixel": column("bytes") / pixels,
     }
     return Inputs(figures, np.array([name or "" for name in table.column("format").to_pylist()], np.str_))
+
+
+def sample_files(folder: Path) -> list[Path]:
+    """Return the files of query samples in a folder, whichever arm wrote them."""
+    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith(".")) if folder.is_dir() else []

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from components.shared.vectors.embeddings import Vectors
-from monitoring.drift.outcome import Outcome
+from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 
 
@@ -47,10 +47,10 @@ def nearness(reference: Vectors, window: Vectors, rng: np.random.Generator) -> N
     return Nearness(of_probes, of_window, gallery, probes)
 
 
-def top_similarity(near: Nearness, parameters: DriftParameters) -> Outcome:
+def top_similarity(near: Nearness, parameters: DriftParameters) -> DriftOutcome:
     """Test by the Kolmogorov-Smirnov distance of the similarities to the nearest."""
     found = ks_2samp(near.reference, near.window, method="asymp")
-    return Outcome(
+    return DriftOutcome(
         "top_similarity",
         float(np.median(near.window)),
         float(found.pvalue),

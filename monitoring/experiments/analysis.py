@@ -26,7 +26,7 @@ from monitoring.experiments.sequences import (
     tuning,
 )
 from monitoring.experiments.users import SUMS, UserSums, metric_moments, user_sums
-from monitoring.online.propensities import Propensities, estimate_propensities
+from monitoring.online.propensities import OnlinePropensities, estimate_propensities
 from monitoring.online.searches import Cleaning, clean_results, fold_searches
 
 _COUNTRIES = 12
@@ -100,7 +100,7 @@ class Analysis:
     countries: list[tuple[str, int, Trajectory]]
     cleaning: Cleaning
     in_both: int
-    propensities: Propensities
+    propensities: OnlinePropensities
 
     @property
     def primary(self) -> Trajectory:

@@ -13,6 +13,10 @@ def holm(p_values: Floats) -> Floats:
     Always-valid p-values stay always valid under it, for it is Bonferroni's inequality, step by step.
 
     Source: Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6(2).
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, 0.03])).round(2).tolist()
+        [0.03, 0.06, 0.06]
     """
     order = np.argsort(p_values, kind="stable")
     factors = len(p_values) - np.arange(len(p_values))

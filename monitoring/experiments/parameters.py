@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
@@ -19,7 +19,6 @@ MetricName = Literal[
     "seconds_to_click",
     "dwell_seconds",
 ]
-METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 GuardrailName = Literal["errors", "slow", "zero_results"]
 
 

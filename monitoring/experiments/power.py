@@ -30,7 +30,7 @@ _LONGEST_DAYS = 3_650.0
 
 
 @dataclass(frozen=True)
-class Forecast:
+class PowerForecast:
     """What it takes to find a lift.
 
     Attributes:
@@ -49,7 +49,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentPlan:
     """A forecast for several lifts.
 
     Attributes:
@@ -66,14 +66,14 @@ class Plan:
     days: int
     users: int
     users_per_day: float
-    forecasts: list[Forecast]
+    forecasts: list[PowerForecast]
 
 
 def plan(
     connection: duckdb.DuckDBPyConnection,
     parameters: ExperimentParameters,
     lifts: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2),
-) -> Plan:
+) -> ExperimentPlan:
     """Forecast from the table `searches`, whatever arm they were of.
 
     Raises:
@@ -97,9 +97,9 @@ def plan(
         days = [_days_until(spread * needed, variances) for needed in (fixed, sequential)]
         days[1] = None if days[1] is None else max(days[1], _when(least, users) or _LONGEST_DAYS)
         people = [None if d is None else round(_users_by(d, users)) for d in days]
-        forecasts.append(Forecast(lift, people[0], days[0], people[1], days[1]))
+        forecasts.append(PowerForecast(lift, people[0], days[0], people[1], days[1]))
     recent = np.diff(users)[-7:]
-    return Plan(parameters.metric, baseline, len(users), int(users[-1]), float(recent.mean()), forecasts)
+    return ExperimentPlan(parameters.metric, baseline, len(users), int(users[-1]), float(recent.mean()), forecasts)
 
 
 def _sequential_information(effect: float, baseline: float, parameters: ExperimentParameters) -> float:

@@ -14,7 +14,14 @@ from monitoring.experiments.moments import Floats
 
 
 def chi_square_p(counts: Floats, shares: Floats) -> Floats:
-    """Return Pearson's test for one look, (…) from (…, arms) counts and (arms,) expected shares."""
+    """Return Pearson's test for one look, (…) from (…, arms) counts and (arms,) expected shares.
+
+    Example:
+        >>> float(chi_square_p(np.array([500.0, 500.0]), np.array([0.5, 0.5])))
+        1.0
+        >>> bool(chi_square_p(np.array([500.0, 600.0]), np.array([0.5, 0.5])) < 0.01)
+        True
+    """
     total = counts.sum(axis=-1, keepdims=True)
     expected = np.maximum(total * shares, 1e-300)
     return np.asarray(chi2.sf(((counts - expected) ** 2 / expected).sum(axis=-1), counts.shape[-1] - 1))

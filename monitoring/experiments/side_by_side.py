@@ -19,7 +19,7 @@ _SIDE, _QUALITY = 112, 76
 
 
 @dataclass(frozen=True)
-class Tile:
+class PairTile:
     """A picture on the sheet.
 
     Attributes:
@@ -38,7 +38,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class SideBySideSheet:
     """One query.
 
     Attributes:
@@ -51,12 +51,12 @@ class Sheet:
 
     name: str
     picture: str | None
-    control: list[Tile]
-    treatment: list[Tile]
+    control: list[PairTile]
+    treatment: list[PairTile]
     overlap: float
 
 
-def compare_releases(control: Path, treatment: Path, queries: list[str]) -> list[Sheet]:
+def compare_releases(control: Path, treatment: Path, queries: list[str]) -> list[SideBySideSheet]:
     """Search both releases for each picture; the query itself and what must not be shown stay out.
 
     Args:
@@ -75,7 +75,7 @@ def compare_releases(control: Path, treatment: Path, queries: list[str]) -> list
         ids = [{image_id for image_id, *_ in answer} for answer in answers]
         tiles = [
             [
-                Tile(
+                PairTile(
                     image_id,
                     category,
                     score,
@@ -88,7 +88,7 @@ def compare_releases(control: Path, treatment: Path, queries: list[str]) -> list
         ]
         shared = len(ids[0] & ids[1]) / max(len(ids[0]), len(ids[1]), 1)
         picture = _thumbnail(query, releases[0].manifest.encoder.preprocessing)
-        sheets.append(Sheet(Path(query).name, picture, tiles[0], tiles[1], shared))
+        sheets.append(SideBySideSheet(Path(query).name, picture, tiles[0], tiles[1], shared))
     return sheets
 
 

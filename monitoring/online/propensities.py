@@ -33,7 +33,7 @@ FROM moved a JOIN moved b USING (query_image_id, image_id) WHERE a.position <> b
 
 
 @dataclass(frozen=True)
-class Propensities:
+class OnlinePropensities:
     """Probability of examination, by position.
 
     Attributes:
@@ -51,7 +51,7 @@ class Propensities:
         return dict(zip(self.positions, self.values, strict=True))
 
 
-def estimate_propensities(connection: duckdb.DuckDBPyConnection, parameters: OnlineParameters) -> Propensities:
+def estimate_propensities(connection: duckdb.DuckDBPyConnection, parameters: OnlineParameters) -> OnlinePropensities:
     """Estimate them from the table `results`; empty if fewer than two positions can be compared.
 
     A pair shown n times at one position and n′ at another has the weight n n′ / (n + n′) (Mantel, Haenszel, 1959).
@@ -65,13 +65,13 @@ def estimate_propensities(connection: duckdb.DuckDBPyConnection, parameters: Onl
         clicks[place[here], place[there]], shown[place[here], place[there]] = c, n
     reached = _reach(clicks + clicks.T, parameters.propensity_minimum_clicks)
     if len(reached) < 2:
-        return Propensities([], [], [])
+        return OnlinePropensities([], [], [])
     inside = np.array(reached)
     found = fit_position_model(*pair_groups(clicks[np.ix_(inside, inside)], shown[np.ix_(inside, inside)]))
     values = _power_curve(np.array(positions, np.float64), inside, found)
     values[inside] = found
     floor = parameters.propensity_floor
-    return Propensities(
+    return OnlinePropensities(
         positions, [max(float(v), floor) for v in values], [i in reached for i in range(len(positions))]
     )
 

@@ -14,19 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from components.shared.errors import SourceError
-from components.shared.files.tables import require_columns
-
-COUNTERS = ("requests", "errors", "slow", "zero_results")
-SERVICE_SCHEMA = pa.schema(
-    [
-        pa.field("at", pa.timestamp("us", tz="UTC")),  # end of the window
-        pa.field("arm", pa.string()),
-        pa.field("requests", pa.float64()),  # in the window, not since the start
-        pa.field("errors", pa.float64()),  # answers that are the server's fault: 5xx
-        pa.field("slow", pa.float64()),  # answered later than the latency objective
-        pa.field("zero_results", pa.float64()),  # answered, with nothing to show
-    ]
-)
+from components.shared.files.tables import SERVICE_COUNTS, SERVICE_SCHEMA, require_columns
 
 
 def read_service(path: str) -> pa.Table:
@@ -49,7 +37,7 @@ def read_service(path: str) -> pa.Table:
             f"give Parquet or CSV with the columns {', '.join(SERVICE_SCHEMA.names)}",
             source=path,
         ) from error
-    for name in COUNTERS:
+    for name in SERVICE_COUNTS:
         bad = pc.or_kleene(pc.less(table[name], 0), pc.greater(table[name], table["requests"]))
         if table[name].null_count or pc.any(bad).as_py():
             raise SourceError(
@@ -68,7 +56,7 @@ def _read(path: Path) -> pa.Table:
 
 def service_rates(table: pa.Table) -> pa.Table:
     """Return error rate, slow rate and zero-result rate by arm."""
-    sums = table.group_by("arm").aggregate([(name, "sum") for name in COUNTERS]).sort_by("arm")
+    sums = table.group_by("arm").aggregate([(name, "sum") for name in SERVICE_COUNTS]).sort_by("arm")
     columns = {"arm": sums["arm"], "requests": sums["requests_sum"]}
     for name, rate in (("errors", "error_rate"), ("slow", "slow_rate"), ("zero_results", "zero_result_rate")):
         columns[rate] = pc.divide(sums[f"{name}_sum"], sums["requests_sum"])

@@ -27,7 +27,7 @@ class ActPolicy(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RemedyOutcome:
     """What became of a run.
 
     Attributes:
@@ -44,7 +44,7 @@ class Outcome:
 class Submitter(Protocol):
     """Where pipelines run."""
 
-    def submit(self, pipeline: str, name: str) -> Outcome:
+    def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Start a pipeline under a name that no other run has; returns when it is started, or when it has ended.
 
         Raises:
@@ -52,7 +52,7 @@ class Submitter(Protocol):
         """
         ...
 
-    def look(self, name: str, reference: str) -> Outcome:
+    def look(self, name: str, reference: str) -> RemedyOutcome:
         """Say what became of a run, by its reference or, where that is "", by its name.
 
         Raises:
@@ -62,7 +62,7 @@ class Submitter(Protocol):
 
 
 @dataclass(frozen=True)
-class Action:
+class RemedyAction:
     """What `act` did.
 
     Attributes:
@@ -76,7 +76,9 @@ class Action:
     entry: Entry | None = None
 
 
-def act(report: Report, ledger: Ledger, submitter: Submitter, policy: ActPolicy, *, now: datetime.datetime) -> Action:
+def act(
+    report: Report, ledger: Ledger, submitter: Submitter, policy: ActPolicy, *, now: datetime.datetime
+) -> RemedyAction:
     """Do what a report asks for. Called again for the same report, it does nothing more.
 
     The first diagnosis whose remedy is a pipeline decides, unless a more urgent one is for people: a client that must be
@@ -98,19 +100,19 @@ def act(report: Report, ledger: Ledger, submitter: Submitter, policy: ActPolicy,
             running = settle(ledger, submitter, now)
             diagnosis = urgent(report)
             if diagnosis is None:
-                return Action("nothing", "there is no alarm that calls for a remedy")
+                return RemedyAction("nothing", "there is no alarm that calls for a remedy")
             advice = ADVICE[diagnosis.remedy]
             if advice.pipeline is None:
                 command = command_of(diagnosis.remedy, report.arm)
-                return Action(
+                return RemedyAction(
                     "stated", f"{advice.title}: {advice.text}" + (f" `{command}` does it." if command else "")
                 )
             objection = running or _objection(ledger, diagnosis, report, policy, now)
             if objection:
-                return Action("left", objection)
+                return RemedyAction("left", objection)
             return _start(ledger, submitter, diagnosis, report, advice.pipeline, now)
     except BusyError as error:
-        return Action("left", str(error))
+        return RemedyAction("left", str(error))
 
 
 def urgent(report: Report) -> Diagnosis | None:
@@ -165,7 +167,7 @@ def _start(
     report: Report,
     pipeline: str,
     now: datetime.datetime,
-) -> Action:
+) -> RemedyAction:
     entry_id = _entry_id(diagnosis, report)
     before = next((entry for entry in ledger.entries() if entry.entry_id == entry_id), None)
     entry = ledger.put(
@@ -191,7 +193,7 @@ def _start(
     changed = {"state": outcome.state, "reference": outcome.reference, "detail": outcome.detail, "ended_at": ended_at}
     entry = ledger.put(entry.model_copy(update=changed))
     advice = ADVICE[diagnosis.remedy]
-    return Action("started", f"{advice.title}: {pipeline} {outcome.state}. {outcome.detail}".rstrip(), entry)
+    return RemedyAction("started", f"{advice.title}: {pipeline} {outcome.state}. {outcome.detail}".rstrip(), entry)
 
 
 def _entry_id(diagnosis: Diagnosis, report: Report) -> str:

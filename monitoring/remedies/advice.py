@@ -59,7 +59,12 @@ _ROLL_BACK_CHAMPION = 'visual-search promote VERSION --to champion --why "monito
 
 
 def command_of(remedy: Remedy, arm: str) -> str:
-    """Return what to type; a champion is rolled back by promoting the version before it, another arm by its rollout."""
+    """Return what to type; a champion is rolled back by promoting the version before it, another arm by its rollout.
+
+    Example:
+        >>> command_of("roll_back", "challenger")
+        'visual-search rollout rollback --why "monitoring"'
+    """
     return _ROLL_BACK_CHAMPION if remedy == "roll_back" and arm == "champion" else ADVICE[remedy].command
 
 

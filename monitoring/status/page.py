@@ -15,7 +15,7 @@ from monitoring.findings import Concern, State, Topic
 from monitoring.remedies.advice import ADVICE, CAUSE_TITLES, command_of
 from monitoring.remedies.ledger import Entry
 from monitoring.status.charts import sparkline, strip
-from monitoring.status.pictures import Tile
+from monitoring.status.pictures import StatusTile
 from monitoring.status.record import Record, TrendPoint, known_state, overall_state, watched
 
 PAGE_FILE = "status.html"
@@ -52,7 +52,7 @@ def write_page(
     record: Record,
     trend: Sequence[TrendPoint],
     *,
-    tiles: dict[str, Tile],
+    tiles: dict[str, StatusTile],
     actions: Sequence[Entry] = (),
     stale_hours: float = 26.0,
 ) -> None:

@@ -18,7 +18,7 @@ _SIDE, _QUALITY = 104, 74
 
 
 @dataclass(frozen=True)
-class Tile:
+class StatusTile:
     """A picture of the catalogue.
 
     Attributes:
@@ -32,7 +32,7 @@ class Tile:
     picture: str | None
 
 
-def make_tiles(image_ids: Iterable[str], items: pa.Table, preprocessing: PreprocessingSpec) -> dict[str, Tile]:
+def make_tiles(image_ids: Iterable[str], items: pa.Table, preprocessing: PreprocessingSpec) -> dict[str, StatusTile]:
     """Make the tiles of images; what is unknown, private or inappropriate is left out.
 
     Args:
@@ -44,7 +44,7 @@ def make_tiles(image_ids: Iterable[str], items: pa.Table, preprocessing: Preproc
     mask = pc.and_(pc.and_(items["is_public"], items["is_appropriate"]), pc.is_in(items["image_id"], wanted))
     rows = items.filter(mask).select(["image_id", "category", "uri"]).to_pylist()
     return {
-        row["image_id"]: Tile(row["image_id"], row["category"] or "", _data_uri(row["uri"], preprocessing))
+        row["image_id"]: StatusTile(row["image_id"], row["category"] or "", _data_uri(row["uri"], preprocessing))
         for row in rows
     }
 

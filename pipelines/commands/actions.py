@@ -241,6 +241,7 @@ def _with_categories(defaults: dict[str, dict[str, Any]], options: argparse.Name
 
 
 def _parameters(defaults: dict[str, dict[str, Any]], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    defaults = presets.with_mode(defaults, merge_assignments(options.assignments, {}))
     merged = merge_assignments(options.assignments, defaults)
     if options.seed is not None:
         for step in STEPS:

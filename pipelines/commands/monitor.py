@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 from pathlib import Path
 
 import pyarrow as pa
 
 from components.shared.files.sqlite import sqlite_url
 from components.shared.release.manifest import is_release
-from components.shared.release.served import CURRENT_FILE
+from components.shared.release.served import CURRENT_FILE, open_in_force
 from monitoring import console
-from monitoring.remedies.act import Action, ActPolicy, Submitter, act
-from monitoring.remedies.ledger import Ledger
-from monitoring.run import RunInputs, open_served, publish_page
+from monitoring.evidence import RunInputs
+from monitoring.remedies.act import ActPolicy, Submitter
 from monitoring.run import run as run_monitoring
 from monitoring.status.page import PAGE_FILE
-from monitoring.status.record import Record
+from pipelines.commands.serve import running_address
 from pipelines.runs.arguments import parse_assignments
 from pipelines.runs.remedies import ClusterRuns, LocalRuns, Sources
 from pipelines.settings import Settings
@@ -33,8 +30,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     if options.action == "serve":
         return console.serve(folder, host=options.host, port=options.port, seconds=options.seconds)
     inputs = _inputs(options, settings, folder)
-    record = run_monitoring(inputs)
-    action = _act(options, settings, inputs, record) if options.act else None
+    submitter = _submitter(options, settings) if options.act else None
+    record, action = run_monitoring(inputs, submitter, ActPolicy(cool_down_hours=options.cool_down))
     page = folder / options.arm / PAGE_FILE
     print(console.as_json(record, action) if options.json else console.as_text(record, page, action))
     return console.exit_code(record)
@@ -53,8 +50,8 @@ def _inputs(options: argparse.Namespace, settings: Settings, folder: Path) -> Ru
         arm=options.arm,
         hours=options.hours,
         listing=_listing(options.images, settings),
-        url=options.url or _running(home, "url"),
-        encoder_url=options.encoder_url or _running(home, "encoder_url"),
+        url=options.url or running_address(home, "url"),
+        encoder_url=options.encoder_url or running_address(home, "encoder_url"),
         judgements=_judgements(options.judgements, location),
         previous=_fetched(options.previous, settings) if options.previous else None,
         service_counts=Path(options.service_counts) if options.service_counts else _existing(settings.service_counts),
@@ -64,14 +61,6 @@ def _inputs(options: argparse.Namespace, settings: Settings, folder: Path) -> Ru
 
 def _existing(folder: Path) -> Path | None:
     return folder if folder.is_dir() else None
-
-
-def _running(home: Path, name: str) -> str | None:
-    """Return an address ("url", "encoder_url") of the service that `serve` runs from this home, if it does."""
-    try:
-        return str(json.loads((home / "serve" / "address.json").read_text())[name])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _listing(images: str | None, settings: Settings) -> pa.Table | None:
@@ -90,7 +79,7 @@ def _judgements(uri: str, location: Path) -> pa.Table | None:
         return None
     from components.labelling.judgements import fetch_judgements, read_judgements
 
-    known = set(open_served(location).release_items["image_id"].to_pylist())
+    known = set(open_in_force(location).release_items["image_id"].to_pylist())
     return read_judgements(uri, fetch_judgements(_absolute(uri)), known).table
 
 
@@ -110,15 +99,6 @@ def _fetched(release: str, settings: Settings) -> Path:
     from components.registration.registry import Registry
 
     return Registry(settings.registry_uri).fetch(release, settings.home.absolute() / "releases")
-
-
-def _act(options: argparse.Namespace, settings: Settings, inputs: RunInputs, record: Record) -> Action:
-    policy = ActPolicy(cool_down_hours=options.cool_down)
-    now = datetime.datetime.now(datetime.UTC)
-    try:
-        return act(record.report, Ledger(inputs.folder), _submitter(options, settings), policy, now=now)
-    finally:  # the page lists the remedies, those that failed above all
-        publish_page(inputs.folder, record, open_served(inputs.location))
 
 
 def _submitter(options: argparse.Namespace, settings: Settings) -> Submitter:

@@ -122,6 +122,10 @@ def seconds_of(text: str) -> float:
 
     Raises:
         ParameterError: it is no such time.
+
+    Example:
+        >>> seconds_of("2m"), seconds_of("500ms"), seconds_of("30")
+        (120.0, 0.5, 30.0)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
     if match is None or (seconds := float(match[1]) * _UNITS[match[2] or "s"]) < 0:

@@ -17,12 +17,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from components.shared.defaults import MODEL_NAME
 from components.shared.errors import ParameterError, ResourceError, VisualSearchError
 from components.shared.files.atomic import write_json
+from components.shared.files.text_table import text_table
 from components.shared.release.manifest import GOLDEN_FILE, Manifest, is_release, read_manifest
 from components.shared.release.served import publish_release
 from pipelines.commands.result_sheet import Sheet, write_sheet
-from pipelines.commands.serving_processes import MODEL_NAME, Ports, ServingProcesses, require_free_port
+from pipelines.commands.serving_processes import Ports, ServingProcesses, require_free_port
 from pipelines.settings import Settings
 from serving.client import SearchAnswer, SearchClient, SearchError
 
@@ -108,7 +110,7 @@ def query(
         data = picture.read_bytes()
     except OSError as error:
         raise ParameterError(f"{picture} cannot be read: {error.strerror or error}") from error
-    with SearchClient(url or _known_url(settings), _key(settings)) as client:
+    with SearchClient(url or (running_address(settings.home, "url") or _DEFAULT_URL), _key(settings)) as client:
         answer = client.search(data, k=k, crop=_crop_of(crop))
         if output is not None:
             thumbnails = [_thumbnail(client, result.image_id) for result in answer.results]
@@ -125,9 +127,7 @@ def format_answer(answer: SearchAnswer) -> str:
         for r in answer.results
     ]
     head = ("#", "score", "image", "item", "category", "more", "uri")
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [head, tuple("─" * width for width in widths), *rows]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return text_table(head, rows)
 
 
 def answer_as_json(answer: SearchAnswer) -> str:
@@ -298,11 +298,12 @@ def _key(settings: Settings) -> str | None:
     return settings.api_key.get_secret_value() or None
 
 
-def _known_url(settings: Settings) -> str:
+def running_address(home: Path, name: str) -> str | None:
+    """Return an address ("url", "encoder_url") of the service that `serve` runs from this home, if it does."""
     try:
-        return str(json.loads((settings.home / "serve" / _ADDRESS_FILE).read_text())["url"])
-    except (OSError, ValueError, KeyError):
-        return _DEFAULT_URL
+        return str(json.loads((home / "serve" / _ADDRESS_FILE).read_text())[name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _crop_of(text: str | None) -> list[float] | None:

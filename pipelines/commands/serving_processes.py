@@ -18,11 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from components.shared.defaults import MODEL_NAME
 from components.shared.errors import ResourceError
 from components.shared.settings import PREFIX
 from serving.settings import known_names as serving_names
 
-MODEL_NAME = "visual-search"
 # Asks the kernel for SIGTERM when the parent dies. Not by `preexec_fn`: that forks, and gRPC does not survive a fork.
 _LAUNCHER = """
 import ctypes, os, runpy, signal, sys

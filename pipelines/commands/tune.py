@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.files.sqlite import sqlite_url
+from components.shared.files.text_table import text_table
 from pipelines.settings import Settings
 
 _SHOWN = 20
@@ -72,11 +73,7 @@ def tune_training(
 
 def _describe(trials: list[dict[str, Any]], best: dict[str, Any]) -> str:
     names = list(trials[0])
-    rows = [names, *([_cell(trial.get(name)) for name in names] for trial in trials[:_SHOWN])]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
-    table = "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    table = text_table(names, [[_cell(trial.get(name)) for name in names] for trial in trials[:_SHOWN]])
     searched = [name for name in names if name in best]
     options = " ".join(f"--set training.{name}={best[name]}" for name in searched)
     return f"{table}\n\nthe best again: visual-search run … {options}"

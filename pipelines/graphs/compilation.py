@@ -11,7 +11,8 @@ import yaml
 from components.container_images import PIPELINE_IMAGE
 from components.shared.errors import ContractError, ParameterError
 from components.shared.files.atomic import whole_file
-from pipelines.runs.process import PIPELINES, load_pipeline
+from pipelines import PIPELINE_NAMES
+from pipelines.runs.process import load_pipeline
 
 _ARGUMENT_LIMIT_BYTES = 128 * 1024  # Linux, MAX_ARG_STRLEN: the component's source is one argument
 _TEXT_COMPARISON = re.compile(r"[=!<>]=?\s*['\"]")
@@ -24,7 +25,7 @@ def compile_pipeline(
     """Compile a pipeline into `destination`, deterministically.
 
     Args:
-        name: one of `local_run.PIPELINES`.
+        name: one of `PIPELINE_NAMES`.
         destination: YAML file to write.
         image: OCI image that every task runs in; in production with its digest.
         kubernetes: write the resources Pipeline and PipelineVersion for `kubectl apply` (they register, they never run).
@@ -37,8 +38,8 @@ def compile_pipeline(
     from kfp import compiler
     from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-    if name not in PIPELINES:
-        raise ParameterError(f"unknown pipeline {name!r}; available: {', '.join(PIPELINES)}")
+    if name not in PIPELINE_NAMES:
+        raise ParameterError(f"unknown pipeline {name!r}; available: {', '.join(PIPELINE_NAMES)}")
     pipeline = load_pipeline(name)
     options = KubernetesManifestOptions(
         pipeline_name=pipeline.name, namespace=namespace or None, include_pipeline_manifest=True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
 import signal
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+import jsonpatch
 
 from components.shared.release.manifest import read_manifest
 from components.shared.release.served import publish_release
@@ -114,7 +114,10 @@ class LocalCluster:
             ChangedMeanwhileError: a test in it failed.
         """
         key = f"{patch.kind}/{patch.name}"
-        self._objects[key] = patched(self._objects[key], json.loads(patch.body))
+        try:
+            self._objects[key] = jsonpatch.apply_patch(self._objects[key], patch.body)
+        except jsonpatch.JsonPatchTestFailed as error:
+            raise ChangedMeanwhileError(str(error)) from error
         if patch.kind == "httproute":
             self._route()
         else:
@@ -220,29 +223,6 @@ class _Addresses(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._pairs)
-
-
-def patched(thing: Json, operations: list[Json]) -> Json:
-    """Return an object after a JSON patch of test, add, replace and remove of members, which is all that plans hold.
-
-    Raises:
-        ChangedMeanwhileError: a test failed.
-    """
-    thing = copy.deepcopy(thing)
-    for operation in operations:
-        place: Any = thing
-        *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
-        for part in parents:
-            place = place[int(part)] if isinstance(place, list) else place[part]
-        key: Any = int(last) if isinstance(place, list) else last
-        if operation["op"] == "test":
-            if place[key] != operation["value"]:
-                raise ChangedMeanwhileError(f"{operation['path']} is {place[key]}, not {operation['value']}")
-        elif operation["op"] == "remove":
-            del place[key]
-        else:
-            place[key] = operation["value"]
-    return thing
 
 
 def _objects() -> dict[str, Json]:

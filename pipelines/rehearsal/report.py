@@ -8,11 +8,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from monitoring.experiments.interleaving import Preference
-    from pipelines.rehearsal.run import Decision, Tally
+    from pipelines.rehearsal.traffic import Tally
+    from serving.rollout.ladder import Action
+
+
+@dataclass(frozen=True)
+class RehearsalDecision:
+    """A decision of the rehearsal: after how many queries, at which share of the challenger, and the action."""
+
+    queries: int
+    share: int
+    action: Action
+
+    @property
+    def deed(self) -> str:
+        """The action in words."""
+        return self.action.kind.replace("_", " ") + (f" to {self.action.share} %" if self.action.kind == "step" else "")
 
 
 @dataclass
-class Report:
+class RehearsalReport:
     """What a rehearsal came to.
 
     Attributes:
@@ -31,7 +46,7 @@ class Report:
     champion: str
     expected: str
     tally: Tally
-    decisions: list[Decision] = field(default_factory=list)
+    decisions: list[RehearsalDecision] = field(default_factory=list)
     page: Path | None = None
     preference: Preference | None = None
 
@@ -51,7 +66,7 @@ def preference_in_words(found: Preference) -> str:
     )
 
 
-def as_text(report: Report) -> str:
+def as_text(report: RehearsalReport) -> str:
     """Lay the outcome out for people."""
     tally = report.tally
     lines = [
@@ -64,10 +79,7 @@ def as_text(report: Report) -> str:
         lines.append(f"{arm:<11} {release:<19} {count:>7}  {clicked / count:>11.1%}")
     lines += ["", "decided after  share  what"]
     for decision in report.decisions:
-        what = decision.action.kind.replace("_", " ") + (
-            f" to {decision.action.share} %" if decision.action.kind == "step" else ""
-        )
-        lines.append(f"{decision.queries:>13}  {decision.share:>3} %  {what}: {decision.action.why}")
+        lines.append(f"{decision.queries:>13}  {decision.share:>3} %  {decision.deed}: {decision.action.why}")
     failed = ", ".join(f"{count} of the {arm}" for arm, count in sorted(tally.failed.items())) or "none"
     lines += [
         "",

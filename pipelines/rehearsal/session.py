@@ -11,24 +11,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from components.shared.errors import BadImageError, DataError, ParameterError, SourceError
-from components.shared.files.atomic import whole_file
+from components.shared.files.layout import EVENTS_FILE, ITEMS_FILE, REPORT_FILE
 from components.shared.files.storage import read_bytes
-from components.shared.release.manifest import ITEMS_FILE, read_manifest
+from components.shared.release.manifest import read_manifest
 from pipelines.commands.serving_processes import Ports, ServingProcesses
-from pipelines.rehearsal.report import Report, as_text, preference_in_words
-from pipelines.rehearsal.verdicts import act, judge, write_newcomers
+from pipelines.rehearsal.report import RehearsalDecision, RehearsalReport, as_text
+from pipelines.rehearsal.verdicts import write_newcomers
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from monitoring.experiments.interleaving import Preference
     from monitoring.experiments.parameters import ExperimentParameters
     from pipelines.rehearsal.local import LocalCluster, Pair
-    from pipelines.rehearsal.run import Decision, Plan, Tally, Traffic
-    from serving.rollout.ladder import Verdict
+    from pipelines.rehearsal.traffic import RehearsalPlan, Tally
 
 _MIXED_UP = 0.5  # share of a worse release's vectors that belong to other images
 _MOST_QUERY_PICTURES = 400
@@ -47,15 +43,15 @@ _PARAMETERS = {
 
 def rehearse(options: argparse.Namespace, settings: Settings) -> int:
     """Rehearse and print what came of it; 1 if the wrong release won or an answer was wrong."""
-    from pipelines.rehearsal.run import Plan
+    from pipelines.rehearsal.traffic import RehearsalPlan
     from serving.rollout.ladder import read_ladder
 
     if options.queries < 1 or options.interleave < 0:
         raise ParameterError("a rehearsal needs at least one query: --queries from 1, --interleave from 0")
-    plan = Plan(queries=options.queries, ladder=read_ladder(options.ladder), interleaved=options.interleave)
+    plan = RehearsalPlan(queries=options.queries, ladder=read_ladder(options.ladder), interleaved=options.interleave)
     champion, challenger = _releases(options, settings)
     folder = settings.home.absolute() / "rehearsals" / f"{options.scenario}-{uuid.uuid4().hex[:8]}"
-    output = Path(options.output) if options.output else folder / "report.html"
+    output = Path(options.output) if options.output else folder / REPORT_FILE
     rehearsal = Rehearsal(folder, settings.registry_uri, options.scenario, champion, challenger)
     report = rehearsal.run(plan, page=output)
     print("\n" + as_text(report))
@@ -114,7 +110,9 @@ class Rehearsal:
             **(settings or {}),
         }
 
-    def run(self, plan: Plan, *, page: Path | None = None, say: Callable[[str], None] = print) -> Report:
+    def run(
+        self, plan: RehearsalPlan, *, page: Path | None = None, say: Callable[[str], None] = print
+    ) -> RehearsalReport:
         """Rehearse.
 
         Args:
@@ -122,10 +120,11 @@ class Rehearsal:
             page: where to write the report of the A/B test.
             say: prints progress.
         """
+        from pipelines.rehearsal.course import Course
         from pipelines.rehearsal.local import LocalCluster
         from pipelines.rehearsal.oracle import Oracle
-        from pipelines.rehearsal.run import Traffic, follow_until_done, rehearse
-        from pipelines.rehearsal.shoppers import Shoppers, read_queries
+        from pipelines.rehearsal.shoppers import RehearsalShoppers, read_queries
+        from pipelines.rehearsal.traffic import Traffic
         from serving.rollout import decisions
         from serving.rollout.reconciler import Reconciler
         from serving.rollout.store import ReleaseStore
@@ -145,36 +144,32 @@ class Rehearsal:
             (self._folder / f"query-{number}").write_bytes(query.picture)
         oracle = Oracle({read_manifest(path).release_id: path for path in (self.champion, self.challenger)})
         cluster.start()
-        traffic = Traffic(cluster.router, Shoppers(queries, plan.seed), oracle, plan)
+        traffic = Traffic(cluster.router, RehearsalShoppers(queries, plan.seed), oracle, plan)
+        course = Course(
+            plan=plan,
+            registry=self.registry,
+            cluster=cluster,
+            reconciler=reconciler,
+            traffic=traffic,
+            events=self.events,
+            service=self._service,
+            parameters=self._parameters,
+            disturb=self._disturbance(cluster),
+            say=say,
+        )
         try:
-            follow_until_done(reconciler.reconcile)
-            decisions.start(
-                self.registry,
-                versions[1].version,
-                share=0 if plan.interleaved else plan.ladder[0],
-                who="rehearsal",
-                why=f"scenario {self._scenario}",
-            )
-            follow_until_done(reconciler.reconcile)
+            course.follow()
+            share, why = 0 if plan.interleaved else plan.ladder[0], f"scenario {self._scenario}"
+            decisions.start(self.registry, versions[1].version, share=share, who="rehearsal", why=why)
+            course.follow()
             say(f"{versions[1].release_id} against {versions[0].release_id}, scenario {self._scenario}")
-            made = []
-            if plan.interleaved:
-                made.append(self._interleave(traffic, plan, cluster, say))
-                follow_until_done(reconciler.reconcile)
+            made = [course.interleave()] if plan.interleaved else []
             if not made or made[0].action.kind == "step":
-                made += rehearse(
-                    traffic,
-                    plan,
-                    state=lambda: decisions.running(self.registry),
-                    judge=lambda rollout: judge(self.events, self._count(cluster), self._parameters, rollout),
-                    act=lambda action: act(self.registry, action, "rehearsal"),
-                    follow=lambda: follow_until_done(reconciler.reconcile),
-                    disturb=None if made else self._disturbance(cluster),
-                    say=say,
-                )
+                made += course.split()
         finally:
             traffic.close()
             cluster.stop()
+        self._preference = course.preference
         return self._report(traffic.tally, made, page)
 
     def _pair_of_releases(self, champion: Path | None, challenger: Path | None) -> tuple[Path, Path]:
@@ -199,66 +194,12 @@ class Rehearsal:
             "slow": lambda: cluster.slow_down("challenger"),
         }.get(self._scenario)
 
-    def _interleave(self, traffic: Traffic, plan: Plan, cluster: LocalCluster, say: Callable[[str], None]) -> Decision:
-        """Show lists of both arms before any user is split: what loses there, or breaks, goes back unseen."""
-        from pipelines.rehearsal.run import Decision, compare_in_one_list
-        from serving.rollout import decisions
-        from serving.rollout.ladder import Action
-
-        verdict = compare_in_one_list(
-            traffic,
-            plan,
-            router=cluster.router,
-            judge=lambda: self._judge_lists(cluster),
-            disturb=self._disturbance(cluster),
-            say=say,
-        )
-        if verdict.verdict == "roll_back":
-            action = Action("roll_back", 0, " ".join(verdict.reasons))
-        else:
-            action = Action("step", plan.ladder[0], " ".join(verdict.reasons))
-        rollout = decisions.running(self.registry)
-        act(self.registry, action, "rehearsal")
-        return Decision(traffic.tally.queries, rollout.share, action)
-
-    def _judge_lists(self, cluster: LocalCluster) -> Verdict:
-        """Ask the guardrails, then whose results were clicked in the lists of both."""
-        from monitoring.events import open_events
-        from monitoring.experiments.interleaving import analyse_interleaving
-        from monitoring.online.searches import clean_results
-        from serving.rollout import decisions
-        from serving.rollout.ladder import Verdict
-
-        found = judge(self.events, self._count(cluster), self._parameters, decisions.running(self.registry))
-        if found.verdict == "roll_back":
-            return found
-        together = [(ids["champion"], ids["challenger"]) for ids in list(cluster.router.interleaved)]
-        try:
-            with open_events(self.events) as connection:
-                clean_results(connection, self._parameters.online)
-                self._preference = analyse_interleaving(connection, together, self._parameters)
-        except (DataError, SourceError) as error:
-            return Verdict("continue", (f"Too early to decide: {error}.",), found.is_measured)
-        reasons = (preference_in_words(self._preference),)
-        if self._preference.high < 0:
-            return Verdict("roll_back", reasons, found.is_measured)
-        return Verdict("promote" if self._preference.low > 0 else "continue", reasons, found.is_measured)
-
-    def _count(self, cluster: LocalCluster) -> str:
-        """Write what the router has counted; returns the file."""
-        from monitoring.online.service import SERVICE_SCHEMA
-
-        rows = [vars(window) for window in cluster.router.finished_windows()]
-        with whole_file(self._service) as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, SERVICE_SCHEMA), temporary)
-        return str(self._service)
-
-    def _report(self, tally: Tally, made: list[Decision], page: Path | None) -> Report:
+    def _report(self, tally: Tally, made: list[RehearsalDecision], page: Path | None) -> RehearsalReport:
         from serving.rollout.state import read_rollout
 
         rollout = read_rollout(self.registry)
         wins = self._scenario == "better"
-        return Report(
+        return RehearsalReport(
             scenario=self._scenario,
             outcome="none" if rollout is None else rollout.state,
             champion=self.registry.get("champion").release_id,
@@ -269,7 +210,7 @@ class Rehearsal:
             preference=self._preference,
         )
 
-    def _write_page(self, page: Path, made: list[Decision]) -> Path | None:
+    def _write_page(self, page: Path, made: list[RehearsalDecision]) -> Path | None:
         """Write the A/B report of the last share; None where an arm has too little."""
         from monitoring.experiments.console import report
 
@@ -286,7 +227,7 @@ class Rehearsal:
         pictures = [str(path) for path in sorted(self._folder.glob("query-*"))]
         try:
             with tempfile.TemporaryDirectory() as folder:
-                events = write_newcomers(self.events, start, Path(folder) / "events.parquet")
+                events = write_newcomers(self.events, start, Path(folder) / EVENTS_FILE)
                 report(
                     events,
                     parameters,

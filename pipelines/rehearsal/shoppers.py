@@ -22,7 +22,7 @@ _MOST_QUERIES = 3
 
 
 @dataclass(frozen=True)
-class Query:
+class ShopperQuery:
     """What somebody wants: a picture of it, and what it is."""
 
     image_id: str
@@ -39,7 +39,7 @@ class Shopper:
     pin: dict[str, str] | None = None
 
 
-class Shoppers:
+class RehearsalShoppers:
     """A stream of visits, the same for the same seed.
 
     Args:
@@ -47,11 +47,11 @@ class Shoppers:
         seed: decides.
     """
 
-    def __init__(self, queries: Sequence[Query], seed: int = 0) -> None:
+    def __init__(self, queries: Sequence[ShopperQuery], seed: int = 0) -> None:
         self._queries, self._rng, self._seed = queries, np.random.default_rng(seed), seed
         self._known: list[Shopper] = []
 
-    def visit(self) -> tuple[Shopper, list[Query]]:
+    def visit(self) -> tuple[Shopper, list[ShopperQuery]]:
         """Return who comes next, and what for: mostly new people, now and then one of before."""
         rng = self._rng
         if self._known and rng.random() < _RETURNING:
@@ -63,7 +63,7 @@ class Shoppers:
         return shopper, [self._queries[int(number)] for number in chosen]
 
 
-def clicks(query: Query, results: Sequence[dict[str, Any]], rng: np.random.Generator) -> list[int]:
+def clicks(query: ShopperQuery, results: Sequence[dict[str, Any]], rng: np.random.Generator) -> list[int]:
     """Return the places (from 0) in a list of results that somebody clicks."""
     chosen = []
     for place, result in enumerate(results):
@@ -77,7 +77,7 @@ def clicks(query: Query, results: Sequence[dict[str, Any]], rng: np.random.Gener
     return chosen
 
 
-def read_queries(items: Any, read: Any, most: int, seed: int = 0) -> list[Query]:
+def read_queries(items: Any, read: Any, most: int, seed: int = 0) -> list[ShopperQuery]:
     """Take pictures of the catalogue that may be shown, of items with several of them, as what people search by.
 
     Args:
@@ -93,4 +93,4 @@ def read_queries(items: Any, read: Any, most: int, seed: int = 0) -> list[Query]
     rows = [row for row in rows if counts[row["item_id"]] > 1]
     order = np.random.default_rng(seed).permutation(len(rows))[:most]
     chosen = [rows[int(number)] for number in order]
-    return [Query(r["image_id"], r["item_id"], r["category"], read(r["uri"])) for r in chosen]
+    return [ShopperQuery(r["image_id"], r["item_id"], r["category"], read(r["uri"])) for r in chosen]

@@ -10,17 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.shared.files.atomic import sha256_of
+from components.shared.files.layout import ITEMS_FILE, MANIFEST_FILE
 from components.shared.files.tables import ITEMS, read_table, write_table
 from components.shared.release.golden import write_golden
-from components.shared.release.manifest import (
-    GOLDEN_FILE,
-    ITEMS_FILE,
-    MANIFEST_FILE,
-    REFERENCE_FILE,
-    Manifest,
-    seal_release,
-    verify_release,
-)
+from components.shared.release.manifest import GOLDEN_FILE, REFERENCE_FILE, Manifest, seal_release, verify_release
 from components.shared.vectors.embeddings import read_embeddings
 from components.shared.vectors.encoder import ENCODER_FILE, space_id_of
 from components.shared.vectors.search import CatalogueIndex

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.errors import DataError, SourceError
+from components.shared.files.layout import EVENTS_FILE
+from pipelines.rehearsal.report import preference_in_words
 
 if TYPE_CHECKING:
     from components.registration.registry import Registry
+    from monitoring.experiments.interleaving import Preference
     from monitoring.experiments.parameters import ExperimentParameters
     from serving.rollout.ladder import Action, Verdict
     from serving.rollout.state import Rollout
@@ -70,7 +73,7 @@ def judge(
         return Verdict("roll_back", alarms, measured)
     try:
         with tempfile.TemporaryDirectory(prefix="visual-search-auto-") as folder:
-            newcomers = write_newcomers(events, start, Path(folder) / "events.parquet")
+            newcomers = write_newcomers(events, start, Path(folder) / EVENTS_FILE)
             analysis, decision = verdict(newcomers, parameters, service if guardrails else None)
     except (DataError, SourceError) as error:
         return Verdict("continue", (f"Nothing to compare yet: {error}.",), False)
@@ -79,6 +82,39 @@ def judge(
 
 def _has_files(place: Path) -> bool:
     return place.is_file() or any(place.glob("*"))
+
+
+def judge_lists(
+    events: str, service: str, parameters: ExperimentParameters, rollout: Rollout, lists: list[dict[str, str]]
+) -> tuple[Verdict, Preference | None]:
+    """Check the guardrails, then whose results users clicked in lists of both arms.
+
+    Args:
+        events: address of the event store.
+        service: file of the service's counters.
+        parameters: of the experiment.
+        rollout: the running one.
+        lists: query ids of each list, by arm.
+    """
+    from monitoring.events import open_events
+    from monitoring.experiments.interleaving import analyse_interleaving
+    from monitoring.online.searches import clean_results
+    from serving.rollout.ladder import Verdict
+
+    found = judge(events, service, parameters, rollout)
+    if found.verdict == "roll_back":
+        return found, None
+    try:
+        with open_events(events) as connection:
+            clean_results(connection, parameters.online)
+            together = [(ids["champion"], ids["challenger"]) for ids in lists]
+            preference = analyse_interleaving(connection, together, parameters)
+    except (DataError, SourceError) as error:
+        return Verdict("continue", (f"Too early to decide: {error}.",), found.is_measured), None
+    reasons = (preference_in_words(preference),)
+    if preference.high < 0:
+        return Verdict("roll_back", reasons, found.is_measured), preference
+    return Verdict("promote" if preference.low > 0 else "continue", reasons, found.is_measured), preference
 
 
 def write_newcomers(events: str, start: datetime.datetime, path: Path) -> str:

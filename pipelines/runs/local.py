@@ -16,6 +16,7 @@ from typing import Any
 from components.shared.environment import check_temporary_folder
 from components.shared.errors import ParameterError, VisualSearchError
 from components.shared.files.atomic import full_disk_named, write_json
+from components.shared.files.layout import GATE_FILE
 from pipelines.runs.kfp_log import Console
 
 
@@ -54,7 +55,7 @@ def start_run(pipeline: str, arguments: dict[str, Any], home: Path, *, verbose: 
     """Run a pipeline here to its end, showing progress.
 
     Args:
-        pipeline: a name in `local_run.PIPELINES` or a compiled file.
+        pipeline: a name in `pipelines.PIPELINE_NAMES` or a compiled file.
         arguments: the pipeline's parameters.
         home: folder that holds workspace, runs and reports.
         verbose: show everything that tasks print, also kfp's own lines.
@@ -158,5 +159,5 @@ def _output(directory: Path, task: str, name: str) -> Path:
 
 def read_verdict(result: RunResult) -> dict[str, Any]:
     """Return the gate's decision: {"passed": …, "reasons": [...], …}."""
-    verdict: dict[str, Any] = json.loads((result.evaluation / "gate.json").read_text())
+    verdict: dict[str, Any] = json.loads((result.evaluation / GATE_FILE).read_text())
     return verdict

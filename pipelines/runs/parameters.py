@@ -11,18 +11,16 @@ from pydantic import BaseModel, ValidationError
 
 from components.shared.errors import ParameterError
 
-_MODELS = {
-    "rendering": ("components.rendering.parameters", "RenderingParameters"),
-    "catalogue": ("components.catalogue.parameters", "CatalogueParameters"),
-    "labelling": ("components.labelling.parameters", "LabellingParameters"),
-    "training": ("components.training.parameters", "TrainingParameters"),
-    "embedding": ("components.embedding.parameters", "EmbeddingParameters"),
-    "indexing": ("components.indexing.parameters", "IndexingParameters"),
-    "evaluation": ("components.evaluation.parameters", "EvaluationParameters"),
-    "registration": ("components.registration.parameters", "RegistrationParameters"),
-}
-
-STEPS = tuple(_MODELS)
+STEPS = (
+    "rendering",
+    "catalogue",
+    "labelling",
+    "training",
+    "embedding",
+    "indexing",
+    "evaluation",
+    "registration",
+)
 
 # The executor gets every parameter on its command line, where one argument may have 128 KiB.
 _LIMIT_BYTES = 100_000
@@ -34,10 +32,10 @@ def model_of(step: str) -> type[BaseModel]:
     Raises:
         ParameterError: there is no such step.
     """
-    if step not in _MODELS:
+    if step not in STEPS:
         raise ParameterError(f"there is no step {step!r}{_guess(step, STEPS)}; the steps are {', '.join(STEPS)}")
-    module, name = _MODELS[step]
-    model: type[BaseModel] = getattr(importlib.import_module(module), name)
+    module = importlib.import_module(f"components.{step}.parameters")
+    model: type[BaseModel] = getattr(module, f"{step.capitalize()}Parameters")
     return model
 
 
@@ -46,6 +44,10 @@ def merge_assignments(assignments: list[str], defaults: dict[str, dict[str, Any]
 
     Raises:
         ParameterError: an assignment is malformed, unknown or out of range.
+
+    Example:
+        >>> merge_assignments(["training.epochs=20"], {"training": {"seed": 1}})
+        {'training': {'seed': 1, 'epochs': 20}}
     """
     merged = {step: dict(values) for step, values in defaults.items()}
     for assignment in assignments:

@@ -16,13 +16,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-PIPELINES = {
-    "training": ("pipelines.graphs.training", "training_pipeline"),
-    "reindexing": ("pipelines.graphs.reindexing", "reindexing_pipeline"),
-    "demonstration": ("pipelines.graphs.demonstration", "demonstration_pipeline"),
-    "monitoring": ("pipelines.graphs.monitoring", "monitoring_pipeline"),
-}
-
 _PR_SET_PDEATHSIG = 1
 
 
@@ -32,8 +25,7 @@ def load_pipeline(name: str) -> Any:
         from kfp import components
 
         return components.load_component_from_file(name)
-    module, attribute = PIPELINES[name]
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(importlib.import_module(f"pipelines.graphs.{name}"), f"{name}_pipeline")
 
 
 def run(pipeline: str, arguments: dict[str, Any], root: Path) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.container_images import PIPELINE_IMAGE
 from components.shared.errors import NotReadyError, ParameterError
-from monitoring.remedies.act import Outcome
+from components.shared.files.layout import MANIFEST_FILE
+from monitoring.remedies.act import RemedyOutcome
 from pipelines.runs.parameters import encode_parameters, merge_assignments
 from pipelines.settings import Settings
 
@@ -61,7 +62,7 @@ class LocalRuns:
     def __init__(self, settings: Settings, sources: Sources, *, verbose: bool = False) -> None:
         self._settings, self._sources, self._verbose = settings, sources, verbose
 
-    def submit(self, pipeline: str, name: str) -> Outcome:
+    def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Run it to the end.
 
         Raises:
@@ -75,13 +76,15 @@ class LocalRuns:
         verdict = read_verdict(result)
         if result.release is None:
             reasons = "; ".join(verdict["reasons"]) or "see its report"
-            return Outcome("failed", str(result.directory), f"the gate refused the result: {reasons}")
-        release_id = json.loads((result.release / "manifest.json").read_text())["release_id"]
-        return Outcome("succeeded", str(result.directory), f"{release_id} is registered; see {result.report}")
+            return RemedyOutcome("failed", str(result.directory), f"the gate refused the result: {reasons}")
+        release_id = json.loads((result.release / MANIFEST_FILE).read_text())["release_id"]
+        return RemedyOutcome("succeeded", str(result.directory), f"{release_id} is registered; see {result.report}")
 
-    def look(self, name: str, reference: str) -> Outcome:
+    def look(self, name: str, reference: str) -> RemedyOutcome:
         """Say "interrupted": whoever runs one here holds the ledger's lock, so an open entry has nobody."""
-        return Outcome("interrupted", reference, "its process ended before the pipeline did; the next run resumes it")
+        return RemedyOutcome(
+            "interrupted", reference, "its process ended before the pipeline did; the next run resumes it"
+        )
 
 
 class ClusterRuns:
@@ -108,7 +111,7 @@ class ClusterRuns:
         self._arguments, self._image, self._service_account = dict(arguments or {}), image, service_account
         self._known: Kubeflow | None = None
 
-    def submit(self, pipeline: str, name: str) -> Outcome:
+    def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Start it; if the answer is lost on the way, the run is looked for.
 
         Raises:
@@ -130,9 +133,11 @@ class ClusterRuns:
                 if found.state == "interrupted":
                     raise NotReadyError(f"the server did not take the run {name}: {error}") from error
                 return found
-        return Outcome("running", run_id, f"run {run_id} started; its tasks run in {kubeflow.installation.tasks_place}")
+        return RemedyOutcome(
+            "running", run_id, f"run {run_id} started; its tasks run in {kubeflow.installation.tasks_place}"
+        )
 
-    def look(self, name: str, reference: str) -> Outcome:
+    def look(self, name: str, reference: str) -> RemedyOutcome:
         """Ask the server.
 
         Raises:
@@ -146,13 +151,13 @@ class ClusterRuns:
             run = kubeflow.look_up(reference) if reference else kubeflow.find(name)
         except ServerRefusedError as error:
             if error.status == 404:
-                return Outcome("interrupted", reference, "the server does not know this run any more")
+                return RemedyOutcome("interrupted", reference, "the server does not know this run any more")
             raise
         if run is None:
-            return Outcome("interrupted", reference, "it never reached the server")
+            return RemedyOutcome("interrupted", reference, "it never reached the server")
         if run.state in RUNNING:
-            return Outcome("running", run.run_id)
-        return Outcome(
+            return RemedyOutcome("running", run.run_id)
+        return RemedyOutcome(
             "succeeded" if run.state == "SUCCEEDED" else "failed", run.run_id, f"the run ended as {run.state}"
         )
 

@@ -6,19 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components.shared.files.layout import MANIFEST_FILE, METRICS_FILE
 from pipelines.runs.local import RunResult, read_verdict
 
 _SHOWN = ("hit_rate_at_1", "recall_at_10", "precision_at_10", "map", "ndcg_at_10")
-_MANIFEST = "manifest.json"
 
 
 def run_summary(result: RunResult) -> str:
     """Return the table of rankers and metrics, the decision with its reasons, the release and the report's path."""
-    metrics = json.loads((result.evaluation / "metrics.json").read_text())
+    metrics = json.loads((result.evaluation / METRICS_FILE).read_text())
     verdict = read_verdict(result)
     lines = ["", _table(metrics["rankers"]), ""]
     if result.release is not None:
-        manifest = json.loads((result.release / _MANIFEST).read_text())
+        manifest = json.loads((result.release / MANIFEST_FILE).read_text())
         lines.append(
             f"release  {manifest['release_id']}  (space {manifest['space_id']}, {manifest['catalogue']['images']} images)"
         )

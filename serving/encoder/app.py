@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from components.shared.pictures.preprocessing import ENCODER_SIDE
+from components.shared.pictures.preprocessing import LARGEST_SIDE
 from serving.encoder.loading import EncoderHolder
 from serving.encoder.metrics import EncoderMetrics
 from serving.encoder.predictor import EncoderModel
@@ -29,7 +29,7 @@ def run(settings: EncoderSettings) -> int:
 
     metrics = ServerMetrics(identity)
     holder = EncoderHolder(settings, EncoderMetrics(metrics.registry, arm=settings.arm))
-    largest = settings.encoder_max_request_images * ENCODER_SIDE * ENCODER_SIDE * 3 + _HEADROOM_BYTES
+    largest = settings.encoder_max_request_images * LARGEST_SIDE * LARGEST_SIDE * 3 + _HEADROOM_BYTES
     return run_server(
         EncoderModel(settings, holder),
         name=settings.model_name,

@@ -10,20 +10,20 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 
 from components.shared.errors import NotReadyError, SpaceMismatchError
-from components.shared.release.manifest import Manifest
+from components.shared.release.manifest import GOLDEN_FILE, Manifest
+from components.shared.vectors.encoder import ENCODER_FILE, ENCODER_INT8_FILE
 from serving.encoder.batching import Batcher
 from serving.encoder.metrics import EncoderMetrics
 from serving.encoder.runtime import Runtime, open_runtime
-from serving.encoder.source import ReleaseSource
+from serving.release_mirror import LoadAttempts, ReleaseMirror
 from serving.settings import EncoderSettings
 
 _LOG = logging.getLogger(__name__)
-_LONGEST_PAUSE_SECONDS = 60.0
+_NEEDED = frozenset({ENCODER_FILE, ENCODER_INT8_FILE, GOLDEN_FILE})  # never the index
 _UNKNOWN = ""  # the name of what is in force, where not even that can be read
 
 
@@ -54,21 +54,26 @@ class EncoderHolder:
     Attributes:
         current: answers who names no space; None before the first load.
         previous: still answers in its own space.
-        failures: failed loads so far.
-        last_error: why the latest load failed; "" after a success.
     """
 
     def __init__(self, settings: EncoderSettings, metrics: EncoderMetrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._source = ReleaseSource(settings.location, settings.cache)
+        self._source = ReleaseMirror(settings.location, settings.cache, kind="encoder", needed=_NEEDED)
         self._poller: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._pause_seconds, self._not_before = settings.poll_seconds, 0.0
-        self._failed: str | None = None  # what could not be loaded
+        self._attempts = LoadAttempts(settings.poll_seconds)
         self.current: Served | None = None
         self.previous: Served | None = None
-        self.failures = 0
-        self.last_error = ""
+
+    @property
+    def failures(self) -> int:
+        """Failed loads so far."""
+        return self._attempts.failures
+
+    @property
+    def last_error(self) -> str:
+        """Why the latest load failed; "" after a success."""
+        return self._attempts.last_error
 
     def serving(self, space_id: str | None) -> Served:
         """Return the encoder of a space, or the present one.
@@ -114,35 +119,30 @@ class EncoderHolder:
 
     def _attempt(self) -> Served | None:
         """Load what is in force, if it is new; what failed is tried again after a growing pause, something else at once."""
-        name, rests = _UNKNOWN, monotonic() < self._not_before
-        if rests and self._failed == _UNKNOWN:
+        name = _UNKNOWN
+        if self._attempts.must_wait(name):
             return None
         try:
-            name = self._source.name()
+            name = self._source.look().release
             if self.current is not None and name == self.current.name:
-                self._failed = None
+                self._attempts.forget()
                 return None
-            if rests and name == self._failed:
+            if self._attempts.must_wait(name):
                 return None
             served = self._load(name)
         except Exception as error:  # whatever is wrong with what is new, what serves goes on
-            self.failures += 1
-            if name != self._failed:
-                self._failed, self._pause_seconds = name, self._settings.poll_seconds
-            self.last_error = str(error) or type(error).__name__
+            self._attempts.note_failure(name, error)
             serving = "" if self.current is None else self.current.manifest.release_id
             self._metrics.loads.labels("failed", serving, self._metrics.arm).inc()
-            self._not_before = monotonic() + self._pause_seconds
-            self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
             _LOG.error("a release could not be loaded, %s: %s", "the previous one keeps serving" if self.current else
                        "none is loaded", self.last_error)  # fmt: skip
             return None
-        self.last_error, self._failed = "", None
+        self._attempts.note_success()
         self._metrics.loads.labels("loaded", served.manifest.release_id, self._metrics.arm).inc()
         return served
 
     def _load(self, name: str) -> Served:
-        directory, manifest = self._source.fetch(name)
+        directory, manifest = self._source.fetch_release(name)
         for served in (self.current, self.previous):
             if served is not None and served.manifest.encoder == manifest.encoder:
                 served.runtime.check_golden(directory, manifest.encoder)

@@ -12,7 +12,6 @@ from kserve import InferInput, InferOutput, InferRequest, InferResponse
 from numpy.typing import NDArray
 
 from components.shared.errors import DataError, NotReadyError, ParameterError, VisualSearchError
-from components.shared.pictures.preprocessing import ENCODER_SIDE
 from components.shared.vectors.embeddings import Vectors
 from components.shared.vectors.encoder import INPUT_NAME, OUTPUT_NAME
 from serving.encoder.loading import EncoderHolder, Served
@@ -57,7 +56,7 @@ class EncoderModel(kserve.Model):  # type: ignore[misc]  # kserve is not typed
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Describe the input tensor."""
-        side = self.holder.current.manifest.encoder.preprocessing.side if self.holder.current else ENCODER_SIDE
+        side = self.holder.current.manifest.encoder.preprocessing.side if self.holder.current else -1
         return [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, side, side, 3]}]
 
     def get_output_types(self) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 _PLAIN: tuple[Engine, Precision] = ("onnxruntime", "fp32")
 
 
-class Encoder(Protocol):
+class RuntimeEncoder(Protocol):
     """Pictures → unit vectors; calls may come from several threads."""
 
     shape: tuple[int, ...]
@@ -52,7 +52,7 @@ class Runtime:
         note: why this is not what the release or the settings wished; "" if it is.
     """
 
-    encoder: Encoder
+    encoder: RuntimeEncoder
     engine: Engine
     precision: Precision
     threads: int

@@ -13,7 +13,7 @@ from serving.events.database import Database
 from serving.events.errors import StoreUnavailableError
 from serving.events.records import Event
 from serving.events.tokens import Impression
-from serving.events.writer import GroupWriter, Outcome, WriterState
+from serving.events.writer import GroupWriter, WriteOutcome, WriterState
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class EventStore:
         """Take impressions without waiting and without raising; False (and counted) if there is no room for them."""
         return self._writer.offer(impressions)
 
-    def submit(self, events: Sequence[Event]) -> Outcome:
+    def submit(self, events: Sequence[Event]) -> WriteOutcome:
         """Store events; returns after they are on the disk.
 
         Raises:
@@ -74,9 +74,9 @@ class EventStore:
         except FutureTimeoutError:
             raise self._too_slow() from None
 
-    async def submit_async(self, events: Sequence[Event]) -> Outcome:
+    async def submit_async(self, events: Sequence[Event]) -> WriteOutcome:
         """Do as `submit` does, without blocking the event loop."""
-        future: Future[Outcome] = self._writer.submit(events)
+        future: Future[WriteOutcome] = self._writer.submit(events)
         try:
             return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._submit_seconds)
         except TimeoutError:

@@ -23,7 +23,7 @@ _RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WriteOutcome:
     """What became of the events of one call; both kinds are on the disk.
 
     Attributes:
@@ -78,7 +78,7 @@ class GroupWriter:
     ) -> None:
         self._write = write
         self._most_events, self._most_impressions = most_events, most_impressions
-        self._calls: deque[tuple[Sequence[Event], Future[Outcome]]] = deque()
+        self._calls: deque[tuple[Sequence[Event], Future[WriteOutcome]]] = deque()
         self._impressions: deque[Impression] = deque()
         self._due = 0.0  # when the impressions are to be written, of the monotonic clock
         self._changed = threading.Condition()
@@ -93,13 +93,13 @@ class GroupWriter:
         with self._changed:
             return replace(self._state, impressions_waiting=len(self._impressions))
 
-    def submit(self, events: Sequence[Event]) -> Future[Outcome]:
+    def submit(self, events: Sequence[Event]) -> Future[WriteOutcome]:
         """Queue events; the future has a result after their commit, or StoreUnavailableError.
 
         Raises:
             StoreUnavailableError: too many are waiting, or the writer is stopping.
         """
-        future: Future[Outcome] = Future()
+        future: Future[WriteOutcome] = Future()
         future.set_running_or_notify_cancel()  # nobody can cancel it from now on, under the writer's hands
         with self._changed:
             if self._stopping or self._state.waiting + len(events) > self._most_events:
@@ -150,7 +150,7 @@ class GroupWriter:
     def _seconds_until_due(self) -> float | None:
         return max(0.0, self._due - time.monotonic()) if self._impressions else None
 
-    def _next_calls(self) -> list[tuple[Sequence[Event], Future[Outcome]]]:
+    def _next_calls(self) -> list[tuple[Sequence[Event], Future[WriteOutcome]]]:
         calls, size = [], 0
         while self._calls and size < _COMMIT_EVENTS:
             calls.append(self._calls.popleft())
@@ -162,7 +162,7 @@ class GroupWriter:
             return []
         return [self._impressions.popleft() for _ in range(min(len(self._impressions), _COMMIT_IMPRESSIONS))]
 
-    def _write_calls(self, calls: list[tuple[Sequence[Event], Future[Outcome]]]) -> None:
+    def _write_calls(self, calls: list[tuple[Sequence[Event], Future[WriteOutcome]]]) -> None:
         identified = [([(event.event_id, event) for event in events], future) for events, future in calls]
         rows = {event_id: event.row() for events, _ in reversed(identified) for event_id, event in reversed(events)}
         taken = sum(len(events) for events, _ in identified)
@@ -182,7 +182,7 @@ class GroupWriter:
         for events, future in identified:
             mine = {event_id for event_id, _ in events} & new
             new -= mine
-            future.set_result(Outcome(len(mine), len(events) - len(mine)))
+            future.set_result(WriteOutcome(len(mine), len(events) - len(mine)))
 
     def _write_impressions(self, impressions: list[Impression]) -> None:
         try:

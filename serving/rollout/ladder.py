@@ -49,6 +49,10 @@ def read_ladder(text: str) -> tuple[int, ...]:
 
     Raises:
         ParameterError: not increasing numbers from 1 to 99.
+
+    Example:
+        >>> read_ladder("1,5,25,50")
+        (1, 5, 25, 50)
     """
     try:
         ladder = tuple(int(part) for part in text.split(","))

@@ -14,8 +14,9 @@ from typing import Any
 
 from components.shared.errors import ContractError, DamagedArtifactError, ResourceError, VisualSearchError
 from components.shared.files.atomic import full_disk_named
+from components.shared.files.layout import MANIFEST_FILE
 from components.shared.files.storage import filesystem_of, is_remote
-from components.shared.release.manifest import MANIFEST_FILE, Manifest, copy_release, is_intact, verify_release
+from components.shared.release.manifest import Manifest, copy_release, is_intact, verify_release
 
 _CHUNK_BYTES = 8 << 20
 

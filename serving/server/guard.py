@@ -16,7 +16,7 @@ from serving.server.limits import GuardSettings
 from serving.server.metrics import ServerMetrics
 from serving.server.problems import Problem, ProblemTable
 from serving.server.queue import AdmissionQueue
-from serving.server.refusals import BodyTooLargeError, OverloadedError, UnauthorisedError
+from serving.server.refusals import BodyTooLargeError, MissingKeyError, OverloadedError
 from serving.server.request import CURRENT_REQUEST, CurrentRequest, choose_request_id
 from serving.server.routes import AllowList, Route
 from serving.server.traces import Traces
@@ -151,7 +151,7 @@ class ApiKeys:
         """Look for a key in `X-Api-Key` or `Authorization: Bearer`, in a time that tells nothing about the keys.
 
         Raises:
-            UnauthorisedError: no key came, or a wrong one.
+            MissingKeyError: no key came, or a wrong one.
         """
         if not self._digests:
             return
@@ -161,7 +161,7 @@ class ApiKeys:
             offered = authorization[7:].strip()
         digest = hashlib.sha256(offered).digest()
         if not sum(hmac.compare_digest(digest, each) for each in self._digests):
-            raise UnauthorisedError("An API key is needed: send it as X-Api-Key or as Authorization: Bearer.")
+            raise MissingKeyError("An API key is needed: send it as X-Api-Key or as Authorization: Bearer.")
 
 
 class BodyReader:

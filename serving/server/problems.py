@@ -28,10 +28,10 @@ from serving.server.refusals import (
     EncoderTimeoutError,
     MediaTypeError,
     MethodNotAllowedError,
+    MissingKeyError,
     OverloadedError,
     RouteNotFoundError,
     TooManyEventsError,
-    UnauthorisedError,
     UnknownThingError,
 )
 
@@ -69,7 +69,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemKind] = {
     RouteNotFoundError: ProblemKind(404, "not_found", _Status.UNIMPLEMENTED),
     UnknownThingError: ProblemKind(404, "not_found", _Status.NOT_FOUND),
     MethodNotAllowedError: ProblemKind(405, "method_not_allowed", _Status.UNIMPLEMENTED),
-    UnauthorisedError: ProblemKind(401, "unauthorised", _Status.UNAUTHENTICATED),
+    MissingKeyError: ProblemKind(401, "unauthorised", _Status.UNAUTHENTICATED),
     BodyTooLargeError: ProblemKind(413, "too_large", _Status.RESOURCE_EXHAUSTED),
     MediaTypeError: ProblemKind(415, "unsupported_media_type", _Status.INVALID_ARGUMENT),
     TooManyEventsError: ProblemKind(429, "too_many_events", _Status.RESOURCE_EXHAUSTED),
@@ -175,7 +175,7 @@ def _of_parameters(error: BaseException) -> str | None:
 def _headers(error: BaseException, kind: ProblemKind) -> tuple[tuple[bytes, bytes], ...]:
     if isinstance(error, MethodNotAllowedError):
         return ((b"allow", ", ".join(error.allowed).encode()),)
-    if isinstance(error, UnauthorisedError):
+    if isinstance(error, MissingKeyError):
         return ((b"www-authenticate", b"Bearer"),)
     if kind.status == 503:
         seconds = getattr(error, "retry_after_seconds", _RETRY_AFTER_SECONDS)

@@ -4,7 +4,7 @@ VisualSearchError
 ├── InputError
 │   ├── RouteNotFoundError          no such path, or one that is closed
 │   ├── MethodNotAllowedError       the path exists, the method does not
-│   ├── UnauthorisedError           keys are configured and none came
+│   ├── MissingKeyError           keys are configured and none came
 │   ├── BodyTooLargeError           the body is above the limit
 │   ├── MediaTypeError              a body of a kind that is not read here
 │   ├── UnknownThingError           an id that does not exist (or must not be known)
@@ -38,7 +38,7 @@ class MethodNotAllowedError(InputError):
         self.allowed = allowed
 
 
-class UnauthorisedError(InputError):
+class MissingKeyError(InputError):
     """API keys are configured and the request carries none of them."""
 
 

@@ -37,7 +37,7 @@ from serving.transformer.search.catalogue import Catalogue, UnknownImageError
 from serving.transformer.search.holder import Holder
 from serving.transformer.search.rules.chain import ChainParameters
 from serving.transformer.searching import Searcher
-from serving.transformer.watching.encoder_watch import EncoderWatch
+from serving.transformer.watching.encoder_watch import EncoderWatch, Needed
 from serving.transformer.watching.metrics import TransformerMetrics
 from serving.transformer.watching.recall import RecallWatch
 from serving.transformer.watching.reporting import Reporter
@@ -45,7 +45,7 @@ from serving.transformer.watching.samples import QuerySamples
 from serving.transformer.watching.service_counts import ServiceCounts
 from serving.transformer.watching.stages import Stages
 from serving.web.routes import make_router
-from serving.web.thumbnails import Source, ThumbnailCache
+from serving.web.thumbnails import ThumbnailCache, ThumbnailSource
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING_SECONDS = 2.0
@@ -89,7 +89,7 @@ class Application:
             metadata=self.traces.outgoing,
         )
         self.holder = Holder(settings, encoder_serves=self.encoder.serves, chain=_chain(settings))
-        self.watch = EncoderWatch(self.encoder, self._space_id, self.metrics.encoder_ready.set)
+        self.watch = EncoderWatch(self.encoder, self._needed, self.metrics.encoder_ready.set)
         self.signer = TokenSigner(_keys(settings))
         self.events = EventStore.open(_events_url(settings))
         self.recall = RecallWatch(settings.recall_share, self.metrics)
@@ -181,11 +181,11 @@ class Application:
             return Identity(arm=self.settings.arm)
         return Identity(catalogue.release_id, catalogue.space_id, catalogue.generation, self.settings.arm)
 
-    def _space_id(self) -> str | None:
+    def _needed(self) -> Needed | None:
         catalogue = self.holder.current
-        return None if catalogue is None else catalogue.space_id
+        return None if catalogue is None else Needed(catalogue.space_id, catalogue.preprocessing.side)
 
-    def _locate(self, image_id: str) -> Source | None:
+    def _locate(self, image_id: str) -> ThumbnailSource | None:
         catalogue = self.holder.current
         if catalogue is None:
             return None
@@ -193,7 +193,7 @@ class Application:
             item = catalogue.item(image_id)
         except UnknownImageError:
             return None
-        return Source(item.sha256, item.uri)
+        return ThumbnailSource(item.sha256, item.uri)
 
     async def _render(self, uri: str, side: int) -> bytes | None:
         try:

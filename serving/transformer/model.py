@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import kserve
 
@@ -15,20 +15,12 @@ from serving.server.refusals import OverloadedError
 from serving.server.request import CURRENT_REQUEST
 from serving.transformer.edge.open_inference import response_of
 from serving.transformer.edge.requests import SearchRequest, read_person, read_request
-from serving.transformer.search.catalogue import Catalogue
+from serving.transformer.search.holder import Holder
 from serving.transformer.searching import Searcher
 from serving.transformer.watching.encoder_watch import EncoderWatch
 from serving.transformer.watching.reporting import Reporter
 
 _LARGE_BODY_BYTES = 64 * 1024
-
-
-class CurrentCatalogue(Protocol):
-    """What holds the catalogue that is served now."""
-
-    @property
-    def current(self) -> Catalogue | None:
-        """The catalogue; None before the first is loaded."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         self,
         name: str,
         *,
-        holder: CurrentCatalogue,
+        holder: Holder,
         watch: EncoderWatch,
         searcher: Searcher,
         reporter: Reporter,
@@ -131,11 +123,11 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
         if (request := CURRENT_REQUEST.get()) is not None:
             request.release_id, request.arm = catalogue.release_id, self._rules.arm
         person = read_person(headers or {}, self._rules.country_header)
-        marks = [self._reporter.mark(query) for query in payload.queries]
+        payload = self._reporter.with_sampling_keys(payload)
         deadline = time.monotonic() + self._rules.request_seconds
         try:
             async with asyncio.timeout(self._rules.request_seconds):
-                found = await self._searcher.search(payload, catalogue, marks, deadline)
+                found = await self._searcher.search(payload, catalogue, deadline)
         except TimeoutError as error:
             raise OverloadedError("the request exceeded its time limit; try again in a moment") from error
         answers = await self._reporter.report(found, catalogue, payload.parameters, person)

@@ -31,7 +31,6 @@ class Searched:
     query: Query
     vector: Vectors
     picture: QueryPicture | None
-    mark: float | None  # of the monitoring's sample; None: it cannot come into it
 
 
 class Searcher:
@@ -52,18 +51,15 @@ class Searcher:
         """End the threads that search."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def search(
-        self, request: SearchRequest, catalogue: Catalogue, marks: Sequence[float | None], deadline: float
-    ) -> list[Searched]:
+    async def search(self, request: SearchRequest, catalogue: Catalogue, deadline: float) -> list[Searched]:
         """Search by all queries of a request.
 
         Args:
-            request: with its queries.
+            request: with its queries; the picture of one that monitoring may sample is measured, too.
             catalogue: to search.
-            marks: of the queries in monitoring's sample; a picture that has one is measured, too.
             deadline: of `time.monotonic`.
         """
-        pictures = await self._pictures(request.queries, marks, catalogue)
+        pictures = await self._pictures(request.queries, catalogue)
         vectors = await self._vectors(request.queries, pictures, catalogue, deadline)
         loop = asyncio.get_running_loop()
         with self._stages("search", catalogue.release_id):
@@ -79,15 +75,11 @@ class Searcher:
                 )
             )
         return [
-            Searched(answer, new_query_id(), query, vector, picture, mark)
-            for answer, query, vector, picture, mark in zip(
-                answers, request.queries, vectors, pictures, marks, strict=True
-            )
+            Searched(answer, new_query_id(), query, vector, picture)
+            for answer, query, vector, picture in zip(answers, request.queries, vectors, pictures, strict=True)
         ]
 
-    async def _pictures(
-        self, queries: Sequence[Query], marks: Sequence[float | None], catalogue: Catalogue
-    ) -> list[QueryPicture | None]:
+    async def _pictures(self, queries: Sequence[Query], catalogue: Catalogue) -> list[QueryPicture | None]:
         """Decode all pictures of a request at once; None for the queries that have none."""
         places = [place for place, query in enumerate(queries) if query.picture is not None]
         if not places:
@@ -100,7 +92,7 @@ class Searcher:
                         queries[place].picture or b"",
                         catalogue.preprocessing,
                         queries[place].crop,
-                        statistics=marks[place] is not None,
+                        statistics=queries[place].sampling_key is not None,
                     )
                 )
                 for place in places

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Source:
+class ThumbnailSource:
     """Where the picture of an image lies.
 
     Attributes:
@@ -30,7 +30,7 @@ class ThumbnailCache:
 
     def __init__(
         self,
-        locate: Callable[[str], Source | None],
+        locate: Callable[[str], ThumbnailSource | None],
         render: Callable[[str, int], Awaitable[bytes | None]],
         *,
         capacity_bytes: int = 64 * 2**20,

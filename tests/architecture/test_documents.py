@@ -88,7 +88,8 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 def test_every_path_between_backticks_exists(document: Path) -> None:
     tops = "components|pipelines|serving|monitoring|manifests|docs|examples|benchmarks|tests|\\.ci|\\.github"
     for path in re.findall(rf"`((?:{tops})/[\w./*-]*)`", document.read_text()):
-        assert list(ROOT.glob(path.rstrip("/"))), f"{document.name}: {path}"
+        is_example = path.endswith("/variety.py")  # a file that the reader is to write
+        assert is_example or list(ROOT.glob(path.rstrip("/"))), f"{document.name}: {path}"
 
 
 def test_the_tree_of_the_readme_shows_the_folders() -> None:

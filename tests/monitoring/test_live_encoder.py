@@ -11,14 +11,15 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from components.shared.defaults import MODEL_NAME
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.files.tables import ITEMS, JUDGEMENTS, read_table, write_table
-from components.shared.release.manifest import ITEMS_FILE
 from monitoring.__main__ import main as monitoring
 from monitoring.diagnosis.judged import right_answers
 from monitoring.findings import Report
 from monitoring.status.record import RecordStore
 from pipelines.__main__ import main
-from pipelines.commands.serving_processes import MODEL_NAME, ServingProcesses
+from pipelines.commands.serving_processes import ServingProcesses
 from support.servers.serving_processes import make_local_release, settings_for
 
 ITEMS_COUNT, VIEWS = 12, 5

@@ -15,13 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.shared.files.tables import EVENTS, write_table
+from components.shared.files.tables import EVENTS, SERVICE_SCHEMA, write_table
 from components.shared.release.generation import write_generation
 from components.shared.release.manifest import read_manifest
-from components.shared.release.served import publish_generation, publish_release
+from components.shared.release.served import open_in_force, publish_generation, publish_release
 from monitoring.__main__ import main as monitoring
-from monitoring.online.service import SERVICE_SCHEMA
-from monitoring.run import open_served
 from monitoring.status.record import RecordStore
 from pipelines.__main__ import main
 from support.factories.basics import make_vectors
@@ -186,14 +184,14 @@ def test_what_cannot_be_used_is_an_error_and_leaves_the_record(
 def test_a_served_root_is_opened_with_its_generations(write_samples, release: Path, tmp_path: Path) -> None:
     manifest = read_manifest(release)
     vectors = make_vectors(2, manifest.encoder.dimension)
-    gone = open_served(release).items["image_id"][0].as_py()
+    gone = open_in_force(release).items["image_id"][0].as_py()
     write_generation(
         tmp_path / "generation", release_id=manifest.release_id, space_id=manifest.space_id, number=1, parent=None,
         items=make_items(["new-1", "new-2"]), vectors=vectors, removed=[gone],
     )  # fmt: skip
     publish_release(tmp_path / "served", release)
     publish_generation(tmp_path / "served", tmp_path / "generation")
-    served = open_served(tmp_path / "served")
+    served = open_in_force(tmp_path / "served")
     ids = set(served.items["image_id"].to_pylist())
     assert {"new-1", "new-2"} <= ids
     assert gone not in ids

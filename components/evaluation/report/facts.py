@@ -13,8 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from components.evaluation.report.wording import plain, short_path
+from components.shared.files.layout import CATALOGUE_FILE, HISTORY_FILE, QUARANTINE_FILE
 from components.shared.files.tables import CATALOGUE, QUARANTINE, SPLITS, read_table
 from components.shared.truth.labels import LabelsSpec
+from components.shared.vectors.embeddings import FAILED_FILE
 
 Points = list[tuple[float, float]]
 
@@ -80,7 +82,7 @@ class ClickFacts:
 
 def read_data_facts(catalogue: Path, embeddings: Path) -> DataFacts:
     """Count the images of the catalogue and those that it left out."""
-    table = read_table(catalogue / "catalogue.parquet", CATALOGUE)
+    table = read_table(catalogue / CATALOGUE_FILE, CATALOGUE)
     groups = Counter(table.column("duplicate_group").to_pylist())
     categories: dict[str, set[str | None]] = {}
     for row in table.select(["duplicate_group", "category"]).to_pylist():
@@ -97,13 +99,13 @@ def read_data_facts(catalogue: Path, embeddings: Path) -> DataFacts:
         duplicate_groups=len(several),
         identical_files=table.num_rows - len(set(table.column("sha256").to_pylist())),
         doubtful_groups=sum(len(found) > 1 for found in categories.values()),
-        quarantine=_quarantine([catalogue / "quarantine.parquet", embeddings / "failed.parquet"]),
+        quarantine=_quarantine([catalogue / QUARANTINE_FILE, embeddings / FAILED_FILE]),
     )
 
 
 def read_history(encoder: Path) -> dict[str, Points]:
     """Return (epoch, value) per figure: loss, validation figures. Empty without training."""
-    path = encoder / "history.json"
+    path = encoder / HISTORY_FILE
     if not path.exists():
         return {}
     epochs: list[dict[str, Any]] = json.loads(path.read_text())

@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from components.evaluation.gallery import Gallery
-from components.evaluation.gate import Decision
-from components.evaluation.measurement import CURVE_CUTS, METRIC_TITLES, METRICS, Outcome
+from components.evaluation.gate import GateDecision
+from components.evaluation.measurement import CURVE_CUTS, METRIC_TITLES, METRICS, RankerOutcome
 from components.evaluation.parameters import EvaluationParameters
 from components.evaluation.report import facts, plots, wording
 from components.evaluation.report.embedding_map import draw_mosaic, lay_out
@@ -58,9 +58,9 @@ class ReportInputs:
     """
 
     gallery: Gallery
-    outcomes: dict[str, Outcome]
+    outcomes: dict[str, RankerOutcome]
     results: Results
-    decision: Decision
+    decision: GateDecision
     metrics: dict[str, Any]
     encoder: EncoderSpec
     labels: LabelsSpec
@@ -135,7 +135,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _headline(outcome: Outcome) -> tuple[str, ...]:
+def _headline(outcome: RankerOutcome) -> tuple[str, ...]:
     """Return the names of the metrics to show first.
 
     If most queries have more than ten relevant images, ten answers cannot hold them and recall@10 is low at its best; then the
@@ -176,7 +176,7 @@ def _charts(inputs: ReportInputs, index: IndexSpec) -> dict[str, Any]:
     return charts
 
 
-def _recall_curves(outcomes: Mapping[str, Outcome], size: int) -> dict[str, list[float]]:
+def _recall_curves(outcomes: Mapping[str, RankerOutcome], size: int) -> dict[str, list[float]]:
     cuts = [i for i, cut in enumerate(CURVE_CUTS) if cut < size]
     return {
         name: [float(value) for value in np.nanmean(outcome.curve[:, cuts], axis=0)]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from components.evaluation.gallery import Gallery
-from components.evaluation.measurement import Outcome
+from components.evaluation.measurement import RankerOutcome
 from components.evaluation.report.thumbnails import Thumbnails
 from components.shared.truth.metrics import Rows
 from components.shared.truth.relevance import RELEVANT_GRADE
@@ -21,7 +21,7 @@ EXTREMES = 6  # best and worst queries
 
 
 @dataclass(frozen=True)
-class Tile:
+class SheetTile:
     """One picture of a sheet.
 
     Attributes:
@@ -39,16 +39,16 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RankedAnswer:
     """The answer of one ranker to a query."""
 
     title: str
-    tiles: list[Tile]
+    tiles: list[SheetTile]
     average_precision: float
 
 
 @dataclass(frozen=True)
-class Sheet:
+class EvaluationSheet:
     """A query and its answers.
 
     Attributes:
@@ -59,11 +59,11 @@ class Sheet:
         expected: relevant images with their ranks; only for queries with bad answers.
     """
 
-    query: Tile
+    query: SheetTile
     category: str
     relevant: int
-    answers: list[Answer]
-    expected: list[Tile]
+    answers: list[RankedAnswer]
+    expected: list[SheetTile]
 
 
 class SheetMaker:
@@ -75,7 +75,7 @@ class SheetMaker:
         thumbnails: the pictures.
     """
 
-    def __init__(self, gallery: Gallery, outcomes: Mapping[str, Outcome], thumbnails: Thumbnails) -> None:
+    def __init__(self, gallery: Gallery, outcomes: Mapping[str, RankerOutcome], thumbnails: Thumbnails) -> None:
         self._gallery, self._thumbnails = gallery, thumbnails
         self._shown = [("before training", "untrained"), ("after training", "trained")]
         self._outcomes = outcomes
@@ -83,7 +83,7 @@ class SheetMaker:
         self._precision = outcomes["trained"].metric("map")
         self._candidates = np.flatnonzero(~np.isnan(self._precision) & thumbnails.showable[gallery.queries])
 
-    def sample(self, number: int, seed: int) -> list[Sheet]:
+    def sample(self, number: int, seed: int) -> list[EvaluationSheet]:
         """Make sheets for a random sample, taken in turn from each category, without any selection by hand."""
         order = np.random.default_rng(seed).permutation(self._candidates)
         categories = self._gallery.query_categories()
@@ -96,14 +96,14 @@ class SheetMaker:
         chosen = order[np.argsort(place, kind="stable")][:number]
         return [self._sheet(int(q)) for q in chosen]
 
-    def worst(self) -> list[Sheet]:
+    def worst(self) -> list[EvaluationSheet]:
         """Make sheets for the queries with the lowest average precision, one per item, with the expected images."""
         first = self._outcomes["trained"].first_relevant[self._candidates]
         late = np.where(first == 0, np.iinfo(np.int64).max, first)
         order = np.lexsort((self._candidates, -late, self._precision[self._candidates]))
         return [self._sheet(q, expected=True) for q in self._distinct(self._candidates[order])]
 
-    def most_improved(self) -> list[Sheet]:
+    def most_improved(self) -> list[EvaluationSheet]:
         """Make sheets for the queries whose average precision improved most by training, one per item."""
         if "untrained" not in self._outcomes:
             return []
@@ -119,7 +119,7 @@ class SheetMaker:
                 kept.append(int(query))
         return kept[:EXTREMES]
 
-    def _sheet(self, query: int, *, expected: bool = False) -> Sheet:
+    def _sheet(self, query: int, *, expected: bool = False) -> EvaluationSheet:
         row = int(self._gallery.queries[query])
         grades = self._gallery.truths["all"].grades(
             np.array([row], np.int64), np.arange(self._gallery.size, dtype=np.int64)
@@ -127,7 +127,7 @@ class SheetMaker:
         relevant = np.flatnonzero(grades >= RELEVANT_GRADE)
         shown = self._shown[-1:] if expected else self._shown
         answers = [self._answer(title, name, query) for title, name in shown if name in self._outcomes]
-        return Sheet(
+        return EvaluationSheet(
             query=self._tile(row, None, None, 0),
             category=self._categories[row] or "",
             relevant=len(relevant),
@@ -135,13 +135,13 @@ class SheetMaker:
             expected=self._expected(query, relevant, grades) if expected else [],
         )
 
-    def _answer(self, title: str, ranker: str, query: int) -> Answer:
+    def _answer(self, title: str, ranker: str, query: int) -> RankedAnswer:
         outcome = self._outcomes[ranker]
         found = zip(outcome.top_rows[query], outcome.top_grades[query], outcome.top_scores[query], strict=True)
         tiles = [self._tile(int(r), int(g), float(s), i + 1) for i, (r, g, s) in enumerate(found) if r >= 0]
-        return Answer(title, tiles[:SHOWN], float(outcome.metric("map")[query]))
+        return RankedAnswer(title, tiles[:SHOWN], float(outcome.metric("map")[query]))
 
-    def _expected(self, query: int, relevant: Rows, grades: NDArray[np.uint8]) -> list[Tile]:
+    def _expected(self, query: int, relevant: Rows, grades: NDArray[np.uint8]) -> list[SheetTile]:
         vectors = self._outcomes["trained"].ranker.vectors
         assert vectors is not None
         own = int(self._gallery.queries[query])
@@ -153,5 +153,5 @@ class SheetMaker:
             for r in best
         ]
 
-    def _tile(self, row: int, grade: int | None, score: float | None, rank: int) -> Tile:
-        return Tile(self._thumbnails.data_uri(row), str(self._ids[row]), grade, score, rank)
+    def _tile(self, row: int, grade: int | None, score: float | None, rank: int) -> SheetTile:
+        return SheetTile(self._thumbnails.data_uri(row), str(self._ids[row]), grade, score, rank)

@@ -35,10 +35,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         with full_disk_named(path):
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -56,7 +56,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Serialise for digests: sorted keys, no spaces, UTF-8, no NaN."""
+    """Serialise for digests: sorted keys, no spaces, UTF-8, no NaN.
+
+    Example:
+        >>> canonical_json({"b": 1, "a": [0.5]})
+        b'{"a":[0.5],"b":1}'
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
@@ -93,7 +98,8 @@ def link_or_copy(source: Path | str, destination: Path | str) -> Path | str:
     return destination
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -52,8 +52,27 @@ def read_bytes(uri: str, *, limit_bytes: int) -> bytes:
     return data
 
 
+def parquet_files(filesystem: Any, root: str) -> list[str]:
+    """Return the Parquet files at a path: itself, or all below it but those still being written; none if it is missing.
+
+    As for Spark, names that begin with "." or "_" are work in progress, whether of a file or of a folder.
+    """
+    if filesystem.isfile(root):
+        return [root]
+    return [
+        path
+        for path in (sorted(filesystem.find(root)) if filesystem.isdir(root) else [])
+        if path.endswith(".parquet") and not any(part[:1] in "._" for part in path[len(root) :].split("/") if part)
+    ]
+
+
 def is_remote(uri: str) -> bool:
-    """Whether a URI names an object store or server rather than a local path."""
+    """Whether a URI names an object store or server rather than a local path.
+
+    Example:
+        >>> is_remote("s3://bucket/a.jpg"), is_remote("/home/a.jpg")
+        (True, False)
+    """
     return "://" in uri and not uri.startswith(("file://", "local://"))
 
 
@@ -61,6 +80,10 @@ def local_path(uri: str) -> str:
     """Return the path that a `file:` address names, with escapes decoded; any other text is already a path.
 
     Source: RFC 8089.
+
+    Example:
+        >>> local_path("file:///home/a%20b.jpg")
+        '/home/a b.jpg'
     """
     if not uri.startswith("file:/"):
         return uri

@@ -154,6 +154,18 @@ QUERY_SAMPLES = TableFormat(
 )
 
 
+SERVICE_SCHEMA = _schema(  # windows of service; also written by hand, hence plain Parquet or CSV without a version
+    ("at", _TIMESTAMP),  # end of the window
+    ("arm", pa.string()),
+    ("requests", pa.float64()),  # in the window, not since the start
+    ("errors", pa.float64()),  # answers that are the server's fault: 5xx
+    ("slow", pa.float64()),  # answered later than the latency objective
+    ("zero_results", pa.float64()),  # answered, with nothing to show
+    nullable=("at", "arm", "requests", "errors", "slow", "zero_results"),
+)
+SERVICE_COUNTS = tuple(SERVICE_SCHEMA.names[2:])
+
+
 def write_table(path: Path, table: pa.Table, form: TableFormat) -> None:
     """Write `table` as `form`, all or nothing, with name and version in the file's metadata.
 

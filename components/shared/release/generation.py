@@ -6,11 +6,15 @@ generations below it; a changed image is removed and added in the same generatio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import Field
 
 from components.shared.errors import (
@@ -22,13 +26,13 @@ from components.shared.errors import (
 )
 from components.shared.files.artifacts import FileEntry, check_files, list_files
 from components.shared.files.atomic import write_json
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.files.sealed import SealedManifest
 from components.shared.files.tables import ITEMS, TableFormat, read_table, write_table
 from components.shared.release.manifest import read_items
 from components.shared.vectors.embeddings import Vectors, read_embeddings, write_embeddings
 
 GENERATION_FILE = "generation.json"
-ITEMS_FILE = "items.parquet"
 EMBEDDINGS_FILE = "embeddings.parquet"
 REMOVED_FILE = "removed.parquet"
 
@@ -206,3 +210,41 @@ def _load(directory: Path, manifest: GenerationManifest, dimension: int) -> Gene
     require(vectors.shape[1] == dimension, f"has {vectors.shape[1]} dimensions, the release {dimension}")
     require(len(set(removed)) == len(removed), "removes an image twice")
     return Generation(manifest, items, vectors, tuple(removed))
+
+
+def stack_items(base: pa.Table, generations: Sequence[Generation]) -> tuple[pa.Table, NDArray[np.bool_]]:
+    """Stack the items of a release and of the generations on it, and tell which of them are still there.
+
+    Args:
+        base: table ITEMS of the release.
+        generations: lowest first.
+
+    Returns:
+        Table ITEMS of all n rows ever added, in that order, and (n,) whether no later generation removed them.
+
+    Raises:
+        ContractError: a generation removes an image that is not there, or adds one that is.
+    """
+    table = pa.concat_tables([base, *(each.items for each in generations)], promote_options="permissive")
+    image_ids = table.column("image_id")
+    present = np.arange(table.num_rows) < base.num_rows
+    start = base.num_rows
+    for generation in generations:
+        stop, name = start + generation.items.num_rows, generation.manifest.generation_id
+        here = np.flatnonzero(present)
+        below = image_ids.take(pa.array(here))
+        gone = pc.is_in(below, value_set=pa.array(generation.removed, pa.string())).to_numpy().astype(np.bool_)
+        if int(gone.sum()) != len(generation.removed):
+            raise ContractError(
+                f"{name} removes an image that the generations before it lack; extend the served release again"
+            )
+        present[here[gone]] = False
+        kept = below.filter(pa.array(~gone))
+        added = generation.items.column("image_id")
+        if pc.any(pc.is_in(added, value_set=kept.combine_chunks())).as_py():
+            raise ContractError(
+                f"{name} adds an image that the generations before it have; extend the served release again"
+            )
+        present[start:stop] = True
+        start = stop
+    return table, present

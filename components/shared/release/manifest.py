@@ -29,14 +29,13 @@ from components.shared.errors import (
 )
 from components.shared.files.artifacts import ARTIFACT_FILE, FileEntry, check_files, list_files
 from components.shared.files.atomic import canonical_json, write_json
+from components.shared.files.layout import ITEMS_FILE, MANIFEST_FILE
 from components.shared.files.sealed import SealedManifest
 from components.shared.files.tables import ITEMS, read_table
 from components.shared.release.golden import check_golden_embeddings, check_golden_neighbours
 from components.shared.vectors.encoder import ENCODER_FILE, ENCODER_INT8_FILE, EncoderSpec, OnnxEncoder, space_id_of
 from components.shared.vectors.search import INDEX_FILE, VECTORS_FILE, CatalogueIndex, IndexSpec
 
-MANIFEST_FILE = "manifest.json"
-ITEMS_FILE = "items.parquet"
 REFERENCE_FILE = "reference_embeddings.parquet"
 GOLDEN_FILE = "golden.parquet"
 

@@ -7,22 +7,39 @@ last. A reader therefore sees the old or the new state, even after a crash, and 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from components.shared.errors import ContractError, UnfinishedArtifactError
-from components.shared.files.atomic import full_disk_named, link_or_copy, write_json
+from components.shared.files.atomic import full_disk_named, link_or_copy, sync, write_json
+from components.shared.files.layout import MANIFEST_FILE
 from components.shared.files.locks import exclusive_lock
-from components.shared.release.generation import GENERATION_FILE, read_generation_manifest, verify_generation
-from components.shared.release.manifest import MANIFEST_FILE, is_intact, read_manifest, verify_release
+from components.shared.release.generation import (
+    GENERATION_FILE,
+    Generation,
+    open_generation,
+    read_generation_manifest,
+    stack_items,
+    verify_generation,
+)
+from components.shared.release.manifest import (
+    Manifest,
+    is_intact,
+    is_release,
+    open_catalogue,
+    read_manifest,
+    verify_release,
+)
+from components.shared.vectors.search import CatalogueIndex
 
 CURRENT_FILE = "CURRENT"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -74,6 +91,60 @@ def read_current(root: Path) -> Current:
         return Current.model_validate(json.loads(text))
     except (ValueError, ValidationError, RecursionError) as error:
         raise ContractError(f"{path} does not name the served release ({error}); publish the release again") from error
+
+
+@dataclass(frozen=True)
+class ReleaseInForce:
+    """A release with the generations on it, verified and ready to be searched.
+
+    Attributes:
+        directory: of the release.
+        manifest: of it.
+        index: of it.
+        release_items: table ITEMS of its rows.
+        generations: on it, the lowest first.
+        items: table ITEMS of all that is in force.
+    """
+
+    directory: Path
+    manifest: Manifest
+    index: CatalogueIndex
+    release_items: pa.Table
+    generations: tuple[Generation, ...]
+    items: pa.Table
+
+
+def open_in_force(location: Path) -> ReleaseInForce:
+    """Open a release, or what a root says is in force.
+
+    Raises:
+        ContractError: or one of its kinds: there is none, or it is damaged.
+    """
+    directory, names = location, []
+    if not is_release(location):
+        current = read_current(location)
+        directory, names = location / current.release, current.generations
+    release = open_catalogue(directory)
+    generations = open_generations([location / name for name in names], release.manifest)
+    items, present = stack_items(release.items, generations)
+    return ReleaseInForce(
+        directory,
+        release.manifest,
+        release.index,
+        release.items,
+        tuple(generations),
+        items.filter(pa.array(present)),
+    )
+
+
+def open_generations(directories: Sequence[Path], manifest: Manifest) -> list[Generation]:
+    """Verify and load generations, the lowest first, on the release of this manifest.
+
+    Raises:
+        ContractError: or one of its kinds.
+    """
+    facts = {"release_id": manifest.release_id, "space_id": manifest.space_id}
+    return [open_generation(each, **facts, dimension=manifest.encoder.dimension) for each in directories]
 
 
 def write_current(root: Path, current: Current) -> None:
@@ -167,18 +238,10 @@ def _unfinished(root: Path) -> Iterator[Path]:
 def _give_name(place: Path, destination: Path) -> None:
     """Sync a finished directory and rename it; a damaged one of that name is replaced."""
     for path in (*place.iterdir(), place):
-        _sync(path)
+        sync(path)
     if destination.exists():
         damaged = destination.with_name(f"{_UNFINISHED}{destination.name}")
         shutil.rmtree(damaged, ignore_errors=True)
         destination.rename(damaged)
     place.rename(destination)
-    _sync(destination.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(destination.parent)

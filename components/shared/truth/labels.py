@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from components.shared.errors import ContractError
-from components.shared.files.atomic import write_json
+from components.shared.files.specs import read_spec, write_spec
 from components.shared.truth.relevance import RelevanceRule
 
 PAIRS_FILE = "pairs.parquet"  # table PAIRS, training images only
@@ -39,7 +37,7 @@ class LabelsSpec(BaseModel):
 
 def write_labels_spec(directory: Path, spec: LabelsSpec) -> None:
     """Write `labels.json`."""
-    write_json(directory / LABELS_FILE, spec.model_dump(mode="json"))
+    write_spec(directory / LABELS_FILE, spec)
 
 
 def read_labels_spec(directory: Path) -> LabelsSpec:
@@ -48,8 +46,4 @@ def read_labels_spec(directory: Path) -> LabelsSpec:
     Raises:
         ContractError: it is missing or unreadable.
     """
-    path = directory / LABELS_FILE
-    try:
-        return LabelsSpec.model_validate(json.loads(path.read_text()))
-    except (OSError, ValueError, ValidationError) as error:
-        raise ContractError(f"{path} does not describe labels ({error}); run the labelling step again") from error
+    return read_spec(directory / LABELS_FILE, LabelsSpec, subject="labels", step="labelling")

@@ -40,6 +40,10 @@ def rank_rows(scores: NDArray[np.floating], k: int | None = None) -> Rows:
     Raises:
         InputError: a score is NaN.
         ParameterError: k is below 1.
+
+    Example:
+        >>> rank_rows(np.array([[0.1, 0.9, 0.9]], np.float32)).tolist()
+        [[1, 2, 0]]
     """
     depth = scores.shape[1] if k is None else min(_checked(k), scores.shape[1])
     if np.isnan(scores).any():
@@ -55,12 +59,22 @@ def rank_rows(scores: NDArray[np.floating], k: int | None = None) -> Rows:
 
 
 def count_relevant(grades: Grades) -> Counts:
-    """Count the relevant images (grade ≥ 2) of each query: (q, n) grades of the whole gallery → (q,) int64."""
+    """Count the relevant images (grade ≥ 2) of each query: (q, n) grades of the whole gallery → (q,) int64.
+
+    Example:
+        >>> count_relevant(np.array([[3, 2, 1, 0]], np.uint8)).tolist()
+        [2]
+    """
     return np.asarray(np.count_nonzero(grades >= RELEVANT_GRADE, axis=1), np.int64)
 
 
 def ideal_grades(grades: Grades, k: int) -> Grades:
-    """Return the best possible list: (q, n) grades of the whole gallery → (q, k) uint8, descending."""
+    """Return the best possible list: (q, n) grades of the whole gallery → (q, k) uint8, descending.
+
+    Example:
+        >>> ideal_grades(np.array([[0, 3, 1, 2]], np.uint8), k=3).tolist()
+        [[3, 2, 1]]
+    """
     _checked(k)
     at_least = np.stack([np.count_nonzero(grades >= g, axis=1) for g in range(1, MAX_GRADE + 1)], axis=1)
     return np.asarray((at_least[:, None, :] > np.arange(k)[None, :, None]).sum(axis=2), np.uint8)
@@ -76,6 +90,10 @@ def hit_rate_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQ
 
     Returns:
         (q,) float64; NaN where nothing is relevant.
+
+    Example:
+        >>> hit_rate_at_k(np.array([[0, 3], [0, 1]], np.uint8), np.array([1, 1]), k=2).tolist()
+        [1.0, 0.0]
     """
     hit = np.asarray(_relevant(ranked_grades, k).any(axis=1), np.float64)
     return _defined(hit, relevant_count)
@@ -91,6 +109,10 @@ def recall_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQue
 
     Returns:
         (q,) float64 in [0, 1]; NaN where nothing is relevant.
+
+    Example:
+        >>> recall_at_k(np.array([[3, 0, 2]], np.uint8), np.array([2]), k=2).tolist()
+        [0.5]
     """
     found = np.asarray(np.count_nonzero(_relevant(ranked_grades, k), axis=1), np.float64)
     return _defined(np.divide(found, np.maximum(relevant_count, 1)), relevant_count)
@@ -106,6 +128,10 @@ def precision_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> Per
 
     Returns:
         (q,) float64 in [0, 1]; NaN where nothing is relevant.
+
+    Example:
+        >>> precision_at_k(np.array([[3, 0, 2, 0]], np.uint8), np.array([2]), k=4).tolist()
+        [0.5]
     """
     return _defined(np.count_nonzero(_relevant(ranked_grades, k), axis=1) / k, relevant_count)
 
@@ -124,6 +150,10 @@ def average_precision(ranked_grades: Grades, relevant_count: Counts) -> PerQuery
 
     Source:
         Manning, Raghavan, Schütze, Introduction to Information Retrieval, 2008, §8.4.
+
+    Example:
+        >>> average_precision(np.array([[3, 0, 0, 2]], np.uint8), np.array([2])).tolist()  # (1/1 + 2/4) / 2
+        [0.75]
     """
     # Only the ranks of relevant images matter, and they are few, so no (q, k) array of floats is needed.
     query, place = np.nonzero(ranked_grades >= RELEVANT_GRADE)
@@ -143,6 +173,10 @@ def reciprocal_rank(ranked_grades: Grades, relevant_count: Counts) -> PerQuery:
 
     Returns:
         (q,) float64 in [0, 1]; NaN where nothing is relevant.
+
+    Example:
+        >>> reciprocal_rank(np.array([[0, 1, 0, 2]], np.uint8), np.array([1])).tolist()
+        [0.25]
     """
     relevant = ranked_grades >= RELEVANT_GRADE
     if not relevant.shape[1]:
@@ -165,6 +199,11 @@ def ndcg_at_k(ranked_grades: Grades, ideal: Grades, k: int) -> PerQuery:
 
     Source:
         Järvelin, Kekäläinen, Cumulated gain-based evaluation of IR techniques, TOIS 2002, with trec_eval's discount.
+
+    Example:
+        >>> grades = np.array([[3, 0, 2]], np.uint8)
+        >>> ndcg_at_k(grades, ideal_grades(grades, 3), k=3).round(4).tolist()
+        [0.9386]
     """
     best = _discounted_gain(ideal, k)
     return _defined(_discounted_gain(ranked_grades, k) / np.where(best > 0, best, 1.0), best)
@@ -182,6 +221,10 @@ def ann_recall_at_k(found_rows: Rows, exact_rows: Rows, k: int, *, tied: NDArray
 
     Returns:
         (q,) float64 in [0, 1]; NaN where the exact search found nothing.
+
+    Example:
+        >>> ann_recall_at_k(np.array([[7, 3, -1]]), np.array([[7, 5, 3]]), k=3).round(3).tolist()
+        [0.667]
     """
     _checked(k)
     found, exact = found_rows[:, :k], exact_rows[:, :k]
@@ -216,6 +259,10 @@ def average(values: PerQuery) -> Average:
 
     Raises:
         DataError: no query has a value.
+
+    Example:
+        >>> average(np.array([1.0, 0.0, np.nan]))
+        Average(value=0.5, queries=2, left_out=1)
     """
     there = ~np.isnan(values)
     queries = int(np.count_nonzero(there))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared.errors import ContractError, PoisonedVectorError, SpaceMismatchError, UnfinishedArtifactError
-from components.shared.files.atomic import whole_file, write_json
+from components.shared.files.atomic import whole_file
+from components.shared.files.specs import read_spec, write_spec
 
 Vectors = NDArray[np.float32]
 
@@ -28,6 +28,10 @@ def normalise(vectors: NDArray[np.floating]) -> Vectors:
 
     Raises:
         PoisonedVectorError: a row is zero or not finite.
+
+    Example:
+        >>> normalise(np.array([[3.0, 4.0]])).round(2).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
     """
     values = np.asarray(vectors, np.float32)
     norms = np.linalg.norm(values, axis=-1, keepdims=True)
@@ -153,7 +157,7 @@ class EmbeddingsSpec(BaseModel):
 
 def write_embeddings_spec(directory: Path, spec: EmbeddingsSpec) -> None:
     """Write `embeddings.json`."""
-    write_json(directory / EMBEDDINGS_SPEC_FILE, spec.model_dump(mode="json"))
+    write_spec(directory / EMBEDDINGS_SPEC_FILE, spec)
 
 
 def read_embeddings_spec(directory: Path, *, space_id: str | None = None) -> EmbeddingsSpec:
@@ -165,14 +169,7 @@ def read_embeddings_spec(directory: Path, *, space_id: str | None = None) -> Emb
         ContractError: it is unreadable.
     """
     path = directory / EMBEDDINGS_SPEC_FILE
-    if not path.exists():
-        raise UnfinishedArtifactError(
-            f"{path} is missing: the step that embeds the images did not finish; run it again"
-        )
-    try:
-        spec = EmbeddingsSpec.model_validate(json.loads(path.read_text()))
-    except (ValueError, ValidationError) as error:
-        raise ContractError(f"{path} does not describe embeddings ({error}); run the embedding step again") from error
+    spec = read_spec(path, EmbeddingsSpec, subject="embeddings", step="embedding")
     if space_id is not None and spec.space_id != space_id:
         raise SpaceMismatchError(
             f"{path} describes embeddings of space {spec.space_id}, expected {space_id}; embed the catalogue with this encoder",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from components.shared.errors import ContractError, InputError
-from components.shared.files.atomic import digest_of, sha256_of, write_json
+from components.shared.files.atomic import digest_of, sha256_of
+from components.shared.files.specs import read_spec, write_spec
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.vectors.embeddings import Vectors, check_vectors
 
@@ -135,7 +135,7 @@ def write_encoder_spec(
         training=training,
         runtime=runtime,
     )
-    write_json(directory / ENCODER_SPEC_FILE, spec.model_dump(mode="json"))
+    write_spec(directory / ENCODER_SPEC_FILE, spec)
     return spec
 
 
@@ -146,10 +146,7 @@ def read_encoder_spec(directory: Path) -> EncoderSpec:
         ContractError: the file is missing, unreadable, or describes another encoder.
     """
     path = directory / ENCODER_SPEC_FILE
-    try:
-        spec = EncoderSpec.model_validate(json.loads(path.read_text()))
-    except (OSError, ValueError, ValidationError) as error:
-        raise ContractError(f"{path} does not describe an encoder ({error}); run the training step again") from error
+    spec = read_spec(path, EncoderSpec, subject="an encoder", step="training")
     if sha256_of(directory / ENCODER_FILE) != spec.onnx_sha256:
         raise ContractError(
             f"{path} describes another encoder than {ENCODER_FILE} beside it; run the training step again"

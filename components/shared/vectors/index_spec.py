@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from components.shared.errors import ContractError
-from components.shared.files.atomic import write_json
+from components.shared.files.specs import read_spec, write_spec
 
 INDEX_FILE = "index.faiss"
 VECTORS_FILE = "vectors.f16"
@@ -132,7 +130,7 @@ class IndexSpec(BaseModel):
 
 def write_index_spec(directory: Path, spec: IndexSpec) -> None:
     """Write `index.json`."""
-    write_json(directory / INDEX_SPEC_FILE, spec.model_dump(mode="json"))
+    write_spec(directory / INDEX_SPEC_FILE, spec)
 
 
 def read_index_spec(directory: Path) -> IndexSpec:
@@ -141,8 +139,4 @@ def read_index_spec(directory: Path) -> IndexSpec:
     Raises:
         ContractError: it is missing or unreadable.
     """
-    path = directory / INDEX_SPEC_FILE
-    try:
-        return IndexSpec.model_validate(json.loads(path.read_text()))
-    except (OSError, ValueError, ValidationError) as error:
-        raise ContractError(f"{path} does not describe an index ({error}); run the indexing step again") from error
+    return read_spec(directory / INDEX_SPEC_FILE, IndexSpec, subject="an index", step="indexing")

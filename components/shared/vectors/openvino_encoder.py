@@ -17,7 +17,7 @@ from components.shared.vectors.embeddings import Vectors, check_vectors
 from components.shared.vectors.encoder import ENCODER_FILE, ENCODER_INT8_FILE, Engine, OnnxEncoder, Precision
 
 
-def _openvino() -> Any:
+def load_openvino() -> Any:
     """Import OpenVINO, which takes several hundred milliseconds, without its telemetry.
 
     `import openvino` sends an event to its makers' analytics unless their package for that cannot be imported.
@@ -31,7 +31,7 @@ def _openvino() -> Any:
 @cache
 def computes_bf16() -> bool:
     """Whether this processor has instructions for bf16; otherwise OpenVINO would convert back and forth and be slower."""
-    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def preferred_runtimes() -> tuple[tuple[Engine, Precision], ...]:
@@ -83,7 +83,7 @@ class OpenVinoEncoder:
         # ONNX Runtime checks inputs, outputs and that no data are in other files; its session is then dropped.
         contract = OnnxEncoder(path, threads=1)
         self.dimension, self.shape, self._source = contract.dimension, contract.shape, str(path)
-        core = _openvino().Core()
+        core = load_openvino().Core()
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and computes_bf16() else "f32",
             "PERFORMANCE_HINT": "LATENCY",

@@ -13,7 +13,7 @@ from monitoring.experiments.decision import Decision
 from monitoring.experiments.guardrails import TITLES
 from monitoring.experiments.interleaving import Preference
 from monitoring.experiments.report import plots
-from monitoring.experiments.side_by_side import SHOWN, Sheet
+from monitoring.experiments.side_by_side import SHOWN, SideBySideSheet
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 _WORDS = {"promote": "Promote the challenger", "continue": "Continue", "roll_back": "Roll back"}
@@ -25,7 +25,7 @@ def write_report(
     analysis: Analysis,
     decision: Decision,
     *,
-    sheets: list[Sheet] | None = None,
+    sheets: list[SideBySideSheet] | None = None,
     preference: Preference | None = None,
 ) -> None:
     """Write the page, one file that needs no other.

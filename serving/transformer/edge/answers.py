@@ -94,5 +94,10 @@ def answer_of(
 
 
 def thumbnail_path(image_id: str) -> str:
-    """Return where the thumbnail of an image lies on this server."""
+    """Return where the thumbnail of an image lies on this server.
+
+    Example:
+        >>> thumbnail_path("shoes/001 a.jpg")
+        '/v1/images/shoes%2F001%20a.jpg/thumbnail'
+    """
     return f"/v1/images/{quote(image_id, safe='')}/thumbnail"

@@ -58,8 +58,8 @@ def describe(model_name: str, *, needs_key: bool = False) -> Schema:
         needs_key: whether the service asks for an API key.
 
     Example:
-        >>> sorted(describe("visual-search")["paths"])[:2]
-        ['/openapi.json', '/v1/events']
+        >>> list(describe("visual-search")["paths"])[0]
+        '/v1/models/visual-search:predict'
     """
     described: Schema = {
         "openapi": OPENAPI_VERSION,
@@ -88,14 +88,14 @@ def _search_paths(model_name: str) -> Schema:
         "schema": {**_TEXT, "pattern": "^[A-Za-z0-9_-]{1,64}$"},
         "description": "Pseudonym of the user; without it, each request counts as a new user.",
     }
-    pictures = {name: {"schema": _PICTURE} for name in _PICTURE_TYPES}
     predict = _operation(
         "Search by a picture, or by images of the catalogue",
-        "With a picture as the body, the parameters are in the query string; with JSON they are in `parameters`. "
+        "With a JPEG, PNG or WebP picture as the body, the parameters are in the query string; with JSON they are in "
+        "`parameters`. "
         "A request is answered as a whole or not at all.",
         answer=_ref("PredictAnswer"),
         parameters=[user, *_query_parameters()],
-        body={**pictures, "application/json": {"schema": _ref("PredictBody")}},
+        body={"image/*": {"schema": _PICTURE}, "application/json": {"schema": _ref("PredictBody")}},
         problems=(400, 404, 413, 415, 422, 502, 503, 504),
     )
     infer = _operation(

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from kserve import InferRequest
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from components.shared.defaults import MOST_RESULTS, RESULTS
 from components.shared.errors import ParameterError
 from serving.server.media_types import may_be_picture
 from serving.server.open_inference import parameters_of
@@ -61,7 +62,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    k: int = Field(default=20, ge=1, le=200)
+    k: int = Field(default=RESULTS, ge=1, le=MOST_RESULTS)
     explain: bool = False
     floor: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | Literal["calibrated"] | None = None
     group_items: bool = True
@@ -97,11 +98,13 @@ class Query:
         picture: encoded bytes.
         image_id: an image of the catalogue.
         crop: part of the picture, as fractions.
+        sampling_key: by which monitoring may keep the query in its sample; None: it cannot come into it.
     """
 
     picture: bytes | None = None
     image_id: str | None = None
     crop: Crop | None = None
+    sampling_key: float | None = None
 
 
 @dataclass(frozen=True)

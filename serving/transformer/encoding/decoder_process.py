@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import resource
 import signal
 import socket
@@ -28,6 +27,7 @@ from components.shared.pictures.decoder import decode_picture, decoding_side
 from components.shared.pictures.limits import DecodingLimits
 from components.shared.pictures.preprocessing import Pixels, PreprocessingSpec, preprocess, resize
 from components.shared.pictures.statistics import picture_statistics
+from components.shared.pictures.worker import run_worker
 from serving.transformer.encoding.frames import PREFIX, frame_of, sizes_of
 
 _PR_SET_PDEATHSIG = 1
@@ -138,10 +138,4 @@ def _die_with_parent() -> None:
 if __name__ == "__main__":
     if sys.platform == "linux":
         _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-    try:
-        serve(socket.socket(fileno=int(sys.argv[1])))
-    except (EOFError, ConnectionError):
-        os._exit(0)
+    run_worker(lambda descriptor: serve(socket.socket(fileno=descriptor)))

@@ -6,22 +6,19 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import serving
 from components.shared.errors import BadImageError, ImageTooLargeError, ResourceError, SourceError
 from components.shared.pictures.limits import DecodingLimits
 from components.shared.pictures.preprocessing import Pixels, PreprocessingSpec
+from components.shared.pictures.worker import start_worker
 from serving.server.refusals import OverloadedError
 from serving.transformer.encoding.frames import PREFIX, frame_of, sizes_of
 
@@ -259,7 +256,7 @@ class _Process:
         try:
             with theirs:
                 # In this thread, the loop's: it dies with the thread that starts it (PR_SET_PDEATHSIG).
-                self._process = _popen(theirs.fileno())
+                self._process = start_worker("serving.transformer.encoding.decoder_process", theirs.fileno())
             self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
             async with asyncio.timeout(_START_SECONDS):
                 await self.ask(terms, b"")
@@ -298,29 +295,3 @@ class _Process:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             return await asyncio.to_thread(self._process.wait)
-
-
-def _popen(descriptor: int) -> subprocess.Popen[bytes]:
-    root = str(Path(next(iter(serving.__path__))).parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",
-    }
-    return subprocess.Popen(  # noqa: S603 - the command is ours
-        [
-            sys.executable,
-            "-P",
-            *(["-O"] if sys.flags.optimize else []),
-            "-m",
-            "serving.transformer.encoding.decoder_process",
-            str(descriptor),
-        ],
-        pass_fds=[descriptor],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        env=environment,
-    )

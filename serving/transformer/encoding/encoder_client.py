@@ -13,8 +13,9 @@ import numpy as np
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest, ModelInferResponse
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from components.shared.defaults import MODEL_NAME
 from components.shared.errors import PoisonedVectorError, SpaceMismatchError
-from components.shared.pictures.preprocessing import ENCODER_SIDE, Pixels
+from components.shared.pictures.preprocessing import Pixels
 from components.shared.vectors.embeddings import Vectors, check_vectors
 from components.shared.vectors.encoder import INPUT_NAME, OUTPUT_NAME
 from serving.server.refusals import EncoderFailedError, EncoderTimeoutError, OverloadedError
@@ -67,7 +68,7 @@ class EncoderClient:
         self,
         address: str,
         *,
-        model_name: str = "visual-search",
+        model_name: str = MODEL_NAME,
         timeout_seconds: float = 2.0,
         space: Literal["required", "trusted"] = "required",
         call_images: int = 16,
@@ -126,9 +127,12 @@ class EncoderClient:
         self.last_success = time.monotonic()
         return vectors
 
-    def serves(self, space_id: str) -> bool:
-        """Whether the encoder embeds in this space now. Blocks up to some seconds; for threads, not for the event loop."""
-        request = _request_of([_probe()], space_id, self._model_name)
+    def serves(self, space_id: str, side: int) -> bool:
+        """Whether the encoder embeds pictures of `side` pixels in this space now.
+
+        Blocks up to some seconds; for threads, not for the event loop.
+        """
+        request = _request_of([_probe(side)], space_id, self._model_name)
         with self._probe_lock, grpc.insecure_channel(self.address, options=_CHANNEL_OPTIONS) as channel:
             try:
                 response = GRPCInferenceServiceStub(channel).ModelInfer(
@@ -227,8 +231,8 @@ def _resting() -> EncoderUnavailableError:
     return EncoderUnavailableError("the encoder failed repeatedly, so calls to it pause; try again in a moment")
 
 
-def _probe() -> Pixels:
+def _probe(side: int) -> Pixels:
     """A picture for asking whether the encoder works: a ramp, since a flat one can give a zero vector."""
-    ramp = np.linspace(0, 255, ENCODER_SIDE).astype(np.uint8)
-    picture: Pixels = np.broadcast_to(ramp[None, None, :, None], (1, ENCODER_SIDE, ENCODER_SIDE, 3)).copy()
+    ramp = np.linspace(0, 255, side).astype(np.uint8)
+    picture: Pixels = np.broadcast_to(ramp[None, None, :, None], (1, side, side, 3)).copy()
     return picture

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import ContractError, ResourceError, VisualSearchError
-from serving.transformer.search.loading import Trial, load, try_out
+from serving.transformer.search.loading import Trial, try_out
 
 _TIMEOUT_SECONDS = 120.0
 _SPARE_BYTES = 512 << 20  # what loading takes besides what it keeps
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     error: str | None = None
     _limit(3 * trial.forecast_bytes + _SPARE_BYTES)
     try:
-        try_out(load(trial))
+        try_out(trial)
     except VisualSearchError as problem:
         error = str(problem)
     except MemoryError:

@@ -15,7 +15,7 @@ from components.shared.release.manifest import Manifest, Searchable
 from components.shared.vectors.embeddings import Vectors, normalise
 from serving.server.refusals import UnknownThingError
 from serving.transformer.search.layers import Layers
-from serving.transformer.search.results import Answer, Item, Result, SearchOptions
+from serving.transformer.search.results import Answer, CatalogueItem, Result, SearchOptions
 from serving.transformer.search.rows import Rows
 from serving.transformer.search.rules.chain import Chain, ChainParameters
 from serving.transformer.search.rules.items import Items
@@ -125,7 +125,7 @@ class Catalogue:
         (vector,) = normalise(self._layers.vector(self._row(image_id))[None])
         return np.asarray(vector, np.float32)
 
-    def item(self, image_id: str) -> Item:
+    def item(self, image_id: str) -> CatalogueItem:
         """Return what is known of an image.
 
         Raises:
@@ -133,7 +133,7 @@ class Catalogue:
         """
         return self._rows.items_at([self._row(image_id)])[0]
 
-    def samples(self, n: int, seed: int) -> list[Item]:
+    def samples(self, n: int, seed: int) -> list[CatalogueItem]:
         """Return up to n images of different items, drawn at random."""
         draw = np.random.default_rng(seed).permutation(np.flatnonzero(self._rows.visible))
         _, first = np.unique(self._rows.items[draw], return_index=True)

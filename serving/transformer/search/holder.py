@@ -8,39 +8,20 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from components.shared.errors import ContractError, ResourceError
+from serving.release_mirror import LoadAttempts, ReleaseMirror, Wanted
+from serving.settings import TransformerSettings
 from serving.transformer.search.canary import run_trial
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.loading import Trial, load
 from serving.transformer.search.memory import available_bytes, forecast_bytes
 from serving.transformer.search.rules.chain import ChainParameters
-from serving.transformer.search.source import CatalogueSource, Wanted
 
 _log = logging.getLogger(__name__)
-_LONGEST_PAUSE_SECONDS = 60.0
 _HEADROOM = 1.3  # memory that must be free, as a multiple of the forecast
-
-
-class HolderSettings(Protocol):
-    """What the holder reads of a process's settings."""
-
-    @property
-    def location(self) -> str:
-        """Directory or URI of a release, or of a root with `CURRENT`."""
-
-    @property
-    def cache(self) -> Path:
-        """Folder that a location elsewhere is mirrored to."""
-
-    @property
-    def poll_seconds(self) -> float:
-        """How often the location is looked at."""
 
 
 @dataclass(frozen=True)
@@ -60,43 +41,49 @@ class Holder:
 
     Args:
         settings: where to look, and how often.
-        encoder_serves: whether the encoder serves a space; asked before a catalogue of another space is put into use.
+        encoder_serves: whether the encoder serves a space, asked with pictures of its side in pixels, before a catalogue of
+            another space is put into use.
         chain: the rules in force.
         available: bytes of memory that may still be taken.
         trial: loads in another process.
 
     Attributes:
         loads: catalogues loaded so far.
-        failures: loads that failed so far, those for want of memory included.
         swaps: catalogues put into use so far, roll-backs included.
-        last_error: why the latest load failed; "" after a success.
-        last_load_seconds: what the latest load took, trial included.
     """
 
     def __init__(
         self,
-        settings: HolderSettings,
+        settings: TransformerSettings,
         *,
-        encoder_serves: Callable[[str], bool] = lambda _: True,
+        encoder_serves: Callable[[str, int], bool] = lambda _space_id, _side: True,
         chain: ChainParameters | None = None,
         available: Callable[[], int] = available_bytes,
         trial: Callable[[Trial], None] = run_trial,
     ) -> None:
-        self._source = CatalogueSource(settings.location, settings.cache)
+        self._source = ReleaseMirror(settings.location, settings.cache, kind="catalogue")
         self._poll_seconds = settings.poll_seconds
         self._encoder_serves, self._chain = encoder_serves, chain
         self._available, self._trial = available, trial
         self._state = _State()
         self._waiting: _Loaded | None = None
-        self._failed: Wanted | str | None = None
-        self._not_before, self._pause_seconds = 0.0, self._poll_seconds
+        self._attempts = LoadAttempts(settings.poll_seconds)
         self._listeners: list[Callable[[Catalogue], None]] = []
         self._over, self._thread = threading.Event(), None
         self._looking = threading.Lock()
-        self.loads = self.failures = self.swaps = 0
-        self.last_error, self.last_load_seconds = "", 0.0
+        self.loads = self.swaps = 0
 
     _thread: threading.Thread | None
+
+    @property
+    def failures(self) -> int:
+        """Loads that failed so far, those for lack of memory included."""
+        return self._attempts.failures
+
+    @property
+    def last_error(self) -> str:
+        """Why the latest load failed; "" after a success."""
+        return self._attempts.last_error
 
     @property
     def current(self) -> Catalogue | None:
@@ -105,19 +92,9 @@ class Holder:
         return None if loaded is None else loaded.catalogue
 
     @property
-    def previous(self) -> Catalogue | None:
-        """The catalogue before it, kept for a roll-back."""
-        loaded = self._state.previous
-        return None if loaded is None else loaded.catalogue
-
-    @property
     def awaits_encoder(self) -> bool:
         """Whether a catalogue is loaded that waits for the encoder of its space."""
         return self._waiting is not None
-
-    def listen(self, listener: Callable[[Catalogue], None]) -> None:
-        """Have a function called with every catalogue that is put into use; in the holder's thread."""
-        self._listeners.append(listener)
 
     def start(self) -> None:
         """Begin to look."""
@@ -143,9 +120,10 @@ class Holder:
                 wanted = f"{type(error).__name__}: {error}"
             current = self._state.current
             if current is not None and wanted == current.wanted:
-                self._waiting, self._failed = None, None
+                self._waiting = None
+                self._attempts.forget()
                 return
-            if wanted == self._failed and time.monotonic() < self._not_before:
+            if self._attempts.must_wait(wanted):
                 return
             try:
                 if isinstance(wanted, str):
@@ -171,23 +149,21 @@ class Holder:
         if (
             current is not None
             and current.catalogue.space_id != loaded.catalogue.space_id
-            and not self._encoder_serves(loaded.catalogue.space_id)
+            and not self._encoder_serves(loaded.catalogue.space_id, loaded.catalogue.preprocessing.side)
         ):
             if self._waiting is not loaded:
                 _log.info("release %s waits for an encoder of its space", loaded.catalogue.release_id)
             self._waiting = loaded
             return
         self._state = _State(loaded, current)  # the one assignment
-        self._waiting, self._failed, self.last_error, self._pause_seconds = None, None, "", self._poll_seconds
+        self._waiting = None
+        self._attempts.note_success()
         self.swaps += 1
         catalogue = loaded.catalogue
         _log.info("release %s, generation %d in use", catalogue.release_id, catalogue.generation)
-        for listener in self._listeners:
-            listener(catalogue)
         self._source.prune([each.wanted for each in (loaded, current) if each is not None])
 
     def _load(self, wanted: Wanted) -> _Loaded:
-        started = time.monotonic()
         release, generations = self._source.fetch(wanted)
         base = next(
             (
@@ -208,11 +184,8 @@ class Holder:
         )
         self._check_memory(forecast, keeps_previous=base is not None)
         self._trial(trial)
-        loaded = load(trial, base=base, chain=self._chain)
-        if not isinstance(loaded, Catalogue):
-            raise ContractError(f"{release} gives no catalogue; publish the release again")
+        loaded = load(release if base is None else base, generations, self._chain)
         self.loads += 1
-        self.last_load_seconds = time.monotonic() - started
         return _Loaded(wanted, loaded)
 
     def _check_memory(self, forecast: int, *, keeps_previous: bool) -> None:
@@ -227,11 +200,6 @@ class Holder:
             )
 
     def _note_failure(self, wanted: Wanted | str, error: Exception) -> None:
-        self._pause_seconds = (
-            min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS) if wanted == self._failed else self._poll_seconds
-        )
-        self._failed, self._not_before = wanted, time.monotonic() + self._pause_seconds
-        self.failures += 1
-        self.last_error = str(error) or type(error).__name__
+        self._attempts.note_failure(wanted, error)
         serving = "the previous one keeps serving" if self._state.current else "none is loaded"
         _log.error("a catalogue could not be loaded, %s: %s", serving, self.last_error)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.truth.metrics import ann_recall_at_k
 from components.shared.vectors.embeddings import Vectors
 from components.shared.vectors.index_spec import TUNING_K
 from components.shared.vectors.search import MAX_K, CatalogueIndex, RowFilter, SearchSettings, exact_search
@@ -100,8 +101,8 @@ class Layers:
             return 1.0
         found = self.index.search(vector[None], k, allowed=base)
         truth = self.index.search(vector[None], k, allowed=base, exact=True)
-        # Equal scores may stand in for one another.
-        return float(np.mean(np.isin(truth.rows, found.rows) | (truth.scores <= found.scores[:, -1:])))
+        tied = found.scores >= truth.scores[:, -1:]  # equal scores may stand in for one another
+        return float(ann_recall_at_k(found.rows, truth.rows, k, tied=tied)[0])
 
     def _filters_of(self, visible: NDArray[np.bool_]) -> tuple[RowFilter | None, RowFilter]:
         base = visible[: self._base]

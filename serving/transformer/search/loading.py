@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from components.shared.release.generation import Generation, open_generation
+from components.shared.release.generation import open_generation
 from components.shared.release.manifest import Searchable, open_catalogue
+from components.shared.release.served import open_generations
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.results import SearchOptions
 from serving.transformer.search.rules.chain import ChainParameters
@@ -35,40 +37,34 @@ class Trial:
     forecast_bytes: int
 
 
-def load(
-    trial: Trial, *, base: Searchable | None = None, chain: ChainParameters | None = None
-) -> Catalogue | list[Generation]:
-    """Load and verify.
+def load(release: Path | Searchable, generations: Sequence[Path], chain: ChainParameters | None = None) -> Catalogue:
+    """Load and verify a catalogue.
 
     Args:
-        trial: what to load.
-        base: the release, where it is in memory already.
+        release: its directory, or the release itself where it is in memory already.
+        generations: directories, lowest first.
         chain: the rules.
-
-    Returns:
-        The catalogue; the generations alone where neither `trial` nor `base` gives a release.
 
     Raises:
         ContractError: or one of its kinds; nothing of what fails is ever used.
     """
-    if trial.release is not None:
-        base = open_catalogue(Path(trial.release))
-    facts = {"release_id": trial.release_id, "space_id": trial.space_id, "dimension": trial.dimension}
-    if base is not None:
-        manifest = base.manifest
-        facts = {
-            "release_id": manifest.release_id,
-            "space_id": manifest.space_id,
-            "dimension": manifest.encoder.dimension,
-        }
-    generations = [open_generation(Path(directory), **facts) for directory in trial.generations]  # type: ignore[arg-type]
-    return generations if base is None else Catalogue(base, generations, chain)
+    base = open_catalogue(release) if isinstance(release, Path) else release
+    return Catalogue(base, open_generations(generations, base.manifest), chain)
 
 
-def try_out(loaded: Catalogue | list[Generation]) -> None:
-    """Search a catalogue in the ways that requests do; whatever is wrong with it should show here."""
-    if not isinstance(loaded, Catalogue):
+def try_out(trial: Trial) -> None:
+    """Load what a trial names, and search it in the ways that requests do; whatever is wrong with it should show here.
+
+    Raises:
+        ContractError: or one of its kinds.
+        ValueError: a search gives nonsense.
+    """
+    generations = [Path(directory) for directory in trial.generations]
+    if trial.release is None:
+        for directory in generations:
+            open_generation(directory, release_id=trial.release_id, space_id=trial.space_id, dimension=trial.dimension)
         return
+    loaded = load(Path(trial.release), generations)
     for item in loaded.samples(4, seed=0):
         vector = loaded.vector_of(item.image_id)
         for options in (SearchOptions(k=10, explain=True), SearchOptions(k=200, floor=0.5), SearchOptions(exact=True)):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.release.generation import GENERATION_FILE
-from components.shared.release.manifest import ITEMS_FILE
 from components.shared.vectors.search import INDEX_FILE
 
 _CGROUP = Path("/sys/fs/cgroup")

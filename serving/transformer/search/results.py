@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from components.shared.defaults import MOST_RESULTS, RESULTS
 from components.shared.errors import ParameterError
-
-MOST_RESULTS = 200
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class SearchOptions:
         ParameterError: k is out of range.
     """
 
-    k: int = 20
+    k: int = RESULTS
     explain: bool = False
     floor: float | None = None
     group_items: bool = True
@@ -42,7 +41,7 @@ class SearchOptions:
             raise ParameterError(f"expected a number of results k from 1 to {MOST_RESULTS}, got {self.k}")
 
 
-class Item(NamedTuple):
+class CatalogueItem(NamedTuple):
     """An image of the catalogue that may be shown."""
 
     image_id: str

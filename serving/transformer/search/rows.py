@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from components.shared.errors import ContractError
 from components.shared.files.ids import meant_ids
-from components.shared.release.generation import Generation
-from serving.transformer.search.results import Item
+from components.shared.release.generation import Generation, stack_items
+from serving.transformer.search.results import CatalogueItem
 
 _COLUMNS = ["image_id", "item_id", "uri", "sha256", "category"]
 
@@ -38,11 +37,8 @@ class Rows:
     """
 
     def __init__(self, base: pa.Table, generations: Sequence[Generation] = ()) -> None:
-        parts = [base, *(generation.items for generation in generations)]
-        table = pa.concat_tables(parts, promote_options="permissive")
+        table, present = stack_items(base, generations)
         self.count = table.num_rows
-        present = np.ones(self.count, np.bool_)
-        _replay(table.column("image_id"), base.num_rows, generations, present)
         shown = pc.and_(table.column("is_public"), table.column("is_appropriate"))
         self.visible = present & shown.to_numpy().astype(np.bool_)
         self._texts = [_Texts(table.column(name)) for name in _COLUMNS]
@@ -66,10 +62,10 @@ class Rows:
         """Return the rows of the images with these very bytes that may be shown."""
         return self._by_sha256.find(sha256)
 
-    def items_at(self, rows: Sequence[int]) -> list[Item]:
+    def items_at(self, rows: Sequence[int]) -> list[CatalogueItem]:
         """Return what these rows show."""
         places = np.asarray(rows, np.int64)
-        return list(starmap(Item, zip(*(texts.at(places) for texts in self._texts), strict=True)))
+        return list(starmap(CatalogueItem, zip(*(texts.at(places) for texts in self._texts), strict=True)))
 
     def stand_for(self, rows: Sequence[int], *, item: bool, group: bool) -> list[int]:
         """Return how many other visible rows each stands for: those of its item, of its group of near-duplicates, or either."""
@@ -138,29 +134,3 @@ class _Sorted:
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], int]:
     encoded = column.combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int32), len(encoded.dictionary)
-
-
-def _replay(
-    image_ids: pa.ChunkedArray, base_rows: int, generations: Sequence[Generation], present: NDArray[np.bool_]
-) -> None:
-    """Apply the generations one after the other to the (n,) rows that are present, in place."""
-    present[base_rows:] = False
-    start = base_rows
-    for generation in generations:
-        stop, name = start + len(generation.vectors), generation.manifest.generation_id
-        here = np.flatnonzero(present)
-        below = image_ids.take(pa.array(here))
-        gone = pc.is_in(below, value_set=pa.array(generation.removed, pa.string())).to_numpy().astype(np.bool_)
-        if int(gone.sum()) != len(generation.removed):
-            raise ContractError(
-                f"{name} removes an image that the generations before it lack; extend the served release again"
-            )
-        present[here[gone]] = False
-        kept = below.filter(pa.array(~gone))
-        added = generation.items.column("image_id")
-        if pc.any(pc.is_in(added, value_set=kept.combine_chunks())).as_py():
-            raise ContractError(
-                f"{name} adds an image that the generations before it have; extend the served release again"
-            )
-        present[start:stop] = True
-        start = stop

@@ -1,4 +1,4 @@
-"""Knows whether the encoder serves the space of the catalogue: for readiness, which must cost no query its time."""
+"""Whether the encoder serves the space of the catalogue, for readiness: asked beside the queries, so that none waits for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from serving.transformer.encoding.encoder_client import EncoderClient
 
@@ -15,28 +16,37 @@ _UNREADY_SECONDS = 0.5
 _PATIENCE = 3  # looks in vain before a ready encoder counts as unready
 
 
+@dataclass(frozen=True)
+class Needed:
+    """What the encoder must serve: the space of the catalogue, and the side of its input in pixels."""
+
+    space_id: str
+    side: int
+
+
 class EncoderWatch:
-    """Looks at the encoder again and again; answered queries count as looks.
+    """Probes the encoder at intervals; answered queries count as probes.
 
     Args:
-        encoder: to look at.
-        space_id: the space that is needed now; None: nothing is loaded yet.
-        report: is told when the answer changes.
+        encoder: the client.
+        needed: returns what is needed now; None: nothing is loaded yet.
+        report: called when the answer changes.
     """
 
     def __init__(
         self,
         encoder: EncoderClient,
-        space_id: Callable[[], str | None],
+        needed: Callable[[], Needed | None],
         report: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        self._encoder, self._space_id, self._report = encoder, space_id, report
+        self._encoder, self._needed, self._report = encoder, needed, report
         self._serving: str | None = None
         self._in_vain = 0
 
     def is_ready(self) -> bool:
-        """Whether the encoder served the space that is needed when it was last looked at."""
-        return self._serving is not None and self._serving == self._space_id()
+        """Whether the encoder served the space that is needed when it was last probed."""
+        needed = self._needed()
+        return self._serving is not None and needed is not None and self._serving == needed.space_id
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -49,15 +59,15 @@ class EncoderWatch:
             await asyncio.sleep(_READY_SECONDS if self.is_ready() and not self._in_vain else _UNREADY_SECONDS)
 
     async def _look(self) -> None:
-        space_id, before = self._space_id(), self.is_ready()
+        needed, before = self._needed(), self.is_ready()
         latest = self._encoder.last_success
-        if space_id is None:
+        if needed is None:
             return
-        if space_id == self._serving and latest is not None and time.monotonic() - latest < _READY_SECONDS:
+        if needed.space_id == self._serving and latest is not None and time.monotonic() - latest < _READY_SECONDS:
             self._in_vain = 0
             return
-        if await asyncio.to_thread(self._encoder.serves, space_id):
-            self._serving, self._in_vain = space_id, 0
+        if await asyncio.to_thread(self._encoder.serves, needed.space_id, needed.side):
+            self._serving, self._in_vain = needed.space_id, 0
         else:
             self._in_vain += 1
             if self._in_vain >= _PATIENCE:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
-from serving.events.tokens import Impression, TokenSigner
+from serving.events.store import EventStore
+from serving.events.tokens import TokenSigner
 from serving.server.request import CURRENT_REQUEST
 from serving.transformer.edge.answers import answer_of, impressions_of
-from serving.transformer.edge.requests import Parameters, Person, Query
+from serving.transformer.edge.requests import Parameters, Person, SearchRequest
 from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.results import Answer
 from serving.transformer.searching import Searched
@@ -20,13 +22,6 @@ from serving.transformer.watching.samples import QuerySamples
 from serving.transformer.watching.stages import Stages
 
 _FEW_RESULTS = 100  # whose tokens are signed on the event loop: two milliseconds
-
-
-class ImpressionSink(Protocol):
-    """What keeps impressions."""
-
-    def record_impressions(self, impressions: list[Impression]) -> bool:
-        """Keep them soon; False where there is no room. Never blocks."""
 
 
 class Reporter:
@@ -47,7 +42,7 @@ class Reporter:
         arm: str,
         *,
         signer: TokenSigner,
-        events: ImpressionSink,
+        events: EventStore,
         metrics: TransformerMetrics,
         stages: Stages,
         recall: RecallWatch,
@@ -56,11 +51,15 @@ class Reporter:
         self._arm, self._signer, self._events, self._metrics = arm, signer, events, metrics
         self._stages, self._recall, self._samples = stages, recall, samples
 
-    def mark(self, query: Query) -> float | None:
-        """Draw a query's mark in monitoring's sample; None: it cannot come into it."""
-        if self._samples is None or query.picture is None:
-            return None
-        return self._samples.draw(datetime.datetime.now(datetime.UTC))
+    def with_sampling_keys(self, request: SearchRequest) -> SearchRequest:
+        """Draw the sampling key of every query that has a picture, before work on it begins."""
+        if self._samples is None:
+            return request
+        now, draw = datetime.datetime.now(datetime.UTC), self._samples.draw
+        queries = tuple(
+            query if query.picture is None else replace(query, sampling_key=draw(now)) for query in request.queries
+        )
+        return replace(request, queries=queries)
 
     async def report(
         self, found: Sequence[Searched], catalogue: Catalogue, parameters: Parameters, person: Person
@@ -111,7 +110,7 @@ class Reporter:
         kind = "image" if each.picture is None else "picture"
         self._metrics.answered(kind, catalogue.release_id, is_empty=_is_empty(each.answer))
         self._recall.offer(catalogue, each.vector)
-        if self._samples is not None and each.picture is not None and each.mark is not None:
+        if self._samples is not None and each.picture is not None and each.query.sampling_key is not None:
             row = {
                 "query_id": each.query_id,
                 "release_id": catalogue.release_id,
@@ -121,7 +120,7 @@ class Reporter:
                 "results": len(results),
                 **each.picture.facts,
             }
-            self._samples.offer(each.mark, row, each.vector, at)
+            self._samples.offer(each.query.sampling_key, row, each.vector, at)
 
 
 def _is_empty(answer: Answer) -> bool:

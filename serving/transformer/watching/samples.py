@@ -24,13 +24,13 @@ _log = logging.getLogger(__name__)
 @dataclass
 class _Hour:
     start: datetime.datetime
-    kept: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)  # a heap, the lowest mark on top
+    kept: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)  # a heap, the lowest key on top
 
 
 class QuerySamples:
-    """Of each hour the queries with the highest marks, drawn at random; written when the hour is over and when the process stops.
+    """Of each hour the queries with the highest keys, drawn at random; written when the hour is over and when the process stops.
 
-    A mark is drawn before the query is worked on, so that what only the sample wants is not computed for a query that cannot
+    A key is drawn before the query is worked on, so that what only the sample wants is not computed for a query that cannot
     come into it. A file is `query-samples-<arm>-<hour>-<process>.parquet`, table QUERY_SAMPLES; several of one hour add up.
 
     Args:
@@ -48,23 +48,23 @@ class QuerySamples:
         self._hour: _Hour | None = None
 
     def draw(self, at: datetime.datetime) -> float | None:
-        """Draw the mark of a query; None if the hour's sample is full of higher ones."""
-        mark = self._random.random()
+        """Draw the key of a query; None if the hour's sample is full of higher ones."""
+        key = self._random.random()
         with self._lock:
             hour = self._hour
             is_full = hour is not None and hour.start == _start_of(at) and len(hour.kept) == self._per_hour
-            return None if is_full and hour is not None and mark <= hour.kept[0][0] else mark
+            return None if is_full and hour is not None and key <= hour.kept[0][0] else key
 
-    def offer(self, mark: float, row: dict[str, Any], embedding: Vectors, at: datetime.datetime) -> None:
-        """Keep a query, unless as many of higher marks have come in between.
+    def offer(self, key: float, row: dict[str, Any], embedding: Vectors, at: datetime.datetime) -> None:
+        """Keep a query, unless as many of higher keys have come in between.
 
         Args:
-            mark: that was drawn for it.
+            key: that was drawn for it.
             row: the table's columns without `arm`, `at` and `embedding`.
             embedding: (d,) float32.
             at: UTC.
         """
-        kept = (mark, secrets.token_hex(4), {**row, "arm": self._arm, "at": at, "embedding": embedding.tolist()})
+        kept = (key, secrets.token_hex(4), {**row, "arm": self._arm, "at": at, "embedding": embedding.tolist()})
         over = None
         with self._lock:
             if self._hour is None or self._hour.start < _start_of(at):

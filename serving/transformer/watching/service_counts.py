@@ -19,19 +19,13 @@ import pyarrow.parquet as pq
 
 from components.shared.errors import ResourceError
 from components.shared.files.atomic import whole_file
+from components.shared.files.tables import SERVICE_COUNTS, SERVICE_SCHEMA
 from serving.server.request import CurrentRequest
 
 _log = logging.getLogger(__name__)
 _SEARCHES = (":predict", "/infer")
 _MINUTE = datetime.timedelta(minutes=1)
 _MOST_ROWS = 60  # of one file: an hour
-_SCHEMA = pa.schema(
-    [
-        pa.field("at", pa.timestamp("us", tz="UTC")),  # end of the minute
-        pa.field("arm", pa.string()),
-        *(pa.field(name, pa.float64()) for name in ("requests", "errors", "slow", "zero_results")),
-    ]
-)
 
 
 class ServiceCounts:
@@ -51,7 +45,7 @@ class ServiceCounts:
         self._process = secrets.token_hex(4)
         self._lock = threading.Lock()
         self._minute: datetime.datetime | None = None
-        self._counts = dict.fromkeys(("requests", "errors", "slow", "zero_results"), 0)
+        self._counts = dict.fromkeys(SERVICE_COUNTS, 0)
         self._rows: list[dict[str, Any]] = []
         self._is_new = False
 
@@ -114,6 +108,6 @@ class ServiceCounts:
         name = f"service-{self._arm}-{rows[0]['at']:%Y%m%dT%H%M}-{self._process}.parquet"
         try:
             with whole_file(self._directory / name) as temporary:
-                pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), temporary)
+                pq.write_table(pa.Table.from_pylist(rows, SERVICE_SCHEMA), temporary)
         except (OSError, ResourceError) as error:  # the next minute's file has these too
             _log.error("the counts of service since %s are not on the disk: %s", rows[0]["at"], error)

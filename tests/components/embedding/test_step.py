@@ -14,12 +14,11 @@ import pytest
 from pydantic import ValidationError
 
 from components.embedding.parameters import EmbeddingParameters
-from components.embedding.step import embed_shard, number_of_shards, run
+from components.embedding.step import run
 from components.shared.errors import (
     ContractError,
     DataError,
     InputError,
-    ParameterError,
     SpaceMismatchError,
 )
 from components.shared.files.artifacts import open_artifact, seal_artifact
@@ -138,35 +137,6 @@ def test_a_whole_shard_of_bad_pictures_is_an_empty_shard(root):
     damage(root, range(11, 22), b"nothing")
     assert embed(root).summary["rows"] == 37
     assert len(read_all_embeddings(root / "embeddings")[0]) == 37
-
-
-def test_shards_made_by_separate_jobs_are_joined_to_the_same_result(root):
-    alone = embed(root, workspace="alone", destination="alone-embeddings")
-    parameters = EmbeddingParameters(**SMALL)
-    shards = number_of_shards(catalogue=root / "catalogue", parameters=parameters)
-    job = {
-        "catalogue": root / "catalogue", "encoder": root / "encoder", "previous": None,
-        "workspace": root / "workspace", "parameters": parameters,
-    }  # fmt: skip
-    for index in reversed(range(shards)):
-        embed_shard(**job, index=index)
-    damage(root, range(48), b"no picture is read any more")
-    assert embed(root).digest == alone.digest
-    with pytest.raises(ParameterError, match="a shard from 0 to 4, got 5"):
-        embed_shard(**job, index=5)
-
-
-def test_a_finished_shard_is_never_made_again(root):
-    """Whatever was finished before a kill is taken as it is: its pictures are not even read."""
-    whole = embed(root, workspace="other", destination="other-embeddings")
-    job = {
-        "catalogue": root / "catalogue", "encoder": root / "encoder", "previous": None,
-        "workspace": root / "workspace", "parameters": EmbeddingParameters(**SMALL),
-    }  # fmt: skip
-    embed_shard(**job, index=0)
-    embed_shard(**job, index=3)
-    damage(root, [*range(11), *range(33, 44)], b"")
-    assert embed(root).digest == whole.digest
 
 
 PROGRAM = """

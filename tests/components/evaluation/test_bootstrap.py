@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from components.evaluation.bootstrap import bootstrap, paired_bootstrap
+from components.evaluation.bootstrap import bootstrap
 from components.shared.errors import InputError
 
 
@@ -48,17 +48,6 @@ def test_intervals_hold_what_they_promise_for_dependent_views():
             inside[name] += one.low <= 0.6 <= one.high
     assert inside["by item"] >= 180  # 95 % promised, 90 % asked for
     assert inside["by query"] <= 140  # why clusters are needed
-
-
-def test_pairing_makes_differences_sharp():
-    rng = np.random.default_rng(4)
-    ours = rng.random((300, 1))
-    others = ours - 0.02 + rng.normal(0, 0.02, ours.shape)
-    clusters = np.arange(300)
-    (difference,) = paired_bootstrap(ours, others, clusters)
-    (one,), (other,) = bootstrap(ours, clusters), bootstrap(others, clusters)
-    assert difference.low > 0
-    assert one.low < other.high  # the separate intervals overlap
 
 
 def test_the_same_draws_serve_all_columns():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from components.indexing.choose import choose, code_parts_for, finer, lists_for
-from components.indexing.forecast import Plan, describe
+from components.indexing.forecast import IndexPlan, describe
 from components.indexing.parameters import IndexingParameters
 from components.shared.errors import ParameterError
 
@@ -94,11 +94,11 @@ def test_code_parts_divide_the_dimension(dimension, most):
 
 
 def test_only_an_automatic_choice_is_revised():
-    plan = Plan("pq", 100_000, 128, 1, 64)
+    plan = IndexPlan("pq", 100_000, 128, 1, 64)
     assert finer(plan, IndexingParameters())[0].kind == "exact_f16"
     assert finer(plan, IndexingParameters(kind="pq")) is None
     assert finer(plan, IndexingParameters(memory_budget_bytes=20_000_000)) is None
-    assert finer(Plan("exact_f16", 100_000, 128), IndexingParameters()) is None
+    assert finer(IndexPlan("exact_f16", 100_000, 128), IndexingParameters()) is None
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from components.indexing.build import fill, train, write_index
 from components.indexing.choose import choose
-from components.indexing.forecast import Plan, describe, forecast
+from components.indexing.forecast import IndexPlan, describe, forecast
 from components.indexing.parameters import IndexingParameters
 from support.factories.basics import make_vectors
 
@@ -27,10 +27,10 @@ def test_the_forecast_of_memory_is_what_the_index_takes(tmp_path, kind):
 def test_figures_at_a_million_are_those_that_were_measured():
     """The table of measurements: bytes by vector, and CPU seconds of the build."""
     measured = {
-        Plan("exact", 10**6, 128): (512, 0.2),
-        Plan("hnsw", 10**6, 128): (656, 291),
-        Plan("ivf_pq", 10**6, 128, 4096, 64): (300, 15),
-        Plan("pq", 10**6, 128, 1, 64): (296, 4),
+        IndexPlan("exact", 10**6, 128): (512, 0.2),
+        IndexPlan("hnsw", 10**6, 128): (656, 291),
+        IndexPlan("ivf_pq", 10**6, 128, 4096, 64): (300, 15),
+        IndexPlan("pq", 10**6, 128, 1, 64): (296, 4),
     }
     for plan, (bytes_per_vector, seconds) in measured.items():
         needs = forecast(plan, training_rows_per_list=64, recall_target=0.95)
@@ -39,7 +39,7 @@ def test_figures_at_a_million_are_those_that_were_measured():
 
 
 def test_the_line_for_people_says_all():
-    plan = Plan("ivf_pq", 10**6, 128, 4096, 64)
+    plan = IndexPlan("ivf_pq", 10**6, 128, 4096, 64)
     line = describe(plan, forecast(plan, training_rows_per_list=64, recall_target=0.95))
     for part in (
         "1,000,000 × 128",

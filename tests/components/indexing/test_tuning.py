@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from components.indexing.parameters import IndexingParameters
 from components.indexing.step import build_index
-from components.indexing.tuning import ann_recalls
+from components.shared.truth.metrics import ann_recall_at_k
 from components.shared.vectors.search import CatalogueIndex, exact_search
 from support.factories.basics import make_vectors
 
@@ -30,13 +30,13 @@ def test_recall_is_the_share_counted_by_loops(q, k, seed):
     truth = np.array([rng.choice(20, k, replace=False) for _ in range(q)])
     found[rng.random(found.shape) < 0.2] = -1
     expected = [sum(row in found[i].tolist() for row in truth[i].tolist()) / k for i in range(q)]
-    np.testing.assert_allclose(ann_recalls(found, truth), expected)
+    np.testing.assert_allclose(ann_recall_at_k(found, truth, truth.shape[1]), expected)
 
 
 def test_places_that_cannot_be_filled_do_not_count():
     truth, found = np.array([[4, -1, -1]]), np.array([[-1, 4, -1]])
-    np.testing.assert_array_equal(ann_recalls(found, truth), [1.0])
-    np.testing.assert_array_equal(ann_recalls(np.array([[-1, 5, -1]]), truth), [0.0])
+    np.testing.assert_array_equal(ann_recall_at_k(found, truth, truth.shape[1]), [1.0])
+    np.testing.assert_array_equal(ann_recall_at_k(np.array([[-1, 5, -1]]), truth, truth.shape[1]), [0.0])
 
 
 @pytest.mark.parametrize("kind", TUNED_KINDS)
@@ -48,7 +48,7 @@ def test_strangers_get_the_recall_that_was_asked_for(tmp_path, kind, target):
     assert facts.reached
     assert facts.ann_recall_at_10 - facts.standard_error >= target
     assert facts.queries == 400
-    recalls = ann_recalls(index.search(STRANGERS, 10).rows, exact_search(VECTORS, STRANGERS, 10).rows)
+    recalls = ann_recall_at_k(index.search(STRANGERS, 10).rows, exact_search(VECTORS, STRANGERS, 10).rows, 10)
     assert abs(recalls.mean() - facts.ann_recall_at_10) < 4 * facts.standard_error + 0.01
     assert recalls.mean() >= target - 0.02
 
@@ -109,5 +109,5 @@ def test_without_queries_the_most_work_is_done(tmp_path, kind):
     build_index(tmp_path, VECTORS[:600], 0, IndexingParameters(kind=kind))
     index = CatalogueIndex.open(tmp_path)
     assert (index.spec.recall.queries, index.spec.recall.reached) == (0, False)
-    recalls = ann_recalls(index.search(STRANGERS, 10).rows, exact_search(VECTORS[:600], STRANGERS, 10).rows)
+    recalls = ann_recall_at_k(index.search(STRANGERS, 10).rows, exact_search(VECTORS[:600], STRANGERS, 10).rows, 10)
     assert recalls.mean() > 0.98

@@ -11,7 +11,8 @@ import pytest
 from components.registration import console
 from components.registration.registry import CHALLENGER, CHAMPION, Registry
 from components.shared.errors import ContractError, DamagedArtifactError, ParameterError, UnfinishedArtifactError
-from components.shared.release.manifest import MANIFEST_FILE, open_release, read_manifest
+from components.shared.files.layout import MANIFEST_FILE
+from components.shared.release.manifest import open_release, read_manifest
 from support.factories.release_factory import make_release
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from components.rendering.clicks import ClickLog, attractiveness, propensities, simulate_clicks
+from components.rendering.clicks import SimulatedClicks, attractiveness, propensities
 from components.rendering.parameters import ClickBehaviour
 from components.shared.files.tables import EVENTS, read_table, write_table
 
@@ -23,7 +23,9 @@ def make_candidates(seed: int = 0) -> tuple[list[str], list[str], np.ndarray, np
 
 
 def make_log(searches: int = 8000, seed: int = 1, **behaviour: object) -> tuple[pa.Table, dict]:
-    return simulate_clicks(*make_candidates(), searches=searches, seed=seed, behaviour=ClickBehaviour(**behaviour))
+    return SimulatedClicks(
+        *make_candidates(), searches=searches, seed=seed, behaviour=ClickBehaviour(**behaviour)
+    ).whole()
 
 
 def by_search(events: pa.Table) -> tuple[np.ndarray, ...]:
@@ -79,9 +81,9 @@ def test_equal_seeds_give_equal_logs_and_others_other_logs():
 
 def test_batches_join_to_the_whole_log(monkeypatch):
     monkeypatch.setattr("components.rendering.clicks.BATCH_SEARCHES", 300)
-    log = ClickLog(*make_candidates(), searches=1000, seed=1)
+    log = SimulatedClicks(*make_candidates(), searches=1000, seed=1)
     batches = list(log.batches())
-    whole, truth = simulate_clicks(*make_candidates(), searches=1000, seed=1)
+    whole, truth = SimulatedClicks(*make_candidates(), searches=1000, seed=1).whole()
     assert len(batches) == 4
     assert pa.concat_tables(batches).equals(whole)
     assert log.truth() == truth
@@ -227,8 +229,8 @@ def test_without_bots_and_searches_there_are_none():
 def test_arguments_that_do_not_fit_are_refused():
     queries, images, rows, grades = make_candidates()
     with pytest.raises(ValueError, match="grades"):
-        simulate_clicks(queries, images, rows, grades[:, 1:], searches=10, seed=0)
+        SimulatedClicks(queries, images, rows, grades[:, 1:], searches=10, seed=0)
     with pytest.raises(ValueError, match="at least 10 candidates"):
-        simulate_clicks(queries, images, rows[:, :5], grades[:, :5], searches=10, seed=0)
+        SimulatedClicks(queries, images, rows[:, :5], grades[:, :5], searches=10, seed=0)
     with pytest.raises(ValueError, match="probabilities"):
         ClickBehaviour(appeal=(0.0, 0.1, 0.2, 1.2))

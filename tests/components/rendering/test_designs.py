@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.rendering.categories import CATEGORIES
 from components.rendering.designs import design_items, true_grades
 from components.rendering.patterns import PATTERNS, draw_texture
-from components.rendering.products.categories import CATEGORIES
 
 
 def test_products_are_spread_evenly_over_the_categories():
     items = design_items(360, seed=0)
-    assert set(Counter(item.kind.name for item in items).values()) == {30}
+    assert set(Counter(item.kind.name for item in items).values()) == {45}
     assert len({item.item_id for item in items}) == 360
     assert len(CATEGORIES) >= 8
 

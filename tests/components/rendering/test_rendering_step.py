@@ -53,7 +53,7 @@ def test_it_holds_what_was_asked_for(shop):
     assert len(rows) == artifact.summary["images"] == 48 * 4 + 8  # 4 % near-duplicates
     assert len({row["image_id"] for row in rows}) == len(rows)
     assert set(Counter(row["item_id"] for row in rows)) == {f"item-{n:05d}" for n in range(48)}
-    assert set(Counter(row["category"] for row in rows).values()) <= set(range(16, 25))
+    assert set(Counter(row["category"] for row in rows).values()) <= set(range(24, 33))
     assert {row["uri"] for row in rows} == {
         path.relative_to(shop).as_posix() for path in (shop / "images").rglob("*.*")
     }

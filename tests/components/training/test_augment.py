@@ -91,7 +91,7 @@ def test_blur_and_erasing_happen_when_asked() -> None:
 
 
 def test_views_depend_on_their_numbers_alone() -> None:
-    full = Augmentation.of(TrainingParameters(training_side=48, erase=1.0, blur=1.0), epoch=0)
+    full = Augmentation.of(TrainingParameters(erase=1.0, blur=1.0), side=48)
     draws = draw(1, 2, 3, 6)
     source = picture(200)
     views = [augment(source, numbers, full) for numbers in draws]

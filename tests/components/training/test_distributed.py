@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from components.shared.errors import ResourceError
+from components.shared.files.layout import HISTORY_FILE
 from components.training.encoder import build_encoder
-from components.training.job import HISTORY_FILE, WEIGHTS_FILE, TrainingJob, launch
+from components.training.job import WEIGHTS_FILE, TrainingJob, launch
 from components.training.parameters import TrainingParameters
 from support.factories.basics import make_catalogue
 from support.inputs.training_inputs import SMALL, make_labels

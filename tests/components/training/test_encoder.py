@@ -47,6 +47,16 @@ def test_reduction_averages_areas(side: int) -> None:
     assert np.abs(reduced - expected).max() < 0.05
 
 
+def test_the_input_may_have_another_side_than_224() -> None:
+    encoder = build_encoder(SMALL.model_copy(update={"side": 128, "training_side": 64})).eval()
+    blocks = torch.arange(64 * 64 * 3, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(1, 64, 64, 3)
+    with torch.no_grad():
+        assert torch.allclose(
+            encoder(blocks), encoder(blocks.repeat_interleave(2, 1).repeat_interleave(2, 2)), atol=1e-5
+        )
+    assert (encoder.side, encoder.seen_side) == (128, 64)
+
+
 def test_a_reduced_picture_gives_the_same_as_the_whole() -> None:
     encoder = build_encoder(SMALL.model_copy(update={"training_side": 112})).eval()
     blocks = torch.arange(112 * 112 * 3, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(1, 112, 112, 3)
@@ -98,7 +108,7 @@ def test_unusable_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(ParameterError, match="not a readable"):
         build_encoder(SMALL.model_copy(update={"weights": str(tmp_path / "bad.safetensors")}))
-    with pytest.raises(ParameterError, match=r"expected a \.safetensors file or one of IMAGENET1K_V1"):
+    with pytest.raises(ParameterError, match=r"expected a file .* or one of IMAGENET1K_V1"):
         build_encoder(SMALL.model_copy(update={"weights": "IMAGENET9", "architecture": "resnet18"}))
     with pytest.raises(ParameterError, match="one of none for resnet10"):
         build_encoder(SMALL.model_copy(update={"weights": "IMAGENET1K_V1"}))
@@ -112,12 +122,19 @@ def test_unusable_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("changes", "message"),
     [
         ({"learning_rates": 1}, "Extra inputs"),
-        ({"queue": 8, "queue_encoder": "momentum", "average_decay": 0}, "average_decay"),
+        ({"width": 0.5}, "this project's networks"),
+        ({"start_side": 64}, "this project's networks"),
+        ({"mode": "head", "weights": ""}, "needs pretrained weights"),
+        ({"mode": "full", "onnx": "encoder.onnx"}, "own ONNX file"),
+        ({"architecture": "timm/../x"}, "pattern"),
+        ({"architecture": "resnet19"}, "pattern"),
+        ({"side": 16}, "at least 32"),
+        ({"side": 600}, "518"),
         ({"architecture": "vit_small", "stem": "light"}, "ResNets only"),
         ({"architecture": "vit_small", "width": 0.5}, "ResNets only"),
         ({"architecture": "vit_small", "final_side": 64}, "ResNets only"),
         ({"batch_pairs": 5, "processes": 2}, "multiple of processes"),
-        ({"start_side": 16}, "at least 32"),
+        ({"architecture": "resnet18", "start_side": 16}, "at least 32"),
     ],
 )
 def test_contradictory_parameters_are_refused(changes: dict[str, object], message: str) -> None:
@@ -126,7 +143,9 @@ def test_contradictory_parameters_are_refused(changes: dict[str, object], messag
 
 
 def test_views_grow_and_then_keep_the_last_side() -> None:
-    parameters = TrainingParameters(training_side=112, start_side=64, final_side=96, epochs=10, growth_share=0.5)
+    parameters = TrainingParameters(
+        architecture="resnet18", training_side=112, start_side=64, final_side=96, epochs=10, growth_share=0.5
+    )
     sides = [parameters.view_side(epoch) for epoch in range(10)]
     assert sides == [64, 72, 80, 80, 88, 96, 96, 96, 96, 96] or sides[5:] == [96] * 5
     assert sides == sorted(sides)

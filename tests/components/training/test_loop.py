@@ -28,11 +28,6 @@ def one_thread() -> None:
 
 EVERYTHING = with_(
     epochs=4,
-    queue=24,
-    queue_encoder="momentum",
-    hard_negative_share=0.25,
-    hard_negative_interval=1,
-    chunk_images=6,
     start_side=32,
     training_side=40,
 )
@@ -87,38 +82,6 @@ def test_learns(tmp_path: Path) -> None:
     losses = [figures["loss"] for figures in training.history]
     assert losses[-1] < 0.8 * losses[0]
     assert max(figures["validation_hit_rate_at_1"] for figures in training.history) > 0.6
-
-
-def test_chunks_give_the_gradients_of_the_whole_batch(tmp_path: Path) -> None:
-    found = []
-    for chunk in (0, 5):  # without batch statistics, which a chunk has of its own
-        parameters = with_(
-            architecture="vit_small", training_side=34, head="linear", chunk_images=chunk, precision="fp32"
-        )
-        training = Training(DATASET, parameters, tmp_path, Group())
-        loss, embeddings = training.backward(next(training.views()))
-        found.append((loss, embeddings, [p.grad for p in training.encoder.parameters()]))
-    (loss, embeddings, gradients), (other_loss, other_embeddings, others) = found
-    assert other_loss == pytest.approx(loss, rel=1e-5)
-    assert torch.allclose(embeddings, other_embeddings, atol=1e-5)
-    for gradient, other in zip(gradients, others, strict=True):
-        assert gradient is not None
-        assert other is not None
-        assert float((gradient - other).norm()) <= 1e-4 * float(gradient.norm()) + 1e-7
-
-
-def test_the_queue_changes_the_loss_only_once_it_may(tmp_path: Path) -> None:
-    def losses(**changes: object) -> list[float]:
-        training = Training(
-            DATASET, with_(precision="fp32", epochs=2, **changes), tmp_path / str(len(str(changes))), Group()
-        )
-        training._scratch.mkdir(exist_ok=True)
-        training.run()
-        return [figures["loss"] for figures in training.history]
-
-    without, late = losses(), losses(queue=32, queue_start_epoch=1)
-    assert without[0] == late[0]
-    assert without[1] < late[1]  # more candidates, a larger normaliser
 
 
 def test_stops_when_validation_gets_no_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,19 +30,17 @@ def test_tiles_follow_the_grades_of_relevance_the_pairs_and_the_people(
     for pair in images:  # a person who says "unrelated" is not contradicted by the sampler
         if judged.get(tuple(pair), judged.get(tuple(pair[::-1]), 3)) < 2:
             pair[1] = pair[0]
-    remembered = rng.integers(0, n, 5)
     weights = rng.random(4).astype(np.float32) + 0.5
-    targets = batch_targets(relations, images, weights, remembered=remembered, single=single)
+    targets = batch_targets(relations, images, weights, single=single)
     positives, allowed = targets.tile(0, 8)
     halves = [targets.tile(0, 3), targets.tile(3, 8)]
     assert torch.equal(positives, torch.cat([half[0] for half in halves]))
     assert torch.equal(allowed, torch.cat([half[1] for half in halves]))
 
     views = images.reshape(-1)
-    columns = np.concatenate([views, remembered])
     grades = relevance.grades(np.arange(n), np.arange(n))
     for i, anchor in enumerate(views):
-        for j, candidate in enumerate(columns):
+        for j, candidate in enumerate(views):
             related = _relation(int(anchor), int(candidate), grades, judged, triples)
             if j == (i ^ 1):
                 related = max(related, float(weights[i // 2]))
@@ -76,9 +74,8 @@ def test_part_of_a_process_is_the_same_rows_of_the_whole() -> None:
     relations = Relations(make_relevance(20, seed=0), make_pairs((0, 5, 1.0)))
     images = np.random.default_rng(0).integers(0, 20, (6, 2))
     weights = np.arange(1, 7, dtype=np.float32)
-    nothing = np.empty(0, np.int64)
-    whole = batch_targets(relations, images, weights, remembered=nothing).tile(0, 12)
-    part = batch_targets(relations, images, weights, remembered=nothing, first=2, count=2)
+    whole = batch_targets(relations, images, weights).tile(0, 12)
+    part = batch_targets(relations, images, weights, first=2, count=2)
     assert torch.equal(part.anchor_weights, torch.tensor([3.0, 3.0, 4.0, 4.0]))
     for mine, all_of_it in zip(part.tile(0, 4), whole, strict=True):
         assert torch.equal(mine, all_of_it[4:8])

@@ -51,17 +51,6 @@ def test_batches_split_evenly_among_processes_and_an_epoch_can_be_a_sample() -> 
     assert len(sampler) == 2
 
 
-def test_mined_neighbours_enter_the_batch_of_their_query() -> None:
-    sampler = make_sampler(hard_share=0.5)
-    neighbours = np.full((400, 2), -1)
-    neighbours[:20, 0] = (np.arange(20) + 1) % 20
-    for batch in sampler.epoch(0, neighbours):
-        queries = batch.images[:, 0]
-        assert len(set(queries)) == 4
-        wanted = {(int(q) + 1) % 20 for q in queries[:2]} - {int(q) for q in queries[:2]}
-        assert wanted <= {int(q) for q in queries[2:]}
-
-
 def test_nothing_to_sample_is_an_error() -> None:
     with pytest.raises(NoPositivePairError, match="got 0"):
         PairSampler(make_pairs(), batch_pairs=2, pairs_per_epoch=2, seed=0)

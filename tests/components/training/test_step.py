@@ -13,7 +13,8 @@ from components.shared.files.artifacts import open_artifact, seal_artifact
 from components.shared.files.tables import CATALOGUE, PAIRS, read_table, write_table
 from components.shared.truth.labels import PAIRS_FILE
 from components.shared.vectors.encoder import OnnxEncoder, read_encoder_spec
-from components.training.dataset import open_dataset
+from components.training.backbone import input_format
+from components.training.dataset import Dataset, open_dataset
 from components.training.parameters import TrainingParameters
 from components.training.step import _digest, run
 from support.factories.basics import make_catalogue
@@ -25,6 +26,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("training")
     make_labels(root, make_catalogue(root, items=8, views=4))
     return root
+
+
+def opened(catalogue: Path, labels: Path, scratch: Path, parameters: TrainingParameters = SMALL) -> Dataset:
+    preprocessing = input_format(parameters).preprocessing
+    return open_dataset(catalogue, labels, scratch, parameters, preprocessing=preprocessing, threads=1)
 
 
 def train(data: Path, root: Path, **changes: object) -> Path:
@@ -72,7 +78,7 @@ def test_pictures_that_cannot_be_used_are_counted_and_left_out(tmp_path: Path) -
     labels = make_labels(tmp_path, catalogue)
     (tmp_path / "images" / "cups" / "000-1.jpg").write_bytes(b"broken")
     (tmp_path / "images" / "cups" / "004-0.jpg").unlink()
-    dataset = open_dataset(catalogue, labels, tmp_path, SMALL, threads=1)
+    dataset = opened(catalogue, labels, tmp_path)
     images = read_table(catalogue / "catalogue.parquet", CATALOGUE).to_pylist()
     assert (dataset.training.unusable, dataset.validation.unusable) == (1, 1)
     assert len(dataset.validation.rows) == 7
@@ -84,7 +90,7 @@ def test_pictures_that_cannot_be_used_are_counted_and_left_out(tmp_path: Path) -
 
 def test_a_big_catalogue_is_sampled_by_item(data: Path, tmp_path: Path) -> None:
     parameters = SMALL.model_copy(update={"max_images": 9, "max_validation_images": 4})
-    dataset = open_dataset(data / "catalogue", data / "labels", tmp_path, parameters, threads=1)
+    dataset = opened(data / "catalogue", data / "labels", tmp_path, parameters)
     assert dataset.training.pixels.shape[0] == 8
     assert len(set(dataset.training.relevance.item_codes)) == 2
     assert dataset.validation.pixels.shape[0] == 4
@@ -95,7 +101,7 @@ def test_nothing_to_learn_from_is_an_error(data: Path, tmp_path: Path) -> None:
     write_table(labels / PAIRS_FILE, pa.Table.from_pylist([], PAIRS.schema), PAIRS)
     seal_artifact(labels, "labelling")
     with pytest.raises(NoPositivePairError, match="label more"):
-        open_dataset(data / "catalogue", labels, tmp_path, SMALL, threads=1)
+        opened(data / "catalogue", labels, tmp_path).require_pairs()
 
 
 def test_inputs_of_other_steps_and_unfinished_ones_are_refused(data: Path, tmp_path: Path) -> None:

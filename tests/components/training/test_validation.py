@@ -5,11 +5,9 @@ import pytest
 
 import components.training.validation as module
 from components.shared.truth.relevance import Relevance, RelevanceRule
-from components.training.hard_negatives import mine
-from components.training.relations import Relations
 from components.training.validation import validate
 from support.factories.basics import make_vectors
-from support.inputs.training_inputs import make_pairs, make_relevance
+from support.inputs.training_inputs import make_relevance
 
 
 def test_figures_are_those_of_explicit_loops(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,18 +47,3 @@ def test_nothing_relevant_gives_no_figure_rather_than_zero() -> None:
     assert validate(make_vectors(5, 4), relevance, np.arange(5)) is None
     assert validate(np.zeros((0, 4), np.float32), make_relevance(0, seed=0), np.arange(0)) is None
     assert validate(make_vectors(1, 4), make_relevance(1, seed=0), np.arange(1)) is None
-
-
-def test_mined_neighbours_are_the_nearest_unrelated_ones() -> None:
-    n = 40
-    relevance = make_relevance(n, seed=3, rule=RelevanceRule(same_category=2), judged={(0, 1): 0, (5, 6): 3})
-    relations = Relations(relevance, make_pairs((7, 8, 0.2)))
-    vectors = make_vectors(n, 8, seed=4)
-    found = mine(vectors, relations, 4, seed=0, epoch=0)
-    grades = relevance.grades(np.arange(n), np.arange(n))
-    for row in range(n):
-        related = {i for i in range(n) if max(grades[row, i], grades[i, row]) >= 2 or {row, i} == {7, 8}} | {row}
-        if row in (0, 1):
-            related -= {1 - row}  # a person said that these two are unrelated
-        others = sorted((i for i in range(n) if i not in related), key=lambda i: -float(vectors[row] @ vectors[i]))
-        assert found[row].tolist() == (others + [-1] * 4)[:4]

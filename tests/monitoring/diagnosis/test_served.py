@@ -18,6 +18,7 @@ import pytest
 from components.shared.pictures.decoder import decode_image
 from components.shared.pictures.preprocessing import preprocess
 from components.shared.release.manifest import open_release
+from components.shared.release.served import open_in_force
 from components.shared.vectors.embeddings import normalise
 from components.shared.vectors.encoder import OnnxEncoder
 from components.shared.vectors.index_spec import Forecast, IndexSpec, RecallFacts, SearchSettings
@@ -235,8 +236,7 @@ def test_preprocessing_differs(release: Path, tmp_path: Path) -> None:
 def test_an_arm_is_assessed(release: Path) -> None:
     opened = open_release(release, threads=1)
     listing = pa.table({"image_id": [*opened.items.column("image_id").to_pylist(), *(f"new-{i}" for i in range(9))]})
-    evidence = Evidence(release, opened.manifest, opened.index, opened.items, listing=listing)
-    report = assess(evidence, arm="champion", at=NOW).report
+    report, _ = assess(Evidence(open_in_force(release), listing=listing), arm="champion", at=NOW)
     assert (report.release_id, report.arm, report.window) == (opened.manifest.release_id, "champion", 0)
     assert {concern.name: concern.state for concern in report.concerns} == {
         "drift": "unknown", "golden_vectors": "ok", "indexed_share": "alarm",

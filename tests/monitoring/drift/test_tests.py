@@ -14,7 +14,7 @@ from monitoring.drift.inputs import input_outcomes
 from monitoring.drift.local_excess import _neighbours, _rings, excesses, local_excess
 from monitoring.drift.mean_difference import mean_difference, squared_distances
 from monitoring.drift.occupancy import chi_square, occupancy, occupy
-from monitoring.drift.outcome import Outcome
+from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import permuted_groups, sequential_p_value
 from monitoring.drift.similarity import nearness, top_similarity
@@ -137,11 +137,11 @@ def test_inputs_that_are_not_known_are_left_out(rng: np.random.Generator) -> Non
 
 
 def test_families_share_alpha() -> None:
-    outcomes = tuple(Outcome(f"t{i}", 0.0, p, 1.0, "x", 0.5) for i, p in enumerate((0.001, 0.0012, 0.3, 0.9)))
+    outcomes = tuple(DriftOutcome(f"t{i}", 0.0, p, 1.0, "x", 0.5) for i, p in enumerate((0.001, 0.0012, 0.3, 0.9)))
     found = judged(outcomes, 0.01)
     assert [t.adjusted for t in found] == pytest.approx([0.008, 0.008, 1.0, 1.0])
     assert [t.state for t in found] == ["alarm", "alarm", "ok", "ok"]
-    assert judged((Outcome("t", 0.0, 1e-9, 0.1, "x", 0.5),), 0.01)[0].state == "watch"
+    assert judged((DriftOutcome("t", 0.0, 1e-9, 0.1, "x", 0.5),), 0.01)[0].state == "watch"
     assert all(
         t.adjusted >= b for t, b in zip(found, false_discovery_control([o.p_value for o in outcomes]), strict=True)
     )

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.shared.errors import DataError, ParameterError, SourceError
-from components.shared.files.tables import EVENTS, write_table
+from components.shared.files.tables import EVENTS, SERVICE_SCHEMA, write_table
 from monitoring.experiments import console
 from monitoring.experiments.analysis import Analysis, analyse
 from monitoring.experiments.decision import decide
@@ -24,7 +24,7 @@ from monitoring.experiments.parameters import ExperimentParameters, Guardrail
 from monitoring.experiments.power import plan
 from monitoring.experiments.report.plots import time_axis
 from monitoring.online.searches import clean_results, fold_searches
-from monitoring.online.service import SERVICE_SCHEMA, read_service, service_rates
+from monitoring.online.service import read_service, service_rates
 from pipelines.__main__ import main
 from support.factories.basics import encode_picture, make_picture
 from support.factories.event_factory import START, add_events, make_events
@@ -129,7 +129,7 @@ def test_users_in_both_arms_are_left_out_and_told() -> None:
 def test_a_wrong_share_of_users_overrules_a_better_metric() -> None:
     decision = decide(_analyse(make_events(users=800, lift=1.0, share=0.3, seed=1), SMALL))
     assert decision.verdict == "roll_back"
-    assert "who is counted" in decision.reasons[0]
+    assert "which users are counted" in decision.reasons[0]
     planned = SMALL.model_copy(update={"treatment_share": 0.3})
     assert decide(_analyse(make_events(users=800, lift=1.0, share=0.3, seed=1), planned)).verdict == "promote"
 

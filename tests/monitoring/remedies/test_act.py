@@ -15,7 +15,7 @@ import pytest
 
 from components.shared.errors import ContractError, NotReadyError
 from monitoring.findings import REMEDIES
-from monitoring.remedies.act import ActPolicy, Outcome, act, urgent
+from monitoring.remedies.act import ActPolicy, RemedyOutcome, act, urgent
 from monitoring.remedies.advice import ADVICE, CAUSE_TITLES, command_of
 from monitoring.remedies.ledger import LEDGER_FILE, Ledger
 from support.factories.monitoring_factory import AT, make_report
@@ -32,15 +32,15 @@ class Runs:
         self.started: dict[str, str] = {}
         self.state, self.error = state, error
 
-    def submit(self, pipeline: str, name: str) -> Outcome:
+    def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         if self.error is not None:
             raise self.error
         assert name not in self.started, "two runs of one name"
         self.started[name] = pipeline
-        return Outcome(self.state, f"run-{len(self.started)}")
+        return RemedyOutcome(self.state, f"run-{len(self.started)}")
 
-    def look(self, name: str, reference: str) -> Outcome:
-        return Outcome(self.state, reference) if name in self.started else Outcome("interrupted")
+    def look(self, name: str, reference: str) -> RemedyOutcome:
+        return RemedyOutcome(self.state, reference) if name in self.started else RemedyOutcome("interrupted")
 
 
 @pytest.mark.parametrize("remedy", REMEDIES)

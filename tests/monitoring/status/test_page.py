@@ -12,7 +12,7 @@ from monitoring.findings import CAUSES, REMEDIES
 from monitoring.remedies.advice import ADVICE, CAUSE_TITLES
 from monitoring.remedies.ledger import Entry
 from monitoring.status.page import empty_page, write_page
-from monitoring.status.pictures import Tile
+from monitoring.status.pictures import StatusTile
 from monitoring.status.record import OnlineRow, Record, RecordStore
 from support.clients.page_browser import open_browser, open_page
 from support.factories.monitoring_factory import AT, make_concern, make_record, make_report
@@ -58,7 +58,7 @@ def test_every_diagnosis_says_what_to_do(tmp_path: Path, remedy: str, cause: str
 
 
 def test_pictures_of_what_moved_and_of_the_judged_query(tmp_path: Path) -> None:
-    tiles = {name: Tile(name, "shoes", PIXEL) for name in ("i-1", "q-1")} | {"i-2": Tile("i-2", "", None)}
+    tiles = {name: StatusTile(name, "shoes", PIXEL) for name in ("i-1", "q-1")} | {"i-2": StatusTile("i-2", "", None)}
     html = write(tmp_path, make_record(make_report("alarm", remedy="retrain")), tiles=tiles)
     assert html.count(PIXEL) == 1  # q-1 is no picture of the catalogue, unless it was judged
     assert 'class="gone"' in html
@@ -100,7 +100,7 @@ def test_payloads_do_nothing_in_a_browser(tmp_path: Path) -> None:
         report_at=AT, started_at=AT, state="failed", reference=everything, detail=everything,
     )  # fmt: skip
     record = make_record(report, online={"arm": rows, "country": rows, "hour": rows, "position": rows})
-    tiles = {payload: Tile(payload, payload, PIXEL) for payload in PAYLOADS}
+    tiles = {payload: StatusTile(payload, payload, PIXEL) for payload in PAYLOADS}
     html = write(tmp_path, record, tiles=tiles, actions=[entry])
     assert "<script>window.hit" not in html
     assert html.count("<script") == 1

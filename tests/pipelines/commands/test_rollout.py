@@ -12,10 +12,9 @@ import pytest
 
 from components.registration.registry import Registry
 from components.shared.errors import ParameterError
-from components.shared.files.tables import EVENTS, read_table, write_table
+from components.shared.files.tables import EVENTS, SERVICE_SCHEMA, read_table, write_table
 from components.shared.release.manifest import read_manifest
 from monitoring.experiments.parameters import ExperimentParameters
-from monitoring.online.service import SERVICE_SCHEMA
 from pipelines.__main__ import build_parser, main
 from pipelines.commands.rollout import seconds_of
 from pipelines.rehearsal.session import _releases

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines import PIPELINE_NAMES
 from pipelines.graphs.compilation import check_compiled, compile_pipeline
-from pipelines.runs.process import PIPELINES
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -19,7 +19,7 @@ def normalised(path: Path) -> list[dict]:
     return documents
 
 
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", PIPELINE_NAMES)
 def test_compiled_pipeline_is_the_golden_one(name: str, tmp_path: Path) -> None:
     compiled = tmp_path / "compiled.yaml"
     compile_pipeline(name, compiled)

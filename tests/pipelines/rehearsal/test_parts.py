@@ -16,7 +16,7 @@ from components.shared.release.golden import embed_pictures
 from components.shared.release.manifest import open_release, read_manifest
 from pipelines.rehearsal.oracle import Oracle
 from pipelines.rehearsal.router import Router
-from pipelines.rehearsal.shoppers import Query, Shoppers, clicks, read_queries
+from pipelines.rehearsal.shoppers import RehearsalShoppers, ShopperQuery, clicks, read_queries
 from pipelines.rehearsal.variant import make_variant
 from support.servers.serving_processes import make_local_release, pictures_of
 
@@ -171,9 +171,9 @@ def test_in_lists_of_both_a_broken_challenger_is_counted_and_not_seen(router):
 def test_shoppers_are_the_same_for_the_same_seed_and_click_what_they_want(release):
     queries = read_queries(release / "items.parquet", lambda uri: uri.encode(), 10)
     assert len({query.image_id for query in queries}) == 10
-    visits = [[Shoppers(queries, 7).visit() for _ in range(1)] for _ in range(2)]
+    visits = [[RehearsalShoppers(queries, 7).visit() for _ in range(1)] for _ in range(2)]
     assert visits[0][0][1] == visits[1][0][1]
-    query = Query("a", "item", "cups", b"")
+    query = ShopperQuery("a", "item", "cups", b"")
     results = [
         {"item_id": "item", "category": "cups"},
         {"item_id": "x", "category": "cups"},

@@ -12,13 +12,14 @@ import time
 
 import pytest
 
-from components.shared.release.manifest import ITEMS_FILE, read_manifest
+from components.shared.files.layout import ITEMS_FILE
+from components.shared.release.manifest import read_manifest
 from pipelines.rehearsal.local import LocalCluster
 from pipelines.rehearsal.oracle import Oracle
 from pipelines.rehearsal.report import as_text
-from pipelines.rehearsal.run import Plan, Traffic
 from pipelines.rehearsal.session import Rehearsal, _make_pair, _read
-from pipelines.rehearsal.shoppers import Shoppers, read_queries
+from pipelines.rehearsal.shoppers import RehearsalShoppers, read_queries
+from pipelines.rehearsal.traffic import RehearsalPlan, Traffic
 from pipelines.rehearsal.variant import make_variant
 from serving.rollout.plan import ArmRelease, Desired
 from serving.rollout.store import ReleaseStore
@@ -33,12 +34,12 @@ def release(tmp_path_factory):
     return make_local_release(tmp_path_factory.mktemp("release"), items=24, views=3, seed=1)
 
 
-def rehearse(tmp_path, scenario, release, queries, ladder=Plan.ladder, interleaved=0):
+def rehearse(tmp_path, scenario, release, queries, ladder=RehearsalPlan.ladder, interleaved=0):
     champion, challenger = (None, release) if scenario == "better" else (release, None)
     rehearsal = Rehearsal(tmp_path / "reh", f"sqlite:///{tmp_path / 'mlflow.db'}", scenario, champion, challenger)
     said = []
     report = rehearsal.run(
-        Plan(queries=queries, ladder=ladder, check_every=10, interleaved=interleaved),
+        RehearsalPlan(queries=queries, ladder=ladder, check_every=10, interleaved=interleaved),
         page=tmp_path / "r.html",
         say=said.append,
     )
@@ -140,9 +141,9 @@ def test_no_answer_mixes_releases_under_swaps_and_kills(tmp_path, release):
     }  # fmt: skip
     cluster = LocalCluster(tmp_path / "cluster", _make_pair, settings)
     cluster.start()
-    plan = Plan(check_every=10, workers=6)
+    plan = RehearsalPlan(check_every=10, workers=6)
     oracle = Oracle({read_manifest(path).release_id: path for path in folders})
-    traffic = Traffic(cluster.router, Shoppers(read_queries(release / ITEMS_FILE, _read, 200)), oracle, plan)
+    traffic = Traffic(cluster.router, RehearsalShoppers(read_queries(release / ITEMS_FILE, _read, 200)), oracle, plan)
     rng, stopping, done = random.Random(3), threading.Event(), {"swaps": 0, "kills": 0}
 
     def reach(desired):

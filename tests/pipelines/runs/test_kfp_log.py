@@ -103,5 +103,5 @@ def test_foreign_error_is_shown_with_its_traceback() -> None:
 
 def test_killed_task_says_so() -> None:
     _, console = read(LOG + KILLED)
-    assert "killed" in console.error
+    assert "out of memory" in console.error
     assert "run the same command again" in console.error

@@ -19,8 +19,9 @@ from prometheus_client import CollectorRegistry
 from components.shared.errors import NotReadyError, ParameterError, SpaceMismatchError
 from components.shared.files.artifacts import list_files
 from components.shared.files.atomic import digest_of
+from components.shared.files.layout import MANIFEST_FILE
 from components.shared.release.golden import write_golden
-from components.shared.release.manifest import MANIFEST_FILE, read_manifest
+from components.shared.release.manifest import read_manifest
 from components.shared.release.served import Current, publish_release, write_current
 from components.shared.vectors.embeddings import normalise, read_embeddings
 from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder

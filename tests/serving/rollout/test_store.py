@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from components.shared.errors import ContractError
-from components.shared.release.manifest import MANIFEST_FILE, read_manifest, verify_release
+from components.shared.files.layout import MANIFEST_FILE
+from components.shared.release.manifest import read_manifest, verify_release
 from serving.rollout.store import ReleaseStore
 from support.servers.object_store import s3_server
 

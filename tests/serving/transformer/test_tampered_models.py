@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper
 
-from components.shared.release.manifest import GOLDEN_FILE, ITEMS_FILE, MANIFEST_FILE, REFERENCE_FILE, read_manifest
+from components.shared.files.layout import ITEMS_FILE, MANIFEST_FILE
+from components.shared.release.manifest import GOLDEN_FILE, REFERENCE_FILE, read_manifest
 from components.shared.release.served import Current, publish_release, write_current
 from components.shared.vectors.encoder import ENCODER_FILE
 from components.shared.vectors.search import INDEX_FILE

@@ -18,14 +18,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from components.shared.release.manifest import (
-    GOLDEN_FILE,
-    ITEMS_FILE,
-    MANIFEST_FILE,
-    REFERENCE_FILE,
-    read_manifest,
-    seal_release,
-)
+from components.shared.files.layout import ITEMS_FILE, MANIFEST_FILE
+from components.shared.release.manifest import GOLDEN_FILE, REFERENCE_FILE, read_manifest, seal_release
 from support.clients.page_browser import open_browser, open_page
 from support.inputs.script_payloads import PAYLOADS
 from support.servers.serving_processes import make_local_release, pictures_of, serving

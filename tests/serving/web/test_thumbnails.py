@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from serving.server.refusals import OverloadedError
-from serving.web.thumbnails import Source, ThumbnailCache
+from serving.web.thumbnails import ThumbnailCache, ThumbnailSource
 
 
 class Pictures:
     """Makes thumbnails of 10 bytes and counts them."""
 
     def __init__(self) -> None:
-        self.shown = {name: Source(f"sha-{name}", name) for name in "abcdef"}
+        self.shown = {name: ThumbnailSource(f"sha-{name}", name) for name in "abcdef"}
         self.made: list[tuple[str, int]] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -89,7 +89,7 @@ def test_a_changed_picture_is_made_anew() -> None:
         pictures = Pictures()
         cache = pictures.cache()
         await cache("a", 256)
-        pictures.shown["a"] = Source("sha-new", "b")
+        pictures.shown["a"] = ThumbnailSource("sha-new", "b")
         assert await cache("a", 256) == b"b 256     "
 
     asyncio.run(go())
@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_none_and_tried_again() -> None:
         async def render(uri: str, side: int) -> bytes | None:
             return answers.pop()
 
-        cache = ThumbnailCache(lambda _: Source("sha", "uri"), render)
+        cache = ThumbnailCache(lambda _: ThumbnailSource("sha", "uri"), render)
         assert await cache("a", 256) is None
         assert await cache("a", 256) == b"picture"
 

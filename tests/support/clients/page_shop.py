@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from components.shared.errors import VisualSearchError
 from serving.server.problems import ProblemTable
 from serving.web.routes import make_router
-from serving.web.thumbnails import Source, ThumbnailCache
+from serving.web.thumbnails import ThumbnailCache, ThumbnailSource
 from support.factories.basics import encode_picture, make_picture
 
 ITEMS = 6
@@ -110,9 +110,9 @@ class Shop:
     def _app(self) -> FastAPI:
         app = bare_app()
 
-        def locate(image_id: str) -> Source | None:
+        def locate(image_id: str) -> ThumbnailSource | None:
             data = self.pictures.get(image_id)
-            return None if data is None else Source(hashlib.sha256(data).hexdigest(), image_id)
+            return None if data is None else ThumbnailSource(hashlib.sha256(data).hexdigest(), image_id)
 
         async def render(uri: str, side: int) -> bytes:
             await asyncio.sleep(0)

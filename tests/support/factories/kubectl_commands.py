@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 
-from pipelines.rehearsal.local import patched
+import jsonpatch
+
 from serving.rollout.cluster import Mode, plan_for
 from serving.rollout.plan import ArmRelease, Desired, Json, storage_of
 from support.factories.cluster_controllers import make_controller
@@ -53,6 +53,5 @@ def _follow(desired: Desired, state: _State, namespace: str) -> tuple[list[str],
             return commands, state
         for patch in plan.patches:
             key = f"{patch.kind}/{patch.name}"
-            objects[key] = patched(objects[key], json.loads(patch.body))
-            objects[key]["metadata"]["generation"] = objects[key]["metadata"].get("generation", 1) + 1
+            objects[key] = jsonpatch.apply_patch(objects[key], patch.body)
             commands.append(patch.command)

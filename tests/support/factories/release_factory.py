@@ -14,16 +14,11 @@ import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 
 from components.shared.files.artifacts import seal_artifact
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.files.tables import CATALOGUE, ITEMS, read_table, write_table
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.release.golden import embed_pictures, write_golden
-from components.shared.release.manifest import (
-    GOLDEN_FILE,
-    ITEMS_FILE,
-    REFERENCE_FILE,
-    CatalogueFacts,
-    seal_release,
-)
+from components.shared.release.manifest import GOLDEN_FILE, REFERENCE_FILE, CatalogueFacts, seal_release
 from components.shared.vectors.embeddings import EmbeddingsSpec, write_embeddings, write_embeddings_spec
 from components.shared.vectors.encoder import (
     ENCODER_FILE,

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 from components.shared.files.artifacts import list_files
+from components.shared.files.layout import MANIFEST_FILE
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.release.generation import GENERATION_FILE, GenerationManifest
-from components.shared.release.manifest import MANIFEST_FILE, Manifest
+from components.shared.release.manifest import Manifest
 from components.shared.vectors.encoder import ENCODER_FILE, space_id_of
 from components.shared.vectors.search import INDEX_FILE
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from components.shared.files.layout import ITEMS_FILE
 from components.shared.files.tables import ITEMS, read_table
 from components.shared.release.golden import embed_pictures
-from components.shared.release.manifest import ITEMS_FILE, read_manifest
+from components.shared.release.manifest import read_manifest
 from components.shared.vectors.encoder import ENCODER_FILE, OnnxEncoder
 from components.shared.vectors.search import CatalogueIndex
 

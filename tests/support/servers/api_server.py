@@ -15,6 +15,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import jsonpatch
+
 _GROUPS = {
     "serving.kserve.io/v1beta1": ("inferenceservices", "inferenceservice", "InferenceService"),
     "gateway.networking.k8s.io/v1": ("httproutes", "httproute", "HTTPRoute"),
@@ -33,34 +35,12 @@ class RefusedError(Exception):
 
 def apply_json_patch(value, operations):
     """Return `value` patched (RFC 6902: test, add, replace, remove); raises RefusedError where it does not apply."""
-    value = copy.deepcopy(value)
-    for operation in operations:
-        parts = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
-        place = value
-        try:
-            for part in parts[:-1]:
-                place = place[int(part)] if isinstance(place, list) else place[part]
-            key = int(parts[-1]) if isinstance(place, list) else parts[-1]
-            _operate(place, key, operation)
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise RefusedError(422, f"the patch does not apply at {operation['path']}: {error!r}") from error
-    return value
-
-
-def _operate(place, key, operation):
-    kind = operation["op"]
-    if kind == "test":
-        if place[key] != operation["value"]:
-            raise RefusedError(422, f"testing value {operation['path']} failed")
-    elif kind == "replace":
-        _ = place[key]  # it has to be there
-        place[key] = operation["value"]
-    elif kind == "add":
-        place[key] = operation["value"]
-    elif kind == "remove":
-        del place[key]
-    else:
-        raise RefusedError(422, f"unknown operation {kind}")
+    try:
+        return jsonpatch.apply_patch(value, operations)
+    except jsonpatch.JsonPatchTestFailed as error:
+        raise RefusedError(422, f"testing value failed: {error}") from error
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+        raise RefusedError(422, f"the patch does not apply: {error}") from error
 
 
 def merge_patch(value, patch):

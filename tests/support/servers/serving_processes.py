@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from components.shared.files.layout import ITEMS_FILE, MANIFEST_FILE
 from components.shared.files.tables import ITEMS, read_table, write_table
-from components.shared.release.manifest import ITEMS_FILE, MANIFEST_FILE, read_manifest, seal_release
+from components.shared.release.manifest import read_manifest, seal_release
 from pipelines.commands.serving_processes import ServingProcesses
 from support.factories.release_factory import make_release
 

@@ -62,5 +62,10 @@ class Rule(ABC):
 
 
 def counted(number: int, noun: str) -> str:
-    """Return "1 image", "2 images"."""
+    """Return "1 image", "2 images".
+
+    Example:
+        >>> counted(1, "image"), counted(2, "image")
+        ('1 image', '2 images')
+    """
     return f"{number} {noun}{'' if number == 1 else 's'}"

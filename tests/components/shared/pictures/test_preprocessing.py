@@ -78,3 +78,17 @@ def test_a_thin_line_does_not_vanish():
 def test_unknown_or_unbounded_specs_are_refused(values):
     with pytest.raises(ValidationError):
         PreprocessingSpec(**values)
+
+
+def test_a_share_of_the_centre_and_pillows_filters_as_pretrained_networks_expect_them():
+    picture = np.random.default_rng(0).integers(0, 256, (120, 90, 3), np.uint8)
+    spec = PreprocessingSpec(side=32, fit="crop", crop=0.8, interpolation="bicubic")
+    centre = picture[24:96, 9:81]
+    expected = np.asarray(Image.fromarray(centre).resize((32, 32), Image.Resampling.BICUBIC))
+    assert np.array_equal(preprocess(picture, spec), expected)
+
+
+def test_fields_added_later_leave_earlier_specs_and_their_digests_alone():
+    assert PreprocessingSpec().model_dump(mode="json") == {"version": 1, "side": 224, "fit": "pad", "pad_level": 255}
+    added = PreprocessingSpec(crop=0.9, interpolation="bilinear")
+    assert PreprocessingSpec.model_validate(added.model_dump(mode="json")) == added

@@ -24,13 +24,12 @@ from components.shared.errors import (
 )
 from components.shared.files.artifacts import list_files
 from components.shared.files.atomic import digest_of
+from components.shared.files.layout import ITEMS_FILE, MANIFEST_FILE
 from components.shared.files.tables import ITEMS, read_table, write_table
 from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.release.golden import embed_pictures, write_golden
 from components.shared.release.manifest import (
     GOLDEN_FILE,
-    ITEMS_FILE,
-    MANIFEST_FILE,
     Manifest,
     copy_release,
     is_release,
@@ -259,7 +258,7 @@ def test_missing_foreign_and_swapped_files_are_refused(pristine: Path, other: Pa
 def test_empty_or_absent_directory_is_no_release(tmp_path: Path) -> None:
     assert not is_release(tmp_path)
     for directory in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(UnfinishedArtifactError, match="no release"):
+        with pytest.raises(UnfinishedArtifactError, match="not a release"):
             open_release(directory)
 
 

@@ -7,7 +7,7 @@ import re
 
 import httpx
 import pytest
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from components import VERSION
@@ -150,7 +150,5 @@ def test_health_is_as_described(described, http) -> None:
         ("EventsBody", {"events": [{"token": "t", "type": "impression"}]}),
     ],
 )
-def test_a_request_that_the_service_refuses_does_not_fit(described, http, name, wrong) -> None:
-    schema = {**described["components"]["schemas"][name], "components": described["components"]}
-    with pytest.raises(ValidationError):
-        Draft202012Validator(schema).validate(wrong)
+def test_a_request_that_the_service_refuses_does_not_fit(described, name, wrong) -> None:
+    assert not fits(described, described["components"]["schemas"][name], wrong)

@@ -192,7 +192,7 @@ def test_being_cancelled_is_no_failure_of_the_encoder():
 def test_serves_asks_for_the_very_space():
     with MisbehavingEncoder(space_id=SPACE, dimension=DIMENSION) as server:
         encoder = EncoderClient(server.address)
-        assert encoder.serves(SPACE)
-        assert not encoder.serves("s-ffffffffffffffff")
+        assert encoder.serves(SPACE, 224)
+        assert not encoder.serves("s-ffffffffffffffff", 224)
         server.mode = "error"
-        assert not encoder.serves(SPACE)
+        assert not encoder.serves(SPACE, 224)

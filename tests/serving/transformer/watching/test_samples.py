@@ -80,7 +80,7 @@ def test_who_comes_late_seldom_comes_in_and_a_new_hour_begins_anew(tmp_path):
     assert all(samples.draw(NOON + HOUR) is not None for _ in range(1_000))
     slow = samples.draw(NOON + HOUR)
     for number in range(5):
-        samples.offer(2.0, row(number), np.ones(1, np.float32), NOON + HOUR)  # marks above any that is drawn
+        samples.offer(2.0, row(number), np.ones(1, np.float32), NOON + HOUR)  # keys above any that is drawn
     samples.offer(slow, row(9), np.ones(1, np.float32), NOON + HOUR)
     samples.stop()
     (late,) = tmp_path.glob("*T13-*")
