@@ -94,10 +94,7 @@ def smooth_pictures(count: int) -> np.ndarray:
 class EncoderServer:
     """Our encoder process, started as `visual-search serve` starts it, on one thread.
 
-    Args:
-        release: release to serve.
-        folder: folder for its log and cache.
-        runtime: "engine-precision".
+    `folder` is for its log and cache, `runtime` is "engine-precision".
     """
 
     def __init__(self, release: Path, folder: Path, runtime: str) -> None:

@@ -96,13 +96,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> list[bytes]:
 
 
 class Benchmark:
-    """Contestants that take turns.
-
-    Args:
-        folder: folder with the release.
-        pictures: queries.
-        options: options of the command line.
-    """
+    """Contestants that take turns on the pictures as queries; `folder` holds the release."""
 
     def __init__(self, folder: Path, pictures: list[bytes], options: argparse.Namespace) -> None:
         self._folder, self._pictures, self._options = folder, pictures, options

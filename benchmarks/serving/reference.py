@@ -80,12 +80,7 @@ def bare_runtime(release: Path, runtime: str) -> Embed:
 
 
 class Simple:
-    """Pillow, torch eager in fp32 and an exhaustive index, one picture at a time.
-
-    Args:
-        network: the encoder.
-        vectors: (n, d) vectors of the catalogue.
-    """
+    """Pillow, torch eager in fp32 and an exhaustive index, one picture at a time."""
 
     def __init__(self, network: nn.Module, vectors: np.ndarray) -> None:
         self._network = network

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from components.catalogue.fingerprints import BITS, FINGERPRINT_BYTES, Fingerprints, hashes_of, look_alike
 
-_FEW = 20_000  # up to here every pair is compared
+_FEW = 20_000  # up to this number every pair is compared
 _PARTS, _PART_BITS, _FLIPS = 12, 20, 1
 _QUERIES = 1024
 _PAIRS = 4_000_000
@@ -21,7 +21,7 @@ Rows = NDArray[np.int64]
 
 
 def connected(count: int, one: Sequence[int] | Rows, other: Sequence[int] | Rows) -> Rows:
-    """Return for each of 0 … count − 1 the smallest member of its group; the pairs (one, other) join groups."""
+    """Return for each of 0 … count − 1 the smallest member of its group; pairs (one, other) belong to one group."""
     graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
     _, label = connected_components(graph, directed=False)
     _, first = np.unique(label, return_index=True)
@@ -57,7 +57,7 @@ def group_duplicates(sha256: Sequence[str], fingerprints: Sequence[bytes | None]
 
 
 def _batched(pairs: Iterable[tuple[Rows, Rows]]) -> Iterator[tuple[Rows, Rows]]:
-    """Join small batches of pairs: one search for components per few million, and never all pairs in memory."""
+    """Join small batches of pairs, for one search of components per few million pairs, without holding all in memory."""
     gathered: list[tuple[Rows, Rows]] = []
     for found in pairs:
         gathered.append(found)

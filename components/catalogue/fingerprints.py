@@ -56,12 +56,7 @@ def hashes_of(fingerprints: Fingerprints) -> Fingerprints:
 def look_alike(one: Fingerprints, other: Fingerprints) -> NDArray[np.bool_]:
     """Whether light and colour agree as well, for pairs whose bits are close.
 
-    Args:
-        one: (p, 224) fingerprints.
-        other: (p, 224) fingerprints of their partners.
-
-    Returns:
-        (p,) bool; symmetric.
+    Maps two arrays of (p, 224) fingerprints to (p,) bool; the order of the two does not matter.
     """
     first, second = (_thumbnails(values) for values in (one, other))
     colour = np.abs(first[:, :, 1:] - second[:, :, 1:]).max(axis=2)

@@ -14,13 +14,10 @@ PIXEL_SIDE = 16
 
 
 def colour_histogram(pictures: Pixels) -> Vectors:
-    """Describe pictures by their colours: 8 × 8 × 8 bins of hue, saturation and value.
+    """Describe pictures, (b, h, w, 3) uint8 RGB, by their colours: 8 × 8 × 8 bins of hue, saturation and value.
 
     The square roots of the shares are unit vectors whose inner product is the Bhattacharyya coefficient, so ranking by it
     equals ranking by Hellinger distance.
-
-    Args:
-        pictures: (b, h, w, 3) uint8 RGB.
 
     Returns:
         (b, 512) float32, rows of unit L2 norm.
@@ -30,9 +27,6 @@ def colour_histogram(pictures: Pixels) -> Vectors:
 
 def centred_pixels(pictures: Pixels) -> Vectors:
     """Describe pictures by their pixels: 16 × 16 × 3 values minus their mean per channel, scaled to unit norm.
-
-    Args:
-        pictures: (b, h, w, 3) uint8 RGB.
 
     Returns:
         (b, 768) float32, rows of unit L2 norm; zero for a picture of one colour, whose similarity to others is then 0.

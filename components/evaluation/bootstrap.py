@@ -28,8 +28,6 @@ class Interval:
 
     Attributes:
         value: the mean; NaN if no query has a value.
-        low: lower end.
-        high: upper end.
         queries: number of queries with a value.
         left_out: number of queries without.
     """

@@ -16,8 +16,6 @@ class GateCheck:
     """One condition of the gate.
 
     Attributes:
-        name: machine-readable name.
-        value: measured value.
         threshold: smallest value that passes.
         passed: whether the condition is met.
         explanation: one sentence for people.
@@ -37,7 +35,6 @@ class GateDecision:
     Attributes:
         passed: whether every check passed, or the gate only reports.
         reasons: explanations of the failed checks.
-        checks: all checks.
     """
 
     passed: bool

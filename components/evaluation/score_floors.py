@@ -31,7 +31,6 @@ class ScoreFloors:
     Attributes:
         floors: precision, as text → smallest score; None if no score reaches it.
         confidence: one-sided level of the lower bounds.
-        queries: number of queries.
         results: number of examined results.
         method: description of the method.
         source: description of the data.

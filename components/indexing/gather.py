@@ -90,10 +90,7 @@ def check_distinct(image_ids: list[str], *, source: str) -> None:
 def locate(images: pa.Table, image_ids: list[str], source: str) -> NDArray[np.int64]:
     """Return the row in the catalogue of each embedding.
 
-    Args:
-        images: table CATALOGUE.
-        image_ids: n ids of embedded images.
-        source: origin of the embeddings, for messages.
+    `images` is the table CATALOGUE; `source`, the origin of the embeddings, is for messages.
 
     Raises:
         ContractError: an embedding's image is not in the catalogue.

@@ -36,12 +36,7 @@ def check_blocks(vectors: Vectors) -> None:
 def verify_index(directory: Path, spec: IndexSpec, vectors: Vectors, built: CatalogueIndex, *, seed: int) -> None:
     """Read the index back from disk, and compare its rows with the input and its answers with those of the built index.
 
-    Args:
-        directory: folder of the files.
-        spec: their expected description.
-        vectors: (n, d) input of the index.
-        built: the index in memory.
-        seed: seed of the sample of rows.
+    `vectors` are the input, `built` is the index in memory; `seed` chooses the sampled rows.
 
     Raises:
         ContractError: a row differs; the message names the first one.

@@ -38,7 +38,6 @@ class MinedClicks:
     Attributes:
         pairs: MINED, sorted by images; both images are in the catalogue and trainable.
         propensities: propensities of the positions.
-        prior: distribution of attraction.
         bots: user ids.
         cells: counts of genuine results per query image, image and position, in the engine.
         shown: all results shown, bots included, in the engine.

@@ -71,14 +71,9 @@ class ReleaseParts:
 
 
 def assemble_release(directory: Path, parts: ReleaseParts, parameters: RegistrationParameters) -> Manifest:
-    """Write a release into `directory` and open it, golden pictures included.
+    """Write a release into the empty `directory` and open it, golden pictures included.
 
     Equal parts give an equal release, on any machine and at any time.
-
-    Args:
-        directory: empty directory to write.
-        parts: artifacts that make up the release.
-        parameters: sizes of the samples.
 
     Raises:
         DataError: the gate did not pass, or no picture is usable as a golden one.

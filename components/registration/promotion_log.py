@@ -84,9 +84,7 @@ class PromotionLog:
     def read(self, aliases: dict[str, int], tags: dict[str, str] | None = None) -> list[Promotion]:
         """Return all entries, oldest first.
 
-        Args:
-            aliases: current version of each alias.
-            tags: current values of the logged tags.
+        `aliases` are the current version of each alias, `tags` the current values of the logged tags.
         """
         experiment = self._store.client.get_experiment_by_name(self._experiment)
         if experiment is None:

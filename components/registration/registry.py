@@ -33,12 +33,7 @@ class StaleTagError(ContractError):
 
 
 class Registry:
-    """The releases of one registered model.
-
-    Args:
-        tracking_uri: see `TrackingStore`.
-        model_name: MLflow's registered model.
-    """
+    """The releases of one registered model of MLflow, in a `TrackingStore`."""
 
     def __init__(self, tracking_uri: str, model_name: str = MODEL_NAME) -> None:
         self.model_name = model_name

@@ -21,9 +21,7 @@ _CRON_FIELDS = 5
 def check_operation(documents: Sequence[Json], known_settings: Collection[str]) -> Iterator[Finding]:
     """Find causes for the service to fail, to start wrongly, or to stop before its requests are answered.
 
-    Args:
-        documents: rendered documents.
-        known_settings: names of the environment variables with our prefix that a process reads.
+    `known_settings` are the environment variables with our prefix that a process reads.
     """
     pods = list(pods_of(documents))
     budgets = list(of_kind(documents, "PodDisruptionBudget"))

@@ -22,9 +22,7 @@ _PROFILES = ("RuntimeDefault", "Localhost")
 def check_security(documents: Sequence[Json], *, production: bool = False) -> Iterator[Finding]:
     """Find rights that none of our processes needs.
 
-    Args:
-        documents: rendered documents.
-        production: whether placeholders of digests are faults.
+    Placeholders of digests are faults only in `production`.
     """
     for pod in pods_of(documents):
         yield from _pod(pod)

@@ -42,10 +42,7 @@ class ReportInputs:
     """Everything the report shows.
 
     Attributes:
-        gallery: images and queries.
         outcomes: measured answers per ranker.
-        results: figures with intervals.
-        decision: the gate's decision.
         metrics: contents of metrics.json.
         encoder: description of the trained encoder.
         labels: description of the labels.

@@ -109,10 +109,10 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn "no room left" and "not allowed" while `path` is written into a ResourceError that says what to do.
+    """Turn "no room left" and "not allowed" while `path` is written into a ResourceError with advice.
 
     Raises:
-        ResourceError: the disk is full, the quota is reached, or nothing may be written there.
+        ResourceError: the disk is full, the quota is reached, or the folder is not writable.
     """
     try:
         yield

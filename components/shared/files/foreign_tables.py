@@ -94,10 +94,7 @@ def read_foreign_table(source: str, data: bytes, required: Sequence[str]) -> For
     CSV is decoded as UTF-8, UTF-16 or UTF-32 (with or without a byte order mark) or Windows-1252, and is separated by comma,
     semicolon, tab or "|", with a header line. Words for a missing value (nan, None, NULL, NaT, <NA>, N/A) become None.
 
-    Args:
-        source: path or URI, for messages.
-        data: contents of the file.
-        required: columns that must be present.
+    `source`, a path or URI, is for messages; the columns in `required` must be present.
 
     Raises:
         SourceError: the file is not such a table, a required column is missing, a column occurs twice, or a row has the

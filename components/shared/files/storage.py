@@ -53,9 +53,9 @@ def read_bytes(uri: str, *, limit_bytes: int) -> bytes:
 
 
 def parquet_files(filesystem: Any, root: str) -> list[str]:
-    """Return the Parquet files at a path: itself, or all below it but those still being written; none if it is missing.
+    """Return the Parquet files at a path: itself, or all below it except unfinished ones; none if it is missing.
 
-    As for Spark, names that begin with "." or "_" are work in progress, whether of a file or of a folder.
+    As for Spark, names that begin with "." or "_" mark unfinished files and folders.
     """
     if filesystem.isfile(root):
         return [root]

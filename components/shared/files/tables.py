@@ -154,14 +154,16 @@ QUERY_SAMPLES = TableFormat(
 )
 
 
-SERVICE_SCHEMA = _schema(  # windows of service; also written by hand, hence plain Parquet or CSV without a version
-    ("at", _TIMESTAMP),  # end of the window
-    ("arm", pa.string()),
-    ("requests", pa.float64()),  # in the window, not since the start
-    ("errors", pa.float64()),  # answers that are the server's fault: 5xx
-    ("slow", pa.float64()),  # answered later than the latency objective
-    ("zero_results", pa.float64()),  # answered, with nothing to show
-    nullable=("at", "arm", "requests", "errors", "slow", "zero_results"),
+SERVICE_SCHEMA = (
+    _schema(  # windows of service; users also write it by hand, so it is plain Parquet or CSV without a version
+        ("at", _TIMESTAMP),  # end of the window
+        ("arm", pa.string()),
+        ("requests", pa.float64()),  # in the window, not since the start
+        ("errors", pa.float64()),  # answers that are the server's fault: 5xx
+        ("slow", pa.float64()),  # answered later than the latency objective
+        ("zero_results", pa.float64()),  # answered without a result
+        nullable=("at", "arm", "requests", "errors", "slow", "zero_results"),
+    )
 )
 SERVICE_COUNTS = tuple(SERVICE_SCHEMA.names[2:])
 

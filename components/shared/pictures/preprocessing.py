@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 Pixels = NDArray[np.uint8]
 
-LARGEST_SIDE = 518  # of what an encoder takes: a ViT of 37 patches of 14 pixels
+LARGEST_SIDE = 518  # for encoders up to a ViT with 37 patches of 14 pixels
 Interpolation = Literal["area", "bilinear", "bicubic"]
 
-_ADDED_FIELDS = {"crop": 1.0, "interpolation": "area"}  # with the value that specs from before they existed imply
+_ADDED_FIELDS = {"crop": 1.0, "interpolation": "area"}  # with the values that older specs imply
 _PILLOW_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -49,11 +49,7 @@ class PreprocessingSpec(BaseModel):
 
 
 def preprocess(picture: Pixels, spec: PreprocessingSpec) -> Pixels:
-    """Turn a picture into the square that an encoder takes.
-
-    Args:
-        picture: (h, w, 3) uint8 RGB, decoded.
-        spec: size and method.
+    """Turn a decoded picture, (h, w, 3) uint8 RGB, into the square that an encoder takes.
 
     Returns:
         (spec.side, spec.side, 3) uint8 RGB, contiguous, without aliasing.

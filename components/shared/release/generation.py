@@ -213,11 +213,11 @@ def _load(directory: Path, manifest: GenerationManifest, dimension: int) -> Gene
 
 
 def stack_items(base: pa.Table, generations: Sequence[Generation]) -> tuple[pa.Table, NDArray[np.bool_]]:
-    """Stack the items of a release and of the generations on it, and tell which of them are still there.
+    """Stack the items of a release and of its generations, and mark those that are still there.
 
     Args:
         base: table ITEMS of the release.
-        generations: lowest first.
+        generations: generations on the release, lowest first.
 
     Returns:
         Table ITEMS of all n rows ever added, in that order, and (n,) whether no later generation removed them.

@@ -95,15 +95,12 @@ def read_current(root: Path) -> Current:
 
 @dataclass(frozen=True)
 class ReleaseInForce:
-    """A release with the generations on it, verified and ready to be searched.
+    """A release with its generations, verified and ready to be searched.
 
     Attributes:
-        directory: of the release.
-        manifest: of it.
-        index: of it.
-        release_items: table ITEMS of its rows.
-        generations: on it, the lowest first.
-        items: table ITEMS of all that is in force.
+        release_items: table ITEMS of the release's own rows.
+        generations: its generations, lowest first.
+        items: table ITEMS of all images that searches return.
     """
 
     directory: Path
@@ -115,10 +112,10 @@ class ReleaseInForce:
 
 
 def open_in_force(location: Path) -> ReleaseInForce:
-    """Open a release, or what a root says is in force.
+    """Open a release, or the active release of a root with its generations.
 
     Raises:
-        ContractError: or one of its kinds: there is none, or it is damaged.
+        ContractError: there is none, or it is damaged (or a subclass).
     """
     directory, names = location, []
     if not is_release(location):
@@ -138,10 +135,10 @@ def open_in_force(location: Path) -> ReleaseInForce:
 
 
 def open_generations(directories: Sequence[Path], manifest: Manifest) -> list[Generation]:
-    """Verify and load generations, the lowest first, on the release of this manifest.
+    """Verify and load the generations, lowest first, of the release with this manifest.
 
     Raises:
-        ContractError: or one of its kinds.
+        ContractError: a check failed (or a subclass).
     """
     facts = {"release_id": manifest.release_id, "space_id": manifest.space_id}
     return [open_generation(each, **facts, dimension=manifest.encoder.dimension) for each in directories]

@@ -105,8 +105,6 @@ class IndexSpec(BaseModel):
         rows: number n; row i of the items table is Faiss id i.
         metric: always the inner product of unit vectors: higher is better.
         search: chosen settings.
-        curve: all measured points.
-        index_bytes: size of `index.faiss`.
         vectors_file: memory-mapped (n, d) float16 for rescoring, if the index does not hold the vectors itself.
         seed: seed of sampling and k-means.
     """
