@@ -27,7 +27,7 @@ class BetaPrior:
     def posterior(self, engine: Engine, successes: Column, trials: Column, z: float) -> tuple[Column, Column]:
         """Return the posterior's mean, and mean − z standard deviations, at least 0.
 
-        For a Beta-distributed rate after `successes` in `trials`, which may be fractions. Both grow with the successes
+        For a Beta-distributed rate after `successes` in `trials`, which can be fractions. Both grow with the successes
         and, at an equal rate above the prior mean, with the trials.
         """
         a, b = successes + self.alpha, trials - successes + self.beta

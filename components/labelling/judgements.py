@@ -61,7 +61,7 @@ class Judgements:
 def read_judgements(uri: str, data: bytes | None, known: set[str]) -> Judgements:
     """Read judgements from a CSV or Parquet table or from Label Studio's JSON export; the first character decides.
 
-    A table has the columns query_image_id, image_id, grade and, optionally, judge and at (ISO 8601). Images may also be named
+    A table has the columns query_image_id, image_id, grade and, optionally, judge and at (ISO 8601). Images can also be named
     by their path.
 
     Dropped and counted: grades that are not 0, 1, 2 or 3; images that the catalogue lacks; an image judged against

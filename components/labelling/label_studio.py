@@ -111,7 +111,7 @@ def _read_task(uri: str, task: dict[str, Any], export: LabelStudioExport) -> Non
 
 
 def _grade_of(result: list[dict[str, Any]], source: str) -> str | None:
-    """Return the grade of an annotation; None if it has none. Choices may read "2" or "2 similar"."""
+    """Return the grade of an annotation; None if it has none. Choices can read "2" or "2 similar"."""
     answers = {str(region.get("from_name", "")): grade for region in result if (grade := _answer(region)) is not None}
     if GRADE_CONTROL in answers or len(answers) <= 1:
         return answers.get(GRADE_CONTROL) or next(iter(answers.values()), None)

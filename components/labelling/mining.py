@@ -38,7 +38,7 @@ class MinedClicks:
     Attributes:
         pairs: MINED, sorted by images; both images are in the catalogue and trainable.
         propensities: propensities of the positions.
-        bots: user ids.
+        bots: ids of users classed as bots.
         cells: counts of genuine results per query image, image and position, in the engine.
         shown: all results shown, bots included, in the engine.
         spec: counts for `labels.json`.

@@ -24,7 +24,6 @@ class Move:
 
     Attributes:
         alias: for example "champion".
-        version: new version.
         release_id: release of the new version.
         previous_version: old version; None: the alias did not exist.
         previous_release_id: release of the old version.

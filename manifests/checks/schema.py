@@ -140,7 +140,7 @@ def _check_type(value: Any, kind: str, path: str, owner: str) -> Iterator[tuple[
             if not (owner in _QUANTITIES and isinstance(each, int | float)):
                 yield from _check_type(each, kind[5:-1].split(", ", 1)[1], _join(path, key), owner)
     elif kind in _PLAIN:
-        # Quantities such as sizeLimit may also be numbers, but ours are all text.
+        # Quantities such as sizeLimit can also be numbers, but ours are all text.
         if not _is(value, kind):
             yield path, _wrong(value, _PLAIN[kind][0])
     elif kind not in ("object", "datetime"):

@@ -19,7 +19,7 @@ def code_digest(module: str, root: Path | None = None) -> str:
     """Return the digest of a module and of everything it imports, directly or not, from its own top-level package.
 
     Imports inside functions count too, and so do strings that name a module (started as a process) or a file beside the
-    module (a template). Comments and layout do not count; docstrings do, since code may read them.
+    module (a template). Comments and layout do not count; docstrings do, since code can read them.
 
     Args:
         module: full name.

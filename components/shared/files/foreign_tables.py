@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from components.shared.errors import SourceError
 
-# How pandas, SQL and spreadsheets write a cell without a value. "NA" may be a word (North America, sodium) and stays.
+# How pandas, SQL and spreadsheets write a cell without a value. "NA" can be a word (North America, sodium) and stays.
 _MISSING = frozenset(
     (
         "",

@@ -31,7 +31,7 @@ def safe_id(text: str) -> str:
 
 
 def meant_ids(written: str) -> Iterator[str]:
-    """Yield the image ids that a user may mean, the likeliest first.
+    """Yield the image ids that a user can mean, the likeliest first.
 
     Users write the id itself, or the path of the picture: with spaces, a percent sign or an accent in either Unicode
     form, percent-encoded as in an address, with backslashes, or with a leading "./" or "/".

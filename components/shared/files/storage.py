@@ -17,7 +17,7 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URI and the path within it.
 
     Credentials come from the environment (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, FSSPEC_*), never from parameters.
-    A local path is used unchanged and may hold any characters.
+    A local path is used unchanged and can hold any characters.
 
     Raises:
         SourceError: the scheme is unknown or its package is not installed.

@@ -32,7 +32,6 @@ class StepWork:
     """One step's work under one key.
 
     Attributes:
-        name: the step.
         key: hexadecimal digest of everything that the result depends on.
         output: directory for the finished files.
         scratch: directory for shards, checkpoints and other temporary files; kept until the step has finished.

@@ -72,7 +72,7 @@ def decode_image(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimu
     Args:
         data: the file's bytes.
         limits: limits that the picture must meet.
-        minimum_side: if given, a JPEG file may be decoded at a reduced scale (n/8), but so that both sides keep at
+        minimum_side: if given, a JPEG file can be decoded at a reduced scale (n/8), but so that both sides keep at
             least this length; a file with a shorter side is decoded at full size.
 
     Returns:

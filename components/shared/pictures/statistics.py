@@ -21,7 +21,7 @@ class PictureStatistics:
         brightness: mean of the luma (ITU-R BT.601).
         contrast: standard deviation of the luma, doubled: 1 for half black, half white.
         sharpness: variance of the Laplacian of the luma (0–1), with the longer side scaled to at most 128 pixels; ≥ 0.
-        saturation: mean saturation (HSV).
+        saturation: mean saturation in HSV.
     """
 
     brightness: float

@@ -23,7 +23,7 @@ from components.shared.vectors.encoder import OnnxEncoder
 from components.shared.vectors.search import CatalogueIndex
 
 MIN_COSINE = 0.9995  # decoders and arithmetic differ a little between CPUs; another encoder gives far less
-MIN_OVERLAP = 0.8  # share of the expected ids; ties and rounding may move the last ones
+MIN_OVERLAP = 0.8  # share of the expected ids; ties and rounding can move the last ones
 
 
 def embed_pictures(pictures: list[bytes], encoder: OnnxEncoder, preprocessing: PreprocessingSpec) -> Vectors:

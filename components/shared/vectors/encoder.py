@@ -84,7 +84,6 @@ class EncoderSpec(BaseModel):
     Attributes:
         architecture: for example "resnet18".
         dimension: length d of an embedding.
-        onnx_sha256: digest of `encoder.onnx`.
         space_id: digest of encoder and preprocessing; only embeddings with equal space_id are comparable.
         training: facts for people (parameters, epochs, validation figures); no code depends on them.
         runtime: engine and precision; None, as in older releases, means fp32 on ONNX Runtime.

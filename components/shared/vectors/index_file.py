@@ -76,7 +76,7 @@ def stored_vectors(index: Any) -> StoredVectors:
 
 
 def read_index_file(path: Path, byte_limit: int) -> Any:
-    """Read an index into memory; no single allocation may exceed the limit.
+    """Read an index into memory; no single allocation can exceed the limit.
 
     Raises:
         DamagedArtifactError: Faiss cannot read the file.

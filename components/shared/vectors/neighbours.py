@@ -65,7 +65,7 @@ def exact_search(
     Args:
         vectors: (n, d) unit vectors, float32 or float16.
         queries: (q, d) float32 unit vectors.
-        k: number of results, ≥ 1; may exceed n.
+        k: number of results, ≥ 1; can exceed n.
         allowed: (n,) rows that may be returned; None: all.
 
     Returns:
