@@ -1,8 +1,8 @@
 """The one decoder of the product: from the bytes of a JPEG, PNG or WebP file to upright RGB pixels.
 
-Every limit is checked on the file's header, before anything is decoded, so that a bomb costs microseconds. Colour
-profiles are not applied. A picture within the limits can still be made to take long; who decodes for strangers does it
-in a process that can be killed.
+Every limit is checked on the file's header, before anything is decoded, so that rejecting a bomb takes microseconds. Colour
+profiles are not applied. A picture within the limits can still take long to decode; code that decodes pictures of
+untrusted users does it in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -53,8 +53,7 @@ class Picture:
 
     Attributes:
         pixels: (h, w, 3) uint8 RGB, upright, contiguous.
-        width: of the file, pixels, after EXIF orientation; `pixels` is smaller where it was decoded at reduced scale.
-        height: likewise.
+        width, height: size of the file in pixels, after EXIF orientation; `pixels` is smaller if decoded at reduced scale.
         format: "jpeg", "png" or "webp".
     """
 
@@ -67,14 +66,14 @@ class Picture:
 def decode_image(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_side: int | None = None) -> Pixels:
     """Decode a JPEG, PNG or WebP file; of an animation, the first frame.
 
-    EXIF orientation is applied, transparency laid on white, CMYK, palettes and greys become RGB, and of 16 bits a
-    channel the upper 8 are kept.
+    EXIF orientation is applied, transparency is blended with white, CMYK, palettes and greys become RGB, and 16-bit
+    channels keep their upper 8 bits.
 
     Args:
         data: the file's bytes.
-        limits: what the picture may ask for.
-        minimum_side: if given, a JPEG file may be decoded at a reduced scale (n/8), but so that both sides stay at
-            least this long; a file with a shorter side is decoded in full.
+        limits: limits that the picture must meet.
+        minimum_side: if given, a JPEG file can be decoded at a reduced scale (n/8), but so that both sides keep at
+            least this length; a file with a shorter side is decoded at full size.
 
     Returns:
         (h, w, 3) uint8 RGB, contiguous.
@@ -87,7 +86,7 @@ def decode_image(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimu
 
 
 def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_side: int | None = None) -> Picture:
-    """Do as `decode_image`, and tell size and format of the file as well."""
+    """Decode as `decode_image` does, and return size and format of the file as well."""
     if len(data) > limits.max_bytes:
         raise ImageTooLargeError(
             f"the picture has {len(data)} bytes, at most {limits.max_bytes} are allowed", reason="too_many_bytes"
@@ -113,7 +112,7 @@ def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, mini
                 f"the {kind.upper()} file is truncated (its end is missing); copy it again", reason="truncated"
             ) from error
         text = " ".join(str(error).split())[:200]
-        text = text if re.search("[a-z]{3}", text) else "its data are damaged"  # of some errors all that there is: -1
+        text = text if re.search("[a-z]{3}", text) else "its data are damaged"  # some errors carry only the text -1
         raise BadImageError(f"the {kind.upper()} file cannot be decoded: {text}", reason="damaged") from error
     width, height = size[::-1] if orientation >= 5 else size
     return Picture(pixels, width, height, kind)
@@ -137,7 +136,7 @@ def read_picture(uri: str, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_s
 
 
 def load_image(uri: str, preprocessing: PreprocessingSpec, *, limits: DecodingLimits = DEFAULT_LIMITS) -> Pixels:
-    """Read, decode and preprocess: what training, embedding and evaluation see of a picture.
+    """Read, decode and preprocess a picture, as training, embedding and evaluation do.
 
     Returns:
         (side, side, 3) uint8 RGB.
@@ -149,9 +148,9 @@ def load_image(uri: str, preprocessing: PreprocessingSpec, *, limits: DecodingLi
 
 
 def decoding_side(preprocessing: PreprocessingSpec) -> int:
-    """Return the `minimum_side` for what is preprocessed afterwards: twice its side.
+    """Return the `minimum_side` for decoding before preprocessing: twice the side of the result.
 
-    Then at least half of the reduction is left to area averaging, and the result differs from that of a full decode by
+    At least half of the reduction is then done by area averaging, and the result differs from that of a full decode by
     less than one grey level on average.
     """
     return 2 * preprocessing.side
@@ -175,7 +174,7 @@ def _kind_of(data: bytes) -> str:
 
 
 def _is_truncated(data: bytes, kind: str, text: str) -> bool:
-    """Tell whether a file that cannot be decoded lacks its end, by the decoder's words or by the file's own marks."""
+    """Whether an undecodable file lacks its end, judged by the decoder's message or by the file's end marker."""
     if "truncated" in text.lower():
         return True
     if kind == "webp":
@@ -218,7 +217,7 @@ def _decode_jpeg(
         least = 0 if minimum_side is None or minimum_side > min(size) else minimum_side
         try:
             pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
-        except ValueError:  # a warning or an error of libjpeg; Pillow, laxer in what it takes, has the last word
+        except ValueError:  # a warning or an error of libjpeg; Pillow accepts more, so try it
             pass
         else:
             return pixels, size, header.exif
@@ -254,7 +253,7 @@ def _rgb_of(image: Image.Image) -> Pixels:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # Pillow warns about odd metadata, which is nobody's business here; `catch_warnings` swaps global state, hence the lock.
+    # Pillow warns about odd metadata, which is irrelevant here; `catch_warnings` swaps global state, so a lock is needed.
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

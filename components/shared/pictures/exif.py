@@ -1,4 +1,4 @@
-"""EXIF orientation: which way a camera was held."""
+"""EXIF orientation: how the camera was held."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PREFIX = b"Exif\x00\x00"
 
 
 def orientation_of(exif: bytes) -> int:
-    """Return the orientation, 1–8, that an EXIF block gives; 1 (upright) where it gives none or is damaged.
+    """Return the orientation, 1–8, of an EXIF block; 1 (upright) if it is absent or damaged.
 
     Source: CIPA DC-008 (EXIF 2.32), 4.6.5, tag 274; TIFF 6.0, section 2.
     """
@@ -33,11 +33,7 @@ def orientation_of(exif: bytes) -> int:
 
 
 def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo a camera's orientation.
-
-    Args:
-        pixels: (h, w, c) as stored.
-        orientation: 1–8 as in EXIF.
+    """Undo a camera's orientation (1–8 as in EXIF).
 
     Returns:
         (h, w, c), or (w, h, c) for orientations 5–8; contiguous.
