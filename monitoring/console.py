@@ -55,8 +55,8 @@ def report(folder: Path, arm: str, *, as_json_text: bool = False, output: Path |
     """Print the latest record of an arm, or copy its page; return the exit code of its state.
 
     Args:
-        folder: of monitoring.
-        arm: which.
+        folder: folder of monitoring.
+        arm: name of the arm.
         as_json_text: instead of the text.
         output: file for the page.
 

@@ -29,12 +29,11 @@ class RunInputs:
         location: directory of a release, or of a root with `CURRENT`.
         samples: folder of the query samples that the transformer writes.
         events: event log, as `monitoring.events.open_events` takes it; None: there is none.
-        folder: of monitoring; the arm has a folder in it.
-        arm: that is watched.
+        folder: folder of monitoring; the arm has a folder in it.
+        arm: arm that is watched.
         hours: length of the window of queries; it ends now.
-        online_hours: of the online metrics.
         listing: what should be found (image_id, added_at), to see how far the catalogue lags; None: not looked at.
-        url: of the live transformer, which is sent the golden pictures; None: it is not.
+        url: url of the live transformer, which is sent the golden pictures; None: it is not.
         url_headers: sent along, for example an API key.
         encoder_url: of the live encoder (Open Inference Protocol over HTTP), which is sent the golden pictures and the judged
             queries; None: the release's own encoder takes its place.

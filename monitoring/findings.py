@@ -38,7 +38,7 @@ class Concern(BaseModel):
 
     Attributes:
         name: for machines, for example "top_similarity"; unique in a report.
-        topic: what it is about.
+        topic: subject of the concern.
         state: "alarm": shown and large enough to matter; "watch": shown, but small; "unknown": could not be looked at.
         sentence: what was seen, in figures.
         value: the figure that is watched.
@@ -70,7 +70,7 @@ class MovedQuery(BaseModel):
     """A query that a diagnosis rests on. Its picture is not kept, so it is shown by what it is nearest to.
 
     Attributes:
-        query_id: of the sample; of a judged query its image_id.
+        query_id: query id of the sample; of a judged query its image_id.
         at: when it was asked, where known.
         score: how far it moved, or how near the nearest is; what the diagnosis says.
         image_ids: the nearest images of the catalogue, nearest first, to be shown as pictures; only public ones.
@@ -88,7 +88,6 @@ class Diagnosis(BaseModel):
     """Why something is as it is, and what to do.
 
     Attributes:
-        cause: what it is.
         remedy: what to do about it; `monitoring/diagnosis/decision.py` has the table.
         sentence: cause and remedy for people.
         evidence: names of the concerns that it rests on, the strongest first.
@@ -112,7 +111,7 @@ class Report(BaseModel):
         release_id, space_id, arm: what was watched.
         since, until: first and last query of the window; None where there was none.
         window: number of queries in it.
-        concerns: everything that was looked at.
+        concerns: every figure that was checked.
         diagnoses: most urgent first; empty: all is well, or nothing could be seen.
     """
 

@@ -56,8 +56,8 @@ def run(
     Args:
         champion: the release, or the word that there is none yet.
         page: where the status page goes.
-        record: where the record goes.
-        log_metric: takes the figures.
+        record: file of the record.
+        log_metric: records a figure.
         samples: folder of query samples.
         events: event log; "": none.
         workspace: history and ledger lie in `monitoring` below it.

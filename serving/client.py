@@ -35,7 +35,7 @@ class SearchError(VisualSearchError):
     """A request failed.
 
     Attributes:
-        status: of HTTP; 0 where no answer came.
+        status: status of HTTP; 0 where no answer came.
         code: the service's word for the failure, for example "bad_image".
         reason: a finer word, for example "truncated".
         request_id: to be found in the service's log.
@@ -79,10 +79,8 @@ class SearchResult:
 
     Attributes:
         position: from 1.
-        image_id: of the image.
-        item_id: of what it shows.
-        uri: where the catalogue's picture lies.
-        category: of the item; None where it is not known.
+        uri: location of the picture in the catalogue.
+        category: category of the item; None where it is not known.
         score: inner product of unit vectors, −1 to 1; higher is more similar.
         grouped: other images of the item, or near-duplicates, that it stands for.
         thumbnail: path of its thumbnail on the service.
@@ -105,11 +103,7 @@ class SearchAnswer:
     """The answer to one query.
 
     Attributes:
-        query_id: of this query.
-        release_id: that answered.
-        space_id: of its embeddings.
-        generation: of its catalogue.
-        arm: of the A/B test.
+        release_id: release that answered.
         query_image_id: the image that was searched by, if it was one of the catalogue.
         no_good_match: whether a floor was given and nothing reached it.
         results: best first.
@@ -134,8 +128,8 @@ class SearchClient:
         url: the service's address, for example "http://127.0.0.1:8080".
         api_key: where the service wants one.
         user_id: a pseudonym, 1 to 64 of A–Z, a–z, 0–9, "_" and "-"; by default a random one, kept while the client lives.
-        timeout_seconds: of one request.
-        model_name: of the service.
+        timeout_seconds: time limit per request.
+        model_name: model name of the service.
         headers: sent with every request, for example the host name that a gateway routes by.
         sticky: stay in the arm of an A/B test that answers first, by the header that `/v1/release` names.
     """
@@ -219,7 +213,7 @@ class SearchClient:
         """Tell that a result was clicked; told again, it counts once.
 
         Args:
-            result: of an answer that this service gave.
+            result: result of an answer that this service gave.
             visit: 0 to 9; another number makes it another click.
         """
         self._tell({"token": result.token, "type": "click", "visit": visit})

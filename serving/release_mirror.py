@@ -40,7 +40,7 @@ class LoadAttempts:
     """Keeps count of failed loads: the same thing is tried again after a growing pause, something else at once.
 
     Attributes:
-        failures: so far.
+        failures: number of failures so far.
         last_error: why the latest load failed; "" after a success.
     """
 

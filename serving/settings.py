@@ -87,7 +87,7 @@ class TransformerSettings(ServingSettings):
             request's go alone.
         request_seconds: what a request may take in all, from its last byte to its answer.
         max_instances: pictures of one request at most.
-        max_image_bytes: of one encoded picture.
+        max_image_bytes: largest size of one encoded picture.
         max_image_pixels: width × height of one picture.
         decode_workers: pictures decoded at a time; 0: one for each core.
         decode_queue: pictures that may wait to be decoded; beyond, requests are refused as overload.
@@ -110,7 +110,7 @@ class TransformerSettings(ServingSettings):
         search_concurrency: requests that are searched for at a time.
         search_queue: requests that may wait for that; beyond, they are refused as overload.
         search_wait_seconds: how long one may wait.
-        max_body_bytes: of one request.
+        max_body_bytes: largest size of a request body.
         api_keys: keys that let in, separated by commas; none: everybody is let in.
         access_log_share: share of the requests that are logged; failures of ours always are.
         rules: re-ranking rules in force, in their order, separated by commas: own_image, floor, near_duplicates, items.

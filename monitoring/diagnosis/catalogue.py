@@ -18,8 +18,8 @@ def catalogue_lag(
 
     Args:
         listing: what should be found: image_id, and added_at (UTC) where it is known.
-        indexed: image ids that are in force.
-        parameters: what alarms.
+        indexed: ids of the images that are served.
+        parameters: thresholds of the alarms.
         now: time of the comparison.
 
     Returns:

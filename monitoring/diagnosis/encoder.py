@@ -50,8 +50,8 @@ def judged_hits(queries: JudgedQueries, index: CatalogueIndex, image_ids: list[s
     """Return whether each query finds any of its right answers among the first k; NaN where the index has none of them.
 
     Args:
-        queries: of the index's space.
-        index: of the release.
+        queries: queries of the index's space.
+        index: index of the release.
         image_ids: n, by row.
         k: depth.
     """
@@ -71,10 +71,10 @@ def encoder_quality(
     """Compare judged queries with what the release promised, and with the release before it.
 
     Args:
-        hits: of the release that serves, by `judged_hits`.
+        hits: hits of the release that serves, by `judged_hits`.
         expected: its hit rate at the same depth when it was evaluated; None: its evaluation has no such figure.
-        parameters: what alarms.
-        previous: of the release before, on the same queries; None: there is none, or it was not measured.
+        parameters: thresholds of the alarms.
+        previous: previous of the release before, on the same queries; None: there is none, or it was not measured.
 
     Returns:
         The concern "judged_hit_rate" and, with `previous`, "judged_against_previous".

@@ -35,7 +35,7 @@ class LiveEncoder:
     """An encoder behind the Open Inference Protocol (REST).
 
     Args:
-        url: of the server, for example http://localhost:8085.
+        url: url of the server, for example http://localhost:8085.
         model: its name.
     """
 
@@ -72,7 +72,7 @@ def golden_vectors(
 
     Args:
         release: directory of the release.
-        manifest: of it.
+        manifest: manifest of it.
         encoder: the live one; None: the release's own, which finds a decoder or a runtime that differs here.
         parameters: how near they must come.
     """
@@ -121,10 +121,10 @@ def golden_scores(
 
     Args:
         release: directory of the release.
-        manifest: of it.
+        manifest: manifest of it.
         index: its vectors.
         items: table ITEMS of the release.
-        url: of the transformer.
+        url: url of the transformer.
         parameters: by how much scores may differ.
         headers: sent along, for example an API key, or what pins the arm.
         model: its name.

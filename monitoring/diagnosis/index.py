@@ -24,7 +24,7 @@ def index_recall(index: CatalogueIndex, queries: Vectors, parameters: DiagnosisP
     """Compare the index's answers to sampled queries with exact ones.
 
     Args:
-        index: of the release.
+        index: index of the release.
         queries: (q, d) sampled query embeddings of its space.
         parameters: how many, and what alarms.
         seed: decides which, where there are more.
@@ -58,9 +58,9 @@ def quantiser_age(
     """Compare quantisation error and list imbalance of recent additions with those of what the index was built on.
 
     Args:
-        index: of the release; what it holds stands for its build.
+        index: index of the release; what it holds stands for its build.
         additions: (a, d) vectors added since, of the generations.
-        parameters: what alarms.
+        parameters: thresholds of the alarms.
         seed: decides which of the index's rows are looked at.
     """
     base = _base(index)

@@ -84,7 +84,7 @@ def changed_figures(
     clusters of the reference, by van Elteren's test, before it counts.
 
     Args:
-        comparison: of window and reference.
+        comparison: comparison of window and reference.
         parameters: α.
         leave_out: rows of the window that are explained already.
     """

@@ -30,7 +30,7 @@ def drift_concerns(comparison: Comparison | None, queries: int, parameters: Drif
     Args:
         comparison: what `compare` returned; None: there were too few.
         queries: in the window.
-        parameters: of the tests.
+        parameters: parameters of the tests.
     """
     if comparison is None:
         sentence = (

@@ -48,7 +48,7 @@ def make_report(
 
     Args:
         comparison: what the tests said; they are not run again.
-        parameters: they were run with.
+        parameters: parameters of the run.
         at: time of the report.
         tags: further metadata, for example the arm.
         embeddings_drift: also run Evidently's own `EmbeddingsDrift` (a domain classifier with a fixed threshold). It takes

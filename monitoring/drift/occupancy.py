@@ -84,7 +84,7 @@ def occupancy(
         window: (n, d) unit vectors.
         lists: (l, d) centroids of the index's lists; None: it has none.
         parameters: number of clusters, and when to stop.
-        rng: decides the divisions.
+        rng: source of randomness for the divisions.
     """
     pooled = np.concatenate([reference, window])
     number = max(2, min(parameters.maximum_clusters, len(pooled) // parameters.rows_per_cluster))

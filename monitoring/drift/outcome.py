@@ -10,11 +10,10 @@ class DriftOutcome:
     """What one two-sample test says.
 
     Attributes:
-        name: of the test.
         value: the figure that was compared.
         p_value: probability of a figure at least so extreme if window and reference are of one distribution.
         effect: size of the change; 0 is none.
-        effect_name: what scale that is.
+        effect_name: scale of the effect.
         minimum: least effect that matters.
     """
 

@@ -30,8 +30,8 @@ def sequential_p_value(observed: float, draw: Callable[[int], Floats], *, permut
     Args:
         observed: the figure of the real division.
         draw: count → (count,) figures of random divisions.
-        permutations: at most so many draws.
-        exceedances: see above.
+        permutations: largest number of draws.
+        exceedances: number of permutations with a figure at least as large.
 
     Source: Besag and Clifford, Sequential Monte Carlo p-values, Biometrika 78, 1991.
     """

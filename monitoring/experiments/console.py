@@ -81,8 +81,8 @@ def report(
     """Analyse, decide and write the page.
 
     Args:
-        events: where the log is.
-        parameters: of the experiment.
+        events: location of the event log.
+        parameters: parameters of the experiment.
         service: file of counters, if any.
         output: the page.
         releases: directories of the control's and the treatment's release, for the pictures.

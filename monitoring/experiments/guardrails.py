@@ -30,9 +30,8 @@ class GuardrailResult:
         control: rate of the control arm; None before there is enough to say.
         treatment: rate of the treatment arm; likewise.
         lower: lower bound of treatment − control, always valid; None likewise.
-        margin: what is allowed.
+        margin: allowed difference.
         alarmed: the bound has ever been above the margin.
-        requests: of the treatment.
     """
 
     name: str

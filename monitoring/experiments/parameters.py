@@ -26,7 +26,7 @@ class Guardrail(BaseModel):
     """A rate of the servers that the challenger may not worsen.
 
     Attributes:
-        name: which counter, by requests.
+        name: name of the counter.
         margin: by how much the challenger's rate may exceed the champion's; more, shown by a one-sided sequence, rolls back.
     """
 

@@ -36,9 +36,9 @@ class PowerForecast:
     Attributes:
         lift: relative improvement.
         fixed_users: users in both arms, for one look at a time fixed beforehand.
-        fixed_days: likewise; None: more than ten years.
+        fixed_days: days for that test; None: more than ten years.
         sequential_users: users until an always-valid interval shows it with the power asked for.
-        sequential_days: likewise.
+        sequential_days: days for a sequential test; None: more than ten years.
     """
 
     lift: float
@@ -56,7 +56,7 @@ class ExperimentPlan:
         metric: machine-readable name.
         baseline: its value in the history.
         days: length of the history.
-        users: in it.
+        users: number of users.
         users_per_day: new users by day, at the end of the history.
         forecasts: by lift, ascending.
     """

@@ -23,8 +23,6 @@ class PairTile:
     """A picture on the sheet.
 
     Attributes:
-        image_id: what was found.
-        category: of it, or "".
         score: similarity, higher is better.
         picture: data URI; None: cannot be read.
         only_here: the other release does not return it.
@@ -45,7 +43,7 @@ class SideBySideSheet:
         name: file name of the query picture.
         picture: data URI.
         control: what the control's release returns.
-        treatment: what the treatment's does.
+        treatment: figure of the treatment arm.
         overlap: share of the shown results that both return.
     """
 
@@ -61,7 +59,7 @@ def compare_releases(control: Path, treatment: Path, queries: list[str]) -> list
 
     Args:
         control: directory of a release.
-        treatment: likewise.
+        treatment: the same for the treatment arm.
         queries: paths or URIs of pictures.
 
     Raises:

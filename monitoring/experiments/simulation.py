@@ -42,7 +42,7 @@ def simulate(experiments: int, lift: float, population: Population, rng: np.rand
         experiments: how many, e.
         lift: relative increase of every treated user's click rate.
         population: who they are.
-        rng: decides.
+        rng: source of randomness.
 
     Returns:
         Clicked searches and searches so far, each (e, 2 arms, users, days), cumulated; users begin on different days.

@@ -37,7 +37,7 @@ class OnlinePropensities:
     """Probability of examination, by position.
 
     Attributes:
-        positions: those that were shown.
+        positions: positions that were shown.
         values: > 0; the first is 1.
         harvested: whether each was estimated from pairs that moved, or follows the curve.
     """

@@ -85,8 +85,8 @@ class Cleaning:
     Attributes:
         results: query–image rows that were shown, before cleaning.
         bots: users taken for programs, by rule; a user may break several.
-        bot_users: users taken for programs.
-        bot_results: rows of theirs.
+        bot_users: users that count as bots.
+        bot_results: results shown to bots.
         self_results: rows in which a picture found itself.
     """
 

@@ -29,7 +29,7 @@ def summarise(
     Args:
         events: as `open_events` takes it.
         parameters: how events become searches.
-        dimensions: which tables.
+        dimensions: names of the tables.
         propensities: position → probability of examination; None: estimated from this log.
         since: events from then on.
         until: events before then.

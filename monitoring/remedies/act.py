@@ -33,7 +33,6 @@ class RemedyOutcome:
     Attributes:
         state: "interrupted": it is not known of, or its process ended without a word.
         reference: the run's folder or id.
-        detail: one sentence.
     """
 
     state: EntryState
@@ -67,7 +66,7 @@ class RemedyAction:
 
     Attributes:
         kind: "started", "left" (something speaks against it), "stated" (people must do it), "nothing" (no need).
-        sentence: for people.
+        sentence: text shown to operators.
         entry: in the ledger, if it was started.
     """
 
@@ -85,10 +84,10 @@ def act(
     mended, or a release that must be rolled back, is not trained over. Only an alarm starts anything.
 
     Args:
-        report: of this run.
+        report: report of this run.
         ledger: where it is written down, before and after.
-        submitter: where pipelines run.
-        policy: when again.
+        submitter: starts pipelines.
+        policy: pauses between retries.
         now: UTC.
 
     Raises:

@@ -38,7 +38,6 @@ class Entry(BaseModel):
         pipeline: what was submitted.
         why: the diagnosis' sentence.
         release_id: release that was watched.
-        arm: of it.
         report_at: when the report was made.
         started_at, ended_at: of the run; the end is when it was noticed.
         state: "submitting" is written before the pipeline is, the others after.
@@ -80,7 +79,7 @@ class Ledger:
     """The ledger in a folder.
 
     Args:
-        folder: of monitoring; made if need be.
+        folder: folder of monitoring; made if need be.
     """
 
     def __init__(self, folder: Path) -> None:

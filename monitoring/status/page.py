@@ -60,8 +60,8 @@ def write_page(
 
     Args:
         path: the file.
-        record: of the latest run.
-        trend: of the runs before and this one, oldest first.
+        record: record of the latest run.
+        trend: trend of the runs before and this one, oldest first.
         tiles: pictures by image_id.
         actions: remedies that were started, oldest first.
         stale_hours: when the page says that it is old.

@@ -30,7 +30,6 @@ class OnlineRow(BaseModel):
     """What people did with the answers of one arm, release, country, position or hour; see `monitoring.online.metrics`.
 
     Attributes:
-        label: which one.
         zero_result_rate: share of the sampled queries that found nothing; only by arm and release.
     """
 
@@ -57,8 +56,7 @@ class ReleaseFacts(BaseModel):
 
     Attributes:
         images, items: in the release and the generations on it.
-        generations: number of those.
-        metrics: offline figures at registration.
+        generations: number of generations.
     """
 
     model_config = _CONFIG
@@ -79,7 +77,6 @@ class Record(BaseModel):
 
     Attributes:
         report: concerns and diagnoses.
-        release: facts.
         online: tables by dimension: "arm", "release_id", "country", "position", "hour"; empty: there were no events.
         online_note: why there are none, or "".
         online_since: beginning of the online metrics.
@@ -113,8 +110,8 @@ class RecordStore:
     Each file is whole or absent, the latest is written last; so readers and kills at any moment do no harm.
 
     Args:
-        folder: of one arm.
-        limit: records kept.
+        folder: folder of one arm.
+        limit: largest number of records kept.
     """
 
     def __init__(self, folder: Path, *, limit: int = HISTORY_LIMIT) -> None:

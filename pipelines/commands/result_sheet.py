@@ -40,9 +40,7 @@ class Sheet:
     """What a sheet shows.
 
     Attributes:
-        name: of the query.
-        query: its encoded picture.
-        answer: to it.
+        answer: answer to the query.
         thumbnails: encoded pictures of the results, in order; None where there is none.
     """
 

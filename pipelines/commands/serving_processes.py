@@ -54,8 +54,8 @@ class ServingProcesses:
         logs: folder for encoder.log and transformer.log.
         environment: settings for both, without the prefix, for example {"arm": "champion"}.
         host: address to listen on.
-        ports: where to listen.
-        python_options: of the interpreter, for example ("-O",).
+        ports: ports to listen on.
+        python_options: python options of the interpreter, for example ("-O",).
 
     Raises:
         ResourceError: the transformer cannot listen there.

@@ -32,7 +32,7 @@ def team_draft(first: Sequence[T], second: Sequence[T], *, k: int, coin: Callabl
 
     Args:
         first: keys, best first, of team 0.
-        second: likewise, of team 1.
+        second: ranking of team 1, best first.
         k: length wanted; shorter where a ranking ends.
         coin: who leads a round, 0 or 1.
 

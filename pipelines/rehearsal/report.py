@@ -31,11 +31,10 @@ class RehearsalReport:
     """What a rehearsal came to.
 
     Attributes:
-        scenario: which.
         outcome: state of the rollout at the end.
         champion: release that is champion at the end.
-        expected: release that should be.
-        tally: what users met.
+        expected: release that should be served.
+        tally: counts of the answers that users got.
         decisions: in order.
         page: the report, if there was enough for one.
         preference: whose results users clicked in lists of both, if there were enough.

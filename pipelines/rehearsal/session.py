@@ -67,8 +67,8 @@ class Rehearsal:
         scenario: better, worse, broken-space, broken-crash or slow.
         champion: directory of a release; None: made from `challenger`, worse than it.
         challenger: likewise; None: made from `champion`, as the scenario says.
-        settings: of the server processes, without the prefix.
-        parameters: of the experiment.
+        settings: settings of the server processes, without the prefix.
+        parameters: parameters of the experiment.
 
     Raises:
         ParameterError: neither release is given.
@@ -116,7 +116,7 @@ class Rehearsal:
         """Rehearse.
 
         Args:
-            plan: how much.
+            plan: amount of traffic.
             page: where to write the report of the A/B test.
             say: prints progress.
         """

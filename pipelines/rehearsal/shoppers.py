@@ -43,8 +43,8 @@ class RehearsalShoppers:
     """A stream of visits, the same for the same seed.
 
     Args:
-        queries: what people may want.
-        seed: decides.
+        queries: queries that users choose from.
+        seed: seed of the random choice.
     """
 
     def __init__(self, queries: Sequence[ShopperQuery], seed: int = 0) -> None:
@@ -83,8 +83,8 @@ def read_queries(items: Any, read: Any, most: int, seed: int = 0) -> list[Shoppe
     Args:
         items: path of a table ITEMS.
         read: uri → encoded bytes.
-        most: number of queries.
-        seed: decides which.
+        most: largest number of queries.
+        seed: seed of the random choice.
     """
     rows = [r for r in read_table(items, ITEMS).to_pylist() if r["is_public"] and r["is_appropriate"]]
     counts: dict[str, int] = {}

@@ -29,13 +29,11 @@ class Tally:
     """What users met.
 
     Attributes:
-        queries: asked.
         failed: without an answer, by arm: errors, which are no wrong answers.
         answered: by arm and release; interleaved ones under `BOTH`.
-        clicked: answers with a click, likewise.
+        clicked: answers with a click per arm.
         wrong: answers that mix releases: what is wrong with each (the first few).
-        wrong_count: how many.
-        checked: answers computed anew offline.
+        checked: answers recomputed offline.
     """
 
     queries: int = 0
@@ -57,14 +55,13 @@ class RehearsalPlan:
     """How to rehearse.
 
     Attributes:
-        queries: at most.
+        queries: largest number of queries.
         batch: queries between two looks.
         workers: users at a time.
-        check_every: one of so many answers is computed anew.
+        check_every: one answer in this many is recomputed.
         k: results of a query.
         ladder: shares; few and large, since of some thousand queries one percent tells nothing.
         hold_seconds: least time at a share.
-        seed: of users.
         interleaved: queries, at most, that both arms answer in one list before any user is split.
     """
 
@@ -83,10 +80,10 @@ class Traffic:
     """Users at the router.
 
     Args:
-        router: where they ask.
+        router: receives their queries.
         shoppers: who come.
-        oracle: that looks at every answer.
-        plan: how many.
+        oracle: checks every answer.
+        plan: amount of traffic.
     """
 
     def __init__(self, router: Router, shoppers: RehearsalShoppers, oracle: Oracle, plan: RehearsalPlan) -> None:

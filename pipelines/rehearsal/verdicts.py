@@ -46,7 +46,7 @@ def judge(
     Args:
         events: log of events, as `ab decide` takes it.
         service: counters of the servers, a file or a folder; None, or nothing there: no guardrail is measured.
-        parameters: of the experiment; start and share are the rollout's.
+        parameters: parameters of the experiment; start and share are the rollout's.
         rollout: as it runs.
         settle: time that the share took to reach users.
     """
@@ -92,7 +92,7 @@ def judge_lists(
     Args:
         events: address of the event store.
         service: file of the service's counters.
-        parameters: of the experiment.
+        parameters: parameters of the experiment.
         rollout: the running one.
         lists: query ids of each list, by arm.
     """

@@ -21,7 +21,6 @@ class Installation:
     """A Kubeflow Pipelines server, as its health page describes it.
 
     Attributes:
-        address: its API.
         multi_user: whether runs have namespaces.
         reads_resources: whether its pipelines are Kubernetes resources (None: a server before 2.17 does not tell).
         namespace: namespace to send with each request; "" in a single-user installation.

@@ -91,7 +91,7 @@ class ClusterRuns:
     """Submits to Kubeflow Pipelines and does not wait; runs are found again by their name.
 
     Args:
-        settings: where the server is.
+        settings: settings with the address of the server.
         sources: addresses that the cluster can read.
         arguments: further parameters of the pipelines, for example {"training_memory": "64Gi"}.
         image: OCI image of the tasks.

@@ -43,7 +43,7 @@ class Batcher:
         encode: computes a batch, in this object's own thread.
         max_batch: pictures of one batch at most.
         max_wait_seconds: how long a batch may wait for more pictures under load.
-        queue_images: pictures waiting at most.
+        queue_images: largest number of waiting pictures.
 
     Attributes:
         metrics: where batches and drops are counted.
@@ -84,7 +84,7 @@ class Batcher:
 
         Args:
             images: (b, side, side, 3) uint8; b ≥ 1.
-            deadline: of `time.monotonic`; what has not begun by then is never computed.
+            deadline: deadline of `time.monotonic`; what has not begun by then is never computed.
 
         Returns:
             (b, d) float32 unit vectors, in the order of the pictures.

@@ -33,9 +33,7 @@ class Served:
 
     Attributes:
         name: directory that it was loaded from, relative to the location.
-        manifest: of the release.
-        runtime: what computes.
-        batcher: the way to it.
+        batcher: batches requests for it.
     """
 
     name: str
@@ -46,10 +44,6 @@ class Served:
 
 class EncoderHolder:
     """Holds the present and the previous encoder and looks for new ones. Its methods belong to the event loop.
-
-    Args:
-        settings: of the process.
-        metrics: of the process.
 
     Attributes:
         current: answers who names no space; None before the first load.

@@ -59,8 +59,8 @@ class BatchMetrics:
     """What one batcher counts.
 
     Args:
-        metrics: of the process.
-        release_id: whose encoder it runs.
+        metrics: metrics of the process.
+        release_id: release whose encoder it runs.
     """
 
     def __init__(self, metrics: EncoderMetrics, release_id: str) -> None:

@@ -28,7 +28,7 @@ class EncoderModel(kserve.Model):  # type: ignore[misc]  # kserve is not typed
     """The predictor `visual-search`.
 
     Args:
-        settings: of the process.
+        settings: settings of the process.
         holder: the encoders in use.
     """
 

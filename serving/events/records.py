@@ -25,8 +25,8 @@ class ClientEvent(BaseModel):
     """One event as a client sends it.
 
     Attributes:
-        token: of the result that was clicked or looked at.
-        type: what happened.
+        token: token of the result that was clicked or looked at.
+        type: impression, click or dwell.
         dwell_ms: how long the result was looked at; with dwell only.
         visit: which time the person came to this result; bounds how often one impression counts.
     """

@@ -27,7 +27,7 @@ class WriteOutcome:
     """What became of the events of one call; both kinds are on the disk.
 
     Attributes:
-        accepted: stored now.
+        accepted: number of events stored by this call.
         repeated: stored before, and not again.
     """
 
@@ -42,7 +42,6 @@ class WriterState:
     Attributes:
         stored: events and impressions that are on the disk.
         repeated: those that were there before.
-        commits: transactions.
         failures: transactions that failed.
         impressions_dropped: impressions for which there was no room, or that cannot be stored.
         waiting: events of clients in the queue.
@@ -66,7 +65,7 @@ class GroupWriter:
     Args:
         write: stores rows durably in one transaction and returns the event_ids that were new.
         most_events: events of clients that may wait.
-        most_impressions: impressions that may wait.
+        most_impressions: largest number of waiting impressions.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ class Cluster:
 
     Args:
         mode: how KServe is deployed.
-        namespace: of the objects.
+        namespace: namespace of the objects.
 
     Raises:
         ParameterError: there is no configuration of a cluster.

@@ -35,8 +35,7 @@ class Action:
 
     Attributes:
         kind: promote, roll_back, or step.
-        share: of a step.
-        why: for the promotion log.
+        why: reason, kept in the promotion log.
     """
 
     kind: Literal["promote", "roll_back", "step"]
@@ -75,8 +74,8 @@ def next_action(
 
     Args:
         rollout: as it runs.
-        verdict: of the time since it has this share.
-        now: the time.
+        verdict: verdict of the time since it has this share.
+        now: current time.
         ladder: shares, increasing.
         hold: least time at a share.
     """

@@ -26,8 +26,6 @@ class ArmRelease:
 
     Attributes:
         version: in the registry.
-        release_id: of it.
-        uri: its storage URI.
     """
 
     version: int
@@ -40,9 +38,9 @@ class Desired:
     """What the registry wants.
 
     Attributes:
-        champion: for everybody.
-        challenger: for a share; None: nobody is to get anything else.
-        share: of the challenger, in percent.
+        champion: release that serves all users.
+        challenger: release for a share of the users; None: all users get the champion.
+        share: share of the challenger, in percent.
         rolled_back: the last challenger was refused, so its traffic goes before anything else.
     """
 
@@ -57,11 +55,8 @@ class Patch:
     """One change of one object.
 
     Attributes:
-        kind: of the object.
-        name: of the object.
-        namespace: of the object.
         operations: JSON patch.
-        says: what it does, for people.
+        says: description of the change.
         releases: that it sends traffic to; their digests are checked before.
     """
 

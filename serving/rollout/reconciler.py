@@ -37,7 +37,7 @@ class Reconciler:
     """Brings a target to what the registry wants.
 
     Args:
-        registry: what is wanted.
+        registry: holds the desired state.
         store: where the target takes releases from.
         target: the cluster.
         cache: folder for releases on their way from the registry to the store; None: a temporary one.

@@ -36,11 +36,11 @@ def plan_standard(
     """Plan the next changes of the two InferenceServices and the route.
 
     Args:
-        desired: what the registry wants.
+        desired: state that the registry asks for.
         services: arm → InferenceService as it is.
         deployments: arm → Deployment that KServe makes of it; None: there is none.
         route: the HTTPRoute as it is.
-        namespace: of them.
+        namespace: namespace of them.
     """
     champion, challenger = desired.champion, desired.challenger
     _, serving = storage_of(services[CHAMPION])

@@ -24,7 +24,7 @@ class Rollout(BaseModel):
     Attributes:
         challenger: version that is tried.
         champion: version that it is tried against; another champion ends the rollout.
-        share: of the traffic that the challenger gets, in percent.
+        share: share of the traffic that the challenger gets, in percent.
         since: when it got this share.
         state: running; promoting: decided, the alias is being moved; done; rolled_back.
         why: reason of the last change.

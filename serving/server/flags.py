@@ -12,8 +12,6 @@ class Flags:
     """What the controller said; None where it said nothing.
 
     Attributes:
-        http_port: of REST.
-        grpc_port: of gRPC.
         model_name: name of the InferenceService.
         predictor_host: host:port of the predictor.
         enable_grpc: whether gRPC is wanted.

@@ -15,7 +15,7 @@ def media_type_of(headers: Mapping[str, str]) -> str:
     """Return the type of a body in lower case and without parameters; "" where there is none.
 
     Args:
-        headers: of the request, names in lower case.
+        headers: headers of the request, names in lower case.
     """
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 

@@ -22,10 +22,9 @@ class Identity:
     """What a process serves now.
 
     Attributes:
-        release_id: none is loaded: empty.
-        space_id: of its embeddings.
+        release_id: empty if no release is loaded.
         generation: 0 is the release itself.
-        arm: of the A/B test; empty: none.
+        arm: arm of the A/B test; empty: none.
     """
 
     release_id: str = ""
@@ -42,7 +41,7 @@ class ServerMetrics:
 
     Args:
         identity: what is served now; asked for each request.
-        registry: of these metrics; own by default, so that a process may have two servers in a test.
+        registry: registry of these metrics; own by default, so that a process may have two servers in a test.
     """
 
     def __init__(self, identity: Callable[[], Identity] = Identity, registry: CollectorRegistry | None = None) -> None:
@@ -88,9 +87,9 @@ class ServerMetrics:
         Args:
             route: template of the route.
             status: HTTP status.
-            started: of time.monotonic(), seconds.
+            started: started of time.monotonic(), seconds.
             release_id: what answered; None: what is served now.
-            arm: likewise.
+            arm: the same for the arm.
         """
         labels = self.labels(release_id, arm)
         self.requests.labels(route, str(status), *labels).inc()

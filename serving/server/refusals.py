@@ -30,7 +30,7 @@ class MethodNotAllowedError(InputError):
     """The path exists, but not with this method.
 
     Attributes:
-        allowed: methods that it has.
+        allowed: allowed HTTP methods.
     """
 
     def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:

@@ -90,7 +90,7 @@ def run_server(
 
     Args:
         model: the model; registered under `name`.
-        name: of the model in paths and calls.
+        name: name of the model in paths and calls.
         host: address to listen on, for HTTP and gRPC.
         http_port: 0: one that is free.
         grpc_port: 0: one that is free; None: no gRPC.
@@ -98,8 +98,8 @@ def run_server(
         lame_duck_seconds: after the first signal: "not ready", but still answering, so that balancers look away.
         grace_seconds: after that: what requests in flight may take. A second signal ends all at once.
         routers: our own routes.
-        metrics: of the process.
-        traces: of the process.
+        metrics: metrics of the process.
+        traces: traces of the process.
         problems: rows of the table of problems for errors that only this process knows.
         on_start: called in the loop before it listens; may be a coroutine function.
         on_stop: called in the loop when nothing is in flight any more.

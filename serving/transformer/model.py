@@ -28,9 +28,8 @@ class Rules:
     """What the process was configured to, as far as a query needs it.
 
     Attributes:
-        arm: that answers.
-        max_instances: queries of one request.
-        max_image_bytes: of one picture.
+        max_instances: largest number of queries per request.
+        max_image_bytes: largest size of one picture.
         request_seconds: time of a request.
         country_header: see the settings.
     """
@@ -46,12 +45,12 @@ class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no type
     """Answers queries out of one catalogue each, whatever is swapped in meanwhile.
 
     Args:
-        name: of the model.
-        holder: of the catalogue.
+        name: name of the model.
+        holder: holder of the catalogue.
         watch: knows whether the encoder is ready.
-        searcher: finds.
+        searcher: runs the search.
         reporter: makes answers of what was found.
-        rules: of this process.
+        rules: rules of this process.
     """
 
     def __init__(

@@ -14,7 +14,6 @@ class ThumbnailSource:
 
     Attributes:
         sha256: digest of its bytes; the thumbnail is kept under it, so a changed picture is never served as it was.
-        uri: its address.
     """
 
     sha256: str

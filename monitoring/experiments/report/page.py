@@ -35,7 +35,7 @@ def write_report(
         analysis: figures.
         decision: verdict.
         sheets: what each arm's release returned for the same pictures.
-        preference: of interleaved searches, if there were any.
+        preference: preference of interleaved searches, if there were any.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),

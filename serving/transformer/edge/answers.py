@@ -55,13 +55,13 @@ def answer_of(
     """Return the prediction of one query as JSON has it.
 
     Args:
-        answer: what was found.
-        impressions: of its results, in order; each becomes a token that vouches for clicks on it.
-        catalogue: which was searched.
-        query: what was searched by.
-        query_id: of this query.
-        arm: that answers.
-        signer: of tokens.
+        answer: search results.
+        impressions: impressions of its results, in order; each becomes a token that vouches for clicks on it.
+        catalogue: catalogue that was searched.
+        query: picture of the search.
+        query_id: query id of this query.
+        arm: arm that answers.
+        signer: signer of tokens.
         explain: whether it was asked what the rules did.
     """
     results = []

@@ -51,7 +51,6 @@ class Parameters(BaseModel):
     """How to search.
 
     Attributes:
-        k: number of results.
         explain: say what each rule did.
         floor: least score of a good match; "calibrated": the release's own.
         group_items: one result for each item, its other pictures counted.
@@ -95,7 +94,6 @@ class Query:
     """One thing to search by: either `picture` or `image_id`.
 
     Attributes:
-        picture: encoded bytes.
         image_id: an image of the catalogue.
         crop: part of the picture, as fractions.
         sampling_key: by which monitoring may keep the query in its sample; None: it cannot come into it.
@@ -113,7 +111,7 @@ class SearchRequest:
 
     Attributes:
         queries: at least one.
-        parameters: for all of them.
+        parameters: parameters of every test.
         protocol: which the answer must be in.
         tensors: the request of the Open Inference Protocol, where it is one.
     """
@@ -139,10 +137,10 @@ def read_request(
 
     Args:
         payload: the body.
-        headers: of the request, names in lower case.
-        query_string: of the request's address.
+        headers: headers of the request, names in lower case.
+        query_string: query string of the request's address.
         max_instances: queries of one request at most.
-        max_bytes: of one picture.
+        max_bytes: largest size of one picture.
 
     Raises:
         ParameterError: a name or value is not what it must be.

@@ -72,10 +72,10 @@ def prepare_query(
 
     Args:
         data: the encoded picture.
-        preprocessing: of the release.
+        preprocessing: preprocessing of the release.
         crop: x, y, width and height as fractions of the upright picture; None: all of it.
         limits: what the picture may ask for.
-        statistics: measure the picture, too.
+        statistics: whether to measure the picture as well.
 
     Returns:
         Facts of the picture, and the pixels of the (side, side, 3) uint8 square.

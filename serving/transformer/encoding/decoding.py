@@ -123,9 +123,9 @@ class DecodingPool:
 
         Args:
             data: the encoded picture.
-            preprocessing: of the release that is searched.
+            preprocessing: preprocessing of the release that is searched.
             crop: x, y, width, height as fractions of the upright picture.
-            statistics: measure the picture, too.
+            statistics: whether to measure the picture as well.
 
         Raises:
             BadImageError: it cannot be decoded, crashes the decoder or takes too long.

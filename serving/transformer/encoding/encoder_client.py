@@ -55,8 +55,8 @@ class EncoderClient:
 
     Args:
         address: host:port of its gRPC.
-        model_name: of the model there.
-        timeout_seconds: of one call, at most; what is left of a request's own time may be less.
+        model_name: model name of the model there.
+        timeout_seconds: timeout seconds of one call, at most; what is left of a request's own time may be less.
         space: "required": an answer must name its space; "trusted": servers that cannot (Triton, OpenVINO Model Server)
             are believed, one that names another space is refused all the same.
         call_images: pictures of several requests that go in one call at most.

@@ -57,7 +57,7 @@ class JoinedCalls:
 
     Args:
         call: asks the encoder.
-        most_images: of one call, unless one request alone has more; 1: nothing is joined.
+        most_images: most images of one call, unless one request alone has more; 1: nothing is joined.
     """
 
     def __init__(self, call: Call, *, most_images: int) -> None:
@@ -74,7 +74,7 @@ class JoinedCalls:
             squares: (b, side, side, 3) uint8.
             space_id: the space that is needed.
             dimension: length d of its embeddings.
-            deadline: of `time.monotonic`.
+            deadline: time on the clock of `time.monotonic`.
 
         Returns:
             (b, d) float32, in the order of the pictures.

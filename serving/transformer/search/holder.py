@@ -43,7 +43,7 @@ class Holder:
         settings: where to look, and how often.
         encoder_serves: whether the encoder serves a space, asked with pictures of its side in pixels, before a catalogue of
             another space is put into use.
-        chain: the rules in force.
+        chain: active re-ranking rules.
         available: bytes of memory that may still be taken.
         trial: loads in another process.
 

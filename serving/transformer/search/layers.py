@@ -20,7 +20,7 @@ class Layers:
     """Finds rows by vector.
 
     Args:
-        index: of the release, n rows.
+        index: index of the release, n rows.
         additions: (a, d) float32, what the generations added; rows from n.
         visible: (n + a,) rows that may be found.
     """

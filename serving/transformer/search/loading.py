@@ -24,8 +24,6 @@ class Trial:
         release: directory; None where the release is in use and only the generations are new.
         generations: directories, lowest first.
         release_id: that the generations must lie on; of `release`, if it is given, whatever stands there.
-        space_id: of that release.
-        dimension: of that release.
         forecast_bytes: what it should take; much more is not granted.
     """
 

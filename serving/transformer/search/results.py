@@ -20,7 +20,7 @@ class SearchOptions:
         group_items: one result for each item.
         collapse_duplicates: one result for near-duplicates.
         exclude_image_ids: images that are not wanted.
-        exclude_sha256: of the query picture's bytes: its own image is not wanted.
+        exclude_sha256: exclude sha256 of the query picture's bytes: its own image is not wanted.
         exact: compare with every row instead of using the index's shortcuts.
 
     Raises:
@@ -55,9 +55,8 @@ class Result(NamedTuple):
     """One image that was found.
 
     Attributes:
-        image_id: of the image.
-        item_id: what it shows.
-        uri: where it lies.
+        item_id: item in the picture.
+        uri: location of the picture file.
         category: None: not known.
         score: inner product of the query and the stored vector.
         position: from 1.

@@ -35,9 +35,9 @@ class QuerySamples:
 
     Args:
         directory: where the files go.
-        arm: of this process.
+        arm: arm of this process.
         per_hour: queries kept of an hour.
-        seed: of the choice.
+        seed: seed of the choice.
     """
 
     def __init__(self, directory: Path, *, arm: str, per_hour: int, seed: int | None = None) -> None:

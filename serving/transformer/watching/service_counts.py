@@ -36,7 +36,7 @@ class ServiceCounts:
 
     Args:
         directory: where the files go.
-        arm: of this process.
+        arm: arm of this process.
         slow_seconds: an answer that took longer, whatever it was, is slow.
     """
 
@@ -53,7 +53,7 @@ class ServiceCounts:
         """Count a request that was answered, or given up by its client (499), if it was a search.
 
         Args:
-            request: with its status.
+            request: request, with the status of its answer.
             at: UTC; None: now.
         """
         if not request.route.endswith(_SEARCHES) or 400 <= request.status < 499:

@@ -60,9 +60,9 @@ class Chain:
     """The rules of one query.
 
     Args:
-        parameters: which rules.
+        parameters: choice of the rules.
         rows: what is known of every row.
-        options: of the query.
+        options: options of the query.
     """
 
     def __init__(self, parameters: ChainParameters, rows: Rows, options: SearchOptions) -> None:

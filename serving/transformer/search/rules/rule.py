@@ -19,7 +19,7 @@ class Rule(ABC):
 
     Args:
         rows: what is known of every row.
-        options: of the query.
+        options: options of the query.
     """
 
     name: ClassVar[str]
