@@ -30,10 +30,10 @@ class Evidence:
     """What is known of an arm. Whatever is None was not collected, and is not assessed.
 
     Attributes:
-        served: the release in force, with its generations.
+        served: the current release, with its generations.
         window: sampled queries of its space; None: there was none.
         reference: an earlier window to compare with instead of the release's own reference.
-        listing: what should be found: image_id, added_at.
+        listing: images that should be indexed, with image_id and added_at.
         judged: judged queries, embedded by the encoder under assessment.
         judged_unknown: why they could not be embedded; "": they were.
         judged_before: hits of the previous release on the same queries.

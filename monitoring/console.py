@@ -61,7 +61,7 @@ def report(folder: Path, arm: str, *, as_json_text: bool = False, output: Path |
         output: file for the page.
 
     Raises:
-        UnfinishedArtifactError: nothing was looked at yet.
+        UnfinishedArtifactError: monitoring has not run yet.
         ContractError: the record is damaged.
     """
     record = RecordStore(folder / arm).latest()

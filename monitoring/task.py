@@ -55,12 +55,12 @@ def run(
 
     Args:
         champion: the release, or the word that there is none yet.
-        page: where the status page goes.
+        page: output path of the status page.
         record: file of the record.
         log_metric: records a figure.
         samples: folder of query samples.
         events: event log; "": none.
-        workspace: history and ledger lie in `monitoring` below it.
+        workspace: folder with history and ledger in `monitoring` below it.
         hours: length of the window.
         cool_down_hours: between two starts of a pipeline.
 

@@ -39,7 +39,7 @@ class SearchError(VisualSearchError):
         code: the service's word for the failure, for example "bad_image".
         reason: a finer word, for example "truncated".
         request_id: to be found in the service's log.
-        retry_after_seconds: when the service asks to be tried again.
+        retry_after_seconds: pause that the service asks for.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SearchResult:
         uri: location of the picture in the catalogue.
         category: category of the item; None where it is not known.
         score: inner product of unit vectors, −1 to 1; higher is more similar.
-        grouped: other images of the item, or near-duplicates, that it stands for.
+        grouped: other images of the item, or near-duplicates, that it represents.
         thumbnail: path of its thumbnail on the service.
         token: vouches for clicks on it.
     """
@@ -107,7 +107,7 @@ class SearchAnswer:
         query_image_id: the image that was searched by, if it was one of the catalogue.
         no_good_match: whether a floor was given and nothing reached it.
         results: best first.
-        explain: what each rule did, if that was asked.
+        explain: effect of each rule, if requested.
     """
 
     query_id: str
@@ -126,10 +126,10 @@ class SearchClient:
 
     Args:
         url: the service's address, for example "http://127.0.0.1:8080".
-        api_key: where the service wants one.
+        api_key: key, if the service requires one.
         user_id: a pseudonym, 1 to 64 of A–Z, a–z, 0–9, "_" and "-"; by default a random one, kept while the client lives.
         timeout_seconds: time limit per request.
-        model_name: model name of the service.
+        model_name: model name.
         headers: sent with every request, for example the host name that a gateway routes by.
         sticky: stay in the arm of an A/B test that answers first, by the header that `/v1/release` names.
     """
@@ -219,7 +219,7 @@ class SearchClient:
         self._tell({"token": result.token, "type": "click", "visit": visit})
 
     def dwell(self, result: SearchResult, milliseconds: int, *, visit: int = 0) -> None:
-        """Tell how long a result was looked at."""
+        """Report how long a result was viewed."""
         self._tell({"token": result.token, "type": "dwell", "dwell_ms": milliseconds, "visit": visit})
 
     def release(self) -> dict[str, Any]:

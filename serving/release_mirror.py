@@ -30,7 +30,7 @@ _LONGEST_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is in force at a location: names of directories; the release "." is the location itself."""
+    """The current release and generations at a location, as names of directories; the release "." is the location itself."""
 
     release: str
     generations: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class LoadAttempts:
 
 
 class ReleaseMirror:
-    """Finds what is in force at a location and returns its directories, mirrored where it is elsewhere.
+    """Finds the current release at a location and returns its directories, mirrored if they are remote.
 
     Args:
         location: local directory or URI.
@@ -89,7 +89,7 @@ class ReleaseMirror:
         self._root = local if self._uri is None else cache / name
 
     def look(self) -> Wanted:
-        """Return what is in force.
+        """Return the current release and generations.
 
         Raises:
             ContractError: there is neither a release nor a readable `CURRENT`.

@@ -1,6 +1,6 @@
 """Settings of the serving processes, from the environment; read once, where a process starts.
 
-Encoder and transformer stand in one pod with one set of variables, so each process accepts the union of their names, and
+Encoder and transformer run in one pod with one set of variables, so each process accepts the union of their names, and
 refuses every other one with our prefix.
 """
 
@@ -22,8 +22,8 @@ class ServingSettings(ProcessSettings):
         cache: folder that a location elsewhere is mirrored to.
         model_name: name of the model in both processes; on KServe that of the InferenceService.
         bind: address to listen on; loopback unless a container says otherwise.
-        arm: name of the arm of an A/B test that this pod is; stands in every answer, event and metric.
-        poll_seconds: how often `CURRENT` is looked at.
+        arm: name of the arm of an A/B test that this pod is; part of every answer, event and metric.
+        poll_seconds: interval between checks of `CURRENT`.
         lame_duck_seconds: how long a stopping process says "not ready" while it still answers.
         grace_seconds: how long requests in flight may take after that.
     """
@@ -82,10 +82,10 @@ class TransformerSettings(ServingSettings):
         pin_value: its value for this arm; empty: nothing keeps clients in an arm.
         encoder_address: host:port of the encoder's gRPC.
         encoder_space: "required": the encoder must name the space of its answer; "trusted": it need not (Triton, OVMS).
-        encoder_deadline_seconds: what the encoder may take for one request.
+        encoder_deadline_seconds: time limit of the encoder per request.
         encoder_call_images: pictures of requests at the same time that go to the encoder in one call at most; 1: each
             request's go alone.
-        request_seconds: what a request may take in all, from its last byte to its answer.
+        request_seconds: time limit per request, from its last byte to its answer.
         max_instances: pictures of one request at most.
         max_image_bytes: largest size of one encoded picture.
         max_image_pixels: width × height of one picture.
@@ -102,7 +102,7 @@ class TransformerSettings(ServingSettings):
         service_counts: folder for the minutes' counts of requests, errors, slow answers and empty ones, which the guardrails
             of an A/B test read; none: they are not kept.
         slow_seconds: an answer that took longer is slow.
-        events_url: where impressions, clicks and dwell go: sqlite:///… or postgresql+psycopg://…; empty: SQLite below `cache`.
+        events_url: store of impressions, clicks and dwell, sqlite:///… or postgresql+psycopg://…; empty: SQLite below `cache`.
         events_keys: keys that sign impression tokens, newest first, separated by commas.
         events_key_file: file with these keys instead; neither: a file below `cache`, made at the first start.
         events_per_user: events a minute that one person may send.
@@ -113,7 +113,7 @@ class TransformerSettings(ServingSettings):
         max_body_bytes: largest size of a request body.
         api_keys: keys that let in, separated by commas; none: everybody is let in.
         access_log_share: share of the requests that are logged; failures of ours always are.
-        rules: re-ranking rules in force, in their order, separated by commas: own_image, floor, near_duplicates, items.
+        rules: active re-ranking rules, in their order, separated by commas: own_image, floor, near_duplicates, items.
         recall_share: share of queries that are searched exactly as well, to watch the index.
     """
 

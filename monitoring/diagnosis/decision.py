@@ -44,7 +44,7 @@ def diagnose(
 
     Args:
         concerns: every figure that was checked.
-        comparison: that the concerns of drift come from.
+        comparison: source of the concerns of drift.
         drift: parameters that it was made with.
         parameters: parameters of the diagnosis.
         may_show: whether a catalogue image is public, and so may be shown as a picture.

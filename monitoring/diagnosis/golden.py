@@ -72,7 +72,7 @@ def golden_vectors(
 
     Args:
         release: directory of the release.
-        manifest: manifest of it.
+        manifest: its manifest.
         encoder: the live one; None: the release's own, which finds a decoder or a runtime that differs here.
         parameters: how near they must come.
     """
@@ -121,11 +121,11 @@ def golden_scores(
 
     Args:
         release: directory of the release.
-        manifest: manifest of it.
+        manifest: its manifest.
         index: its vectors.
         items: table ITEMS of the release.
         url: url of the transformer.
-        parameters: by how much scores may differ.
+        parameters: allowed difference of scores.
         headers: sent along, for example an API key, or what pins the arm.
         model: its name.
     """

@@ -1,4 +1,4 @@
-"""Judged queries: what people said is right, and the pictures that it was said of, embedded."""
+"""Judged queries: people's grades, and the embedded pictures that were graded."""
 
 from __future__ import annotations
 

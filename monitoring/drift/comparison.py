@@ -42,12 +42,12 @@ class Comparison:
     """What the tests say, and what the diagnosis needs further.
 
     Attributes:
-        reference: that was compared, cut to size.
+        reference: reference of the comparison, cut to size.
         window: queries of the window, without repetitions.
         embeddings: outcomes of EMBEDDING_TESTS, in order.
         inputs: outcomes of the input statistics; empty where they are not known.
         occupancy: counts of the clusters.
-        crowd: where the queries exceed the reference most.
+        crowd: region in which the queries exceed the reference most.
     """
 
     reference: Sample

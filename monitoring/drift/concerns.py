@@ -28,7 +28,7 @@ def drift_concerns(comparison: Comparison | None, queries: int, parameters: Drif
     """Say what the tests found.
 
     Args:
-        comparison: what `compare` returned; None: there were too few.
+        comparison: result of `compare`; None: there were too few queries.
         queries: in the window.
         parameters: parameters of the tests.
     """

@@ -10,7 +10,7 @@ from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import Floats, Groups, permuted_groups, sequential_p_value
 
-_RIDGE = 0.05  # of the mean variance, lest directions in which nothing varies dominate
+_RIDGE = 0.05  # of the mean variance, so that directions without variance do not dominate
 
 
 def domain_classifier(

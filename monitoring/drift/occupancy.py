@@ -77,7 +77,7 @@ def occupancy(
     """Test by the χ² statistic of the counts, against random divisions of what each cluster holds.
 
     Clusters are the index's own lists (grouped, where there are very many), or k-means on both samples together, which is
-    blind to which is which: so the p-value is exact in both cases, whatever the counts.
+    blind to which is which: so the p-value is exact in both cases, for any counts.
 
     Args:
         reference: (m, d) unit vectors.

@@ -1,4 +1,4 @@
-"""Permutation tests: the window and the reference, put together and divided anew, over and over."""
+"""Permutation tests: the window and the reference, pooled and split again many times."""
 
 from __future__ import annotations
 

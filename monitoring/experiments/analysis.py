@@ -1,4 +1,4 @@
-"""An experiment as it stands: every metric at every look, sample ratio, guardrails, countries."""
+"""The current state of an experiment: every metric at every look, sample ratio, guardrails, countries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Trajectory:
         relative_low: lower end of its always-valid interval.
         relative_high: upper end.
         p_value: always valid, for this metric alone.
-        fixed_p_value: fixed p value of a test at this one look; NOT valid for one who looks often.
+        fixed_p_value: p-value of a test at this look alone; NOT valid if the experiment is checked repeatedly.
         adjusted_by: share of the variance that CUPED took away at the last look; 0 without.
     """
 
@@ -71,11 +71,11 @@ class Analysis:
     Attributes:
         parameters: parameters of the request.
         start: beginning of the experiment.
-        looks: when each look was taken.
+        looks: time of each look.
         users: (looks, 2) users with a search so far, control and treatment.
         searches: (looks, 2) searches so far.
-        metrics: by name; the deciding one first.
-        holm_p_values: holm p values of the other metrics together, by name (family-wise error, always valid).
+        metrics: results by name; the deciding one first.
+        holm_p_values: Holm's p-values of the other metrics together, by name (family-wise error, always valid).
         sample_ratio_p: (looks,) always valid.
         sample_ratio_chi_square_p: at the last look only.
         guardrails: results of the guardrails.

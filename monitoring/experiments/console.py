@@ -87,7 +87,7 @@ def report(
         output: the page.
         releases: directories of the control's and the treatment's release, for the pictures.
         queries: pictures to search both for.
-        preference: what came of interleaved searches, if there were any.
+        preference: result of the interleaved searches, if there were any.
     """
     from monitoring.experiments.report.page import write_report
     from monitoring.experiments.side_by_side import compare_releases

@@ -39,7 +39,7 @@ class Preference:
         low: lower end of its always-valid interval, clustered by user.
         high: upper end.
         p_value: always valid at this look (take the smallest of all looks).
-        fixed_p_value: fixed p value of the same difference at one look fixed beforehand.
+        fixed_p_value: p-value of the same difference at one look fixed beforehand.
         sign_p_value: exact sign test over users who lean to one side; at one look fixed beforehand.
     """
 

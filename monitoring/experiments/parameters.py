@@ -27,7 +27,7 @@ class Guardrail(BaseModel):
 
     Attributes:
         name: name of the counter.
-        margin: by how much the challenger's rate may exceed the champion's; more, shown by a one-sided sequence, rolls back.
+        margin: allowed excess of the challenger's rate; if a one-sided sequence shows more, it is rolled back.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -58,7 +58,7 @@ class ExperimentPlan:
         days: length of the history.
         users: number of users.
         users_per_day: new users by day, at the end of the history.
-        forecasts: by lift, ascending.
+        forecasts: forecasts, by ascending lift.
     """
 
     metric: str
@@ -74,7 +74,7 @@ def plan(
     parameters: ExperimentParameters,
     lifts: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2),
 ) -> ExperimentPlan:
-    """Forecast from the table `searches`, whatever arm they were of.
+    """Forecast from the table `searches`, of all arms.
 
     Raises:
         DataError: fewer than three days, or no click in them.

@@ -42,7 +42,7 @@ class SideBySideSheet:
     Attributes:
         name: file name of the query picture.
         picture: data URI.
-        control: what the control's release returns.
+        control: results of the control's release.
         treatment: figure of the treatment arm.
         overlap: share of the shown results that both return.
     """
@@ -110,7 +110,7 @@ def _search(release: Release, query: str) -> list[tuple[str, str, float, str]]:
 def _thumbnail(uri: str, preprocessing: PreprocessingSpec) -> str | None:
     try:
         pixels: Pixels = load_image(uri, preprocessing)
-    except (BadImageError, SourceError):  # the catalogue's file is gone: the tile stays empty, the figures stand
+    except (BadImageError, SourceError):  # the catalogue's file is gone: the tile stays empty, the figures are kept
         return None
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

@@ -41,7 +41,7 @@ def simulate(experiments: int, lift: float, population: Population, rng: np.rand
     Args:
         experiments: how many, e.
         lift: relative increase of every treated user's click rate.
-        population: who they are.
+        population: simulated users.
         rng: source of randomness.
 
     Returns:

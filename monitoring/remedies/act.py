@@ -65,7 +65,7 @@ class RemedyAction:
     """What `act` did.
 
     Attributes:
-        kind: "started", "left" (something speaks against it), "stated" (people must do it), "nothing" (no need).
+        kind: "started", "left" (something speaks against it), "stated" (the operator must act), "nothing" (no need).
         sentence: text shown to operators.
         entry: in the ledger, if it was started.
     """
@@ -80,12 +80,12 @@ def act(
 ) -> RemedyAction:
     """Do what a report asks for. Called again for the same report, it does nothing more.
 
-    The first diagnosis whose remedy is a pipeline decides, unless a more urgent one is for people: a client that must be
-    mended, or a release that must be rolled back, is not trained over. Only an alarm starts anything.
+    The first diagnosis whose remedy is a pipeline decides, unless a more urgent one is for the operator: a client that must be
+    fixed or a release that must be rolled back prevents training. Only an alarm starts anything.
 
     Args:
         report: report of this run.
-        ledger: where it is written down, before and after.
+        ledger: records the start before and after.
         submitter: starts pipelines.
         policy: pauses between retries.
         now: UTC.

@@ -34,15 +34,15 @@ class Entry(BaseModel):
 
     Attributes:
         entry_id: "a-…", digest of what it is for; the same report and remedy give the same one.
-        remedy: what is to be done.
-        pipeline: what was submitted.
+        remedy: name of the remedy.
+        pipeline: pipeline that was submitted.
         why: the diagnosis' sentence.
         release_id: release that was watched.
-        report_at: when the report was made.
+        report_at: time of the report.
         started_at, ended_at: of the run; the end is when it was noticed.
         state: "submitting" is written before the pipeline is, the others after.
         reference: the run's folder, or its id on the cluster.
-        detail: what went wrong, or what came out.
+        detail: error or result.
         attempt: from 1; more after an interruption.
     """
 

@@ -50,7 +50,7 @@ def make_tiles(image_ids: Iterable[str], items: pa.Table, preprocessing: Preproc
 def _data_uri(uri: str, preprocessing: PreprocessingSpec) -> str | None:
     try:
         pixels = load_image(uri, preprocessing)
-    except (BadImageError, SourceError):  # the catalogue's file is gone: the tile stays empty, the figures stand
+    except (BadImageError, SourceError):  # the catalogue's file is gone: the tile stays empty, the figures are kept
         return None
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

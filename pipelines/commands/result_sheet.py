@@ -1,4 +1,4 @@
-"""A sheet with a query and its results, to look at or to send to somebody: one HTML file, or a PNG."""
+"""A sheet with a query and its results, to view or to send: one HTML file, or a PNG."""
 
 from __future__ import annotations
 

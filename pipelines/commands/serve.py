@@ -57,7 +57,7 @@ class ServeOptions:
 
 
 def serve(settings: Settings, options: ServeOptions) -> int:
-    """Serve a release until Ctrl-C, picking up what is promoted meanwhile.
+    """Serve a release until Ctrl-C, picking up releases that are promoted in the meantime.
 
     Raises:
         ParameterError: there is no such release.
@@ -268,7 +268,7 @@ class _RegistrySource:
         return Registry(self.tracking_uri).fetch(self.name, self.releases)
 
     def release_id(self) -> str:
-        """Return what the name stands for now."""
+        """Return the release that the name refers to now."""
         from components.registration.registry import Registry
 
         return Registry(self.tracking_uri).get(self.name).release_id

@@ -1,4 +1,4 @@
-"""The recurring pipeline: look at the champion and, if its remedy is a pipeline, go on with that one."""
+"""The recurring pipeline: check the champion and, if the remedy is a pipeline, run that one."""
 
 from kfp import dsl
 

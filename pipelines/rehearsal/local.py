@@ -66,7 +66,7 @@ class PairFactory(Protocol):
             location: location of the served release.
             logs: folder.
             settings: settings of both processes, without the prefix.
-            encoder_ports: encoder ports of REST and gRPC; 0: free ones.
+            encoder_ports: ports of REST and gRPC; 0: free ones.
         """
 
 
@@ -75,7 +75,7 @@ class LocalCluster:
 
     Args:
         folder: for roots and logs.
-        make_pair: make pair of processes.
+        make_pair: starts an encoder and a transformer.
         settings: settings of all processes, without the prefix.
     """
 

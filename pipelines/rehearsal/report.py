@@ -37,7 +37,7 @@ class RehearsalReport:
         tally: counts of the answers that users got.
         decisions: in order.
         page: the report, if there was enough for one.
-        preference: whose results users clicked in lists of both, if there were enough.
+        preference: arm whose results users preferred in interleaved lists, if there were enough.
     """
 
     scenario: str
@@ -51,7 +51,7 @@ class RehearsalReport:
 
     @property
     def passed(self) -> bool:
-        """Whether it was decided, for the right release, and nobody was answered wrongly."""
+        """Whether it was decided, for the right release, and every answer was right."""
         decided = self.outcome in ("done", "rolled_back")
         return decided and self.champion == self.expected and self.tally.wrong_count == 0
 
@@ -66,7 +66,7 @@ def preference_in_words(found: Preference) -> str:
 
 
 def as_text(report: RehearsalReport) -> str:
-    """Lay the outcome out for people."""
+    """Format the outcome as text for a terminal."""
     tally = report.tally
     lines = [
         f"scenario {report.scenario}: {report.outcome.replace('_', ' ')}",

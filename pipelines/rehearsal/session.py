@@ -59,14 +59,14 @@ def rehearse(options: argparse.Namespace, settings: Settings) -> int:
 
 
 class Rehearsal:
-    """One rehearsal, in a registered model of its own, so that nothing that serves people is touched.
+    """One rehearsal, in a registered model of its own, so that nothing that serves users is touched.
 
     Args:
         folder: for everything that it writes.
         tracking_uri: MLflow.
         scenario: better, worse, broken-space, broken-crash or slow.
         champion: directory of a release; None: made from `challenger`, worse than it.
-        challenger: likewise; None: made from `champion`, as the scenario says.
+        challenger: directory of the challenger; None: made from `champion`, as the scenario says.
         settings: settings of the server processes, without the prefix.
         parameters: parameters of the experiment.
 
@@ -117,7 +117,7 @@ class Rehearsal:
 
         Args:
             plan: amount of traffic.
-            page: where to write the report of the A/B test.
+            page: output path of the report of the A/B test.
             say: prints progress.
         """
         from pipelines.rehearsal.course import Course

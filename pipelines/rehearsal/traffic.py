@@ -21,7 +21,7 @@ _PREDICT = "/v1/models/visual-search:predict"
 _KINDS = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png", b"RI": "image/webp"}
 _MOST_WRONG_KEPT = 20
 BOTH = "both"  # in place of the arm, of answers that both arms drafted
-_PATIENCE_SECONDS = 0.2  # of somebody who got an error, before the next query
+_PATIENCE_SECONDS = 0.2  # of a user who got an error, before the next query
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Tally:
 
     Attributes:
         failed: without an answer, by arm: errors, which are no wrong answers.
-        answered: by arm and release; interleaved ones under `BOTH`.
+        answered: number of answers by arm and release; interleaved ones under `BOTH`.
         clicked: answers with a click per arm.
         wrong: answers that mix releases: what is wrong with each (the first few).
         checked: answers recomputed offline.
@@ -81,7 +81,7 @@ class Traffic:
 
     Args:
         router: receives their queries.
-        shoppers: who come.
+        shoppers: simulated users.
         oracle: checks every answer.
         plan: amount of traffic.
     """
@@ -99,7 +99,7 @@ class Traffic:
         self._http.close()
 
     def send(self, queries: int) -> None:
-        """Let users come until so many queries were asked."""
+        """Simulate users until the given number of queries was asked."""
         wanted = self.tally.queries + queries
         while self.tally.queries < wanted:
             visits: list[tuple[Shopper, list[ShopperQuery]]] = []

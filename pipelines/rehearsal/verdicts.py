@@ -47,7 +47,7 @@ def judge(
         events: log of events, as `ab decide` takes it.
         service: counters of the servers, a file or a folder; None, or nothing there: no guardrail is measured.
         parameters: parameters of the experiment; start and share are the rollout's.
-        rollout: as it runs.
+        rollout: current rollout.
         settle: time that the share took to reach users.
     """
     from monitoring.experiments.console import verdict

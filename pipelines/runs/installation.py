@@ -35,14 +35,14 @@ class Installation:
 
     @property
     def kind(self) -> str:
-        """The kind, for people."""
+        """The kind, as displayed."""
         users = "multi-user" if self.multi_user else "single-user"
         stores = {True: ", pipelines as Kubernetes resources", False: ", pipelines in its database", None: ""}
         return users + stores[self.reads_resources]
 
     @property
     def tasks_place(self) -> str:
-        """Where tasks run, for people."""
+        """The place where tasks run, as displayed."""
         return f"the namespace {self.tasks_namespace}" if self.tasks_namespace else "the server's own namespace"
 
 

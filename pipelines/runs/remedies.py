@@ -81,7 +81,7 @@ class LocalRuns:
         return RemedyOutcome("succeeded", str(result.directory), f"{release_id} is registered; see {result.report}")
 
     def look(self, name: str, reference: str) -> RemedyOutcome:
-        """Say "interrupted": whoever runs one here holds the ledger's lock, so an open entry has nobody."""
+        """Return "interrupted": a running remedy holds the ledger's lock, so an open entry has no process."""
         return RemedyOutcome(
             "interrupted", reference, "its process ended before the pipeline did; the next run resumes it"
         )

@@ -18,7 +18,7 @@ from pipelines.settings import Settings
 
 CLAIM, SECRET = "PersistentVolumeClaim", "Secret"
 
-# (kind, namespace, name) → whether it exists; None: nobody may tell.
+# (kind, namespace, name) → whether it exists; None: access is denied.
 Exists = Callable[[str, str, str], bool | None]
 
 
@@ -55,7 +55,7 @@ def examine_kubeflow(settings: Settings, exists: Exists, *, volume: str = WORKSP
 def missing_resources(installation: Installation, exists: Exists, *, volume: str = WORKSPACE_VOLUME) -> list[Finding]:
     """Return a finding for each resource that tasks need and that does not exist where they run.
 
-    Nothing is found where the namespace of the tasks is unknown, or where nobody may look.
+    Nothing is found where the namespace of the tasks is unknown, or may not be read.
     """
     namespace = installation.tasks_namespace
     if not namespace:

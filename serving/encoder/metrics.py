@@ -13,7 +13,7 @@ class EncoderMetrics:
     """The metrics of one process.
 
     Args:
-        registry: where they are exported from.
+        registry: Prometheus registry that exports them.
         arm: label of all of them.
     """
 
@@ -68,7 +68,7 @@ class BatchMetrics:
 
     @classmethod
     def silent(cls) -> BatchMetrics:
-        """Return one that nobody reads."""
+        """Return metrics that are not exported."""
         return cls(EncoderMetrics(CollectorRegistry()), "none")
 
     def computed(self, images: int, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""One thread that writes: whatever has gathered while the last commit went to the disk goes with the next one."""
+"""One writing thread: events that arrive during a commit are written together by the next one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.events.tokens import Impression
 _LOG = logging.getLogger(__name__)
 _COMMIT_EVENTS = 2_000  # of clients, in one transaction
 _COMMIT_IMPRESSIONS = 2_000
-_LINGER_SECONDS = 0.5  # impressions wait for company: nobody waits for them
+_LINGER_SECONDS = 0.5  # impressions wait to be grouped: no client waits for them
 _RETRY_SECONDS = 1.0
 
 
@@ -199,7 +199,7 @@ class GroupWriter:
                 self._drop(len(impressions[room:]))
                 self._due = time.monotonic() + _RETRY_SECONDS
             return
-        except Exception as error:  # not the store but these impressions: once more would be the same
+        except Exception as error:  # not the store but these impressions: a retry would fail again
             self._failed(error)
             with self._changed:
                 self._drop(len(impressions))

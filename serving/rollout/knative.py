@@ -37,7 +37,7 @@ def plan_knative(desired: Desired, service: Json, child: Json | None, namespace:
         desired: state that the registry asks for.
         service: the InferenceService as it is.
         child: the Knative Service that KServe makes of it; None: there is none.
-        namespace: namespace of them.
+        namespace: their namespace.
     """
     return _Knative(service, child, namespace).plan(desired)
 

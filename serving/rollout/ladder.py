@@ -73,7 +73,7 @@ def next_action(
     it meets all of it. An open one goes on to the next share once it was measured that nothing breaks, and for long enough.
 
     Args:
-        rollout: as it runs.
+        rollout: current rollout.
         verdict: verdict of the time since it has this share.
         now: current time.
         ladder: shares, increasing.

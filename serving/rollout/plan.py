@@ -17,7 +17,7 @@ Kind = Literal["inferenceservice", "httproute"]
 CHAMPION, CHALLENGER = "champion", "challenger"
 ARM_VARIABLE = "VISUAL_SEARCH_ARM"
 PIN_VARIABLE = "VISUAL_SEARCH_PIN_VALUE"
-_STOP = "serving.kserve.io/stop"  # annotation; KServe deletes the pods, and makes them anew when it is "false"
+_STOP = "serving.kserve.io/stop"  # annotation; KServe deletes the pods, and creates them again when it is "false"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Patch:
     Attributes:
         operations: JSON patch.
         says: description of the change.
-        releases: that it sends traffic to; their digests are checked before.
+        releases: releases that it sends traffic to; their digests are checked before.
     """
 
     kind: Kind
@@ -102,7 +102,7 @@ def replace(path: str, old: Any, new: Any) -> list[Json]:
 
 
 def storage_of(service: Json) -> tuple[str, str]:
-    """Return where the storage URI of an InferenceService stands (a JSON pointer), and what it is.
+    """Return the JSON pointer to the storage URI of an InferenceService, and the URI.
 
     Raises:
         ContractError: it has none.

@@ -22,7 +22,7 @@ def deployment_has(deployment: Json | None, uri: str) -> bool:
     """Whether every pod of a Deployment has a release and is ready.
 
     Args:
-        deployment: as it is; None: there is none.
+        deployment: current deployment; None: it does not exist.
         uri: storage URI of the release.
     """
     if deployment is None or source_of(deployment) != uri or not _is_observed(deployment):

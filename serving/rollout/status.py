@@ -44,7 +44,7 @@ def status(registry: Registry, store: ReleaseStore, target: Target | None) -> di
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """Lay it out for people."""
+    """Format it as text for a terminal."""
     lines = []
     for alias in (CHAMPION, CHALLENGER):
         release = found[alias]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# What clients send when nobody chose a type: none, or their library's default (curl --data, Python's urllib).
+# Types that clients send when none was chosen: none, or their library's default (curl --data, Python's urllib).
 _UNTYPED = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream"})
 
 

@@ -40,7 +40,7 @@ class ServerMetrics:
         listeners: are told of every request that is over, with its status.
 
     Args:
-        identity: what is served now; asked for each request.
+        identity: returns arm and release that are served now; called for each request.
         registry: registry of these metrics; own by default, so that a process may have two servers in a test.
     """
 
@@ -87,8 +87,8 @@ class ServerMetrics:
         Args:
             route: template of the route.
             status: HTTP status.
-            started: started of time.monotonic(), seconds.
-            release_id: what answered; None: what is served now.
+            started: start on the clock time.monotonic(), seconds.
+            release_id: release that answered; None: the one that is served now.
             arm: the same for the arm.
         """
         labels = self.labels(release_id, arm)
@@ -119,7 +119,7 @@ class PresentGauge(Collector):
     Args:
         name: whole name of the metric.
         text: its description.
-        label: that tells its values apart.
+        label: label that distinguishes its values.
         served: release and arm that are served now.
 
     Attributes:

@@ -19,7 +19,7 @@ class AdmissionQueue:
     Args:
         name: name in metrics.
         settings: how many are worked on, may wait, and for how long.
-        metrics: where length, wait and work are counted.
+        metrics: counters of length, waiting time and work.
     """
 
     def __init__(self, name: str, settings: QueueSettings, metrics: ServerMetrics) -> None:

@@ -21,8 +21,8 @@ class CurrentRequest:
         route: template of the matched route, for logs and metrics; never the path itself, which anybody may choose.
         release_id: release that answers; set by the handler where it differs from the server's present one (hot swap).
         arm: arm that answers.
-        status: what was answered; 0 before.
-        started: started of a monotonic clock, seconds.
+        status: HTTP status of the answer; 0 before.
+        started: start on a monotonic clock, seconds.
         refusal: code of the problem that was answered, if any.
         deadline: deadline of the client, of a monotonic clock; gRPC sends it, kserve hands on the metadata alone.
         found_nothing: whether it was a search that had nothing to show for any of its queries.

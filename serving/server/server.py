@@ -64,7 +64,7 @@ from serving.server.versions import check_versions
 LOG = logging.getLogger("serving.server")
 Hook = Callable[[], Awaitable[None] | None]
 _COLLECTED_AFTER = 10_000  # objects more than before; a search makes some hundred that live until it is answered
-_PARTING_SECONDS = 2.0  # from the second signal to the end, whatever still runs
+_PARTING_SECONDS = 2.0  # from the second signal to the end, even if work still runs
 
 
 def run_server(
@@ -327,7 +327,7 @@ def allow_files() -> None:
 
 
 def _spare_the_collector() -> None:
-    """Let Python's collector of cycles pass over what lives as long as the process, and look at the rest less often.
+    """Exclude permanent objects from Python's garbage collection, and collect the rest less often.
 
     Requests leave few cycles behind; with the usual thresholds it takes a twentieth of the time of a search.
     """

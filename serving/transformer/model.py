@@ -42,7 +42,7 @@ class Rules:
 
 
 class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no types
-    """Answers queries out of one catalogue each, whatever is swapped in meanwhile.
+    """Answers each query from one catalogue, even if another is swapped in during the query.
 
     Args:
         name: name of the model.

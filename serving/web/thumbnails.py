@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ThumbnailSource:
-    """Where the picture of an image lies.
+    """The location of an image's picture.
 
     Attributes:
         sha256: digest of its bytes; the thumbnail is kept under it, so a changed picture is never served as it was.
@@ -39,7 +39,7 @@ class ThumbnailCache:
         Args:
             locate: image_id → its picture; None where it is unknown or may not be shown.
             render: (uri, side) → the re-encoded picture; None where it cannot be read (which is not kept).
-            capacity_bytes: what the thumbnails kept may take together.
+            capacity_bytes: largest total size of the cached thumbnails.
         """
         self._locate = locate
         self._render = render

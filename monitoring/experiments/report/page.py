@@ -34,7 +34,7 @@ def write_report(
         path: the file.
         analysis: figures.
         decision: verdict.
-        sheets: what each arm's release returned for the same pictures.
+        sheets: results of each arm's release for the same pictures.
         preference: preference of interleaved searches, if there were any.
     """
     environment = Environment(

@@ -96,7 +96,7 @@ class Query:
     Attributes:
         image_id: an image of the catalogue.
         crop: part of the picture, as fractions.
-        sampling_key: by which monitoring may keep the query in its sample; None: it cannot come into it.
+        sampling_key: key of the query for monitoring's sample; None: it is never sampled.
     """
 
     picture: bytes | None = None
@@ -112,7 +112,7 @@ class SearchRequest:
     Attributes:
         queries: at least one.
         parameters: parameters of every test.
-        protocol: which the answer must be in.
+        protocol: protocol of the answer.
         tensors: the request of the Open Inference Protocol, where it is one.
     """
 
@@ -169,7 +169,7 @@ def read_request(
 
 
 def read_person(headers: Mapping[str, str], country_header: str) -> Person:
-    """Read who asks; without a header it is somebody new.
+    """Read who asks; without a header it is a new user.
 
     Raises:
         ParameterError: the pseudonym is not 1 to 64 of A–Z, a–z, 0–9, "_" and "-".

@@ -1,4 +1,4 @@
-"""A circuit breaker: what fails again and again is given a rest, and one request then tries whether it is well again."""
+"""A circuit breaker: calls pause after repeated failures; then a single request tests whether the service has recovered."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Holder:
     """The catalogue in use. Requests take `current` once and keep it; everything else happens in the holder's thread.
 
     Args:
-        settings: where to look, and how often.
+        settings: location of the releases and interval between checks.
         encoder_serves: whether the encoder serves a space, asked with pictures of its side in pixels, before a catalogue of
             another space is put into use.
         chain: active re-ranking rules.
@@ -111,7 +111,7 @@ class Holder:
             self._thread = None
 
     def refresh(self) -> None:
-        """Look once, and load and swap if something else is in force. Never raises: failures are counted and said."""
+        """Check once, and load and swap if the release has changed. Never raises: failures are counted and logged."""
         with self._looking:
             wanted: Wanted | str
             try:
@@ -129,7 +129,7 @@ class Holder:
                 if isinstance(wanted, str):
                     raise ContractError(wanted)
                 self._approach(wanted)
-            except Exception as error:  # whatever is wrong with what is new, what serves goes on
+            except Exception as error:  # any fault of the new release: the old one keeps serving
                 self._note_failure(wanted, error)
 
     def _run(self) -> None:

@@ -60,8 +60,8 @@ class Result(NamedTuple):
         category: None: not known.
         score: inner product of the query and the stored vector.
         position: from 1.
-        grouped: other images of the catalogue that this one stands for: of the same item, or near-duplicates.
-        explain: what the rules say about it.
+        grouped: other images of the catalogue that this one represents, of the same item, or near-duplicates.
+        explain: effect of the rules on it.
     """
 
     image_id: str
@@ -90,7 +90,7 @@ class Answer:
     Attributes:
         results: best first; as many as asked for, whenever as many pass the rules.
         no_good_match: a floor was asked for and nothing reaches it.
-        explain: what each rule did, if it was asked.
+        explain: effect of each rule, if requested.
     """
 
     results: tuple[Result, ...]
