@@ -27,7 +27,7 @@ from monitoring.findings import Concern, Report
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of an arm. Whatever is None was not collected, and is not assessed.
+    """Evidence about an arm. A field that is None was not collected, and is not assessed.
 
     Attributes:
         served: the current release, with its generations.

@@ -1,4 +1,4 @@
-"""What `monitor run`, `report` and `serve` print and answer, wherever they are started from."""
+"""The work and output of `monitor run`, `report` and `serve`, for both command lines."""
 
 from __future__ import annotations
 

@@ -33,10 +33,10 @@ class RunInputs:
         arm: arm that is watched.
         hours: length of the window of queries; it ends now.
         listing: images that should be indexed (image_id, added_at), to measure the lag of the catalogue; None: not checked.
-        url: url of the live transformer, which is sent the golden pictures; None: it is not.
-        url_headers: sent along, for example an API key.
-        encoder_url: of the live encoder (Open Inference Protocol over HTTP), which is sent the golden pictures and the judged
-            queries; None: the release's own encoder takes its place.
+        url: address of the live transformer, which gets the golden pictures; None: it is not checked.
+        url_headers: headers of these requests, for example an API key.
+        encoder_url: address of the live encoder (Open Inference Protocol over HTTP), which gets the golden pictures and
+            the judged queries; None: the release's own encoder takes its place.
         judgements: table JUDGEMENTS, with people's grades; None: there are no judgements.
         previous: directory of the release before, which is asked the judged queries too; None: it is not.
         service_counts: folder of the counts that the transformer writes; None: the samples say what found nothing.

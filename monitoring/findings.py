@@ -1,4 +1,4 @@
-"""What monitoring says: concerns with their state, diagnoses with their remedy, and the report that holds them.
+"""Findings of monitoring: concerns with their state, diagnoses with their remedy, and the report that holds them.
 
 Status page, exporter, alerts and remedies read nothing else.
 """

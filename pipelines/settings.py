@@ -49,12 +49,12 @@ class Settings(ProcessSettings):
 
     @property
     def service_counts(self) -> Path:
-        """Where the servers of this machine keep their counters, which guardrails are measured by."""
+        """Folder of the counters of this machine's servers, from which guardrails are measured."""
         return self.home.absolute() / "service-counts"
 
     @property
     def workspace(self) -> Path:
-        """Where steps keep finished and unfinished work."""
+        """Folder of the steps' finished and unfinished work."""
         return self.home.absolute() / "workspace"
 
 

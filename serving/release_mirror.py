@@ -1,4 +1,4 @@
-"""What a server loads, and when: a release, or a root with `CURRENT`; on this machine, or mirrored from elsewhere first.
+"""The release that a server loads: a directory, or a root with `CURRENT`; local, or mirrored from elsewhere first.
 
 Encoder and transformer share it. The transformer takes whole releases and their generations, the encoder a few files.
 """

@@ -25,7 +25,7 @@ _RESULTS = 50
 
 
 class PictureEncoder(Protocol):
-    """What embeds preprocessed pictures."""
+    """Embeds preprocessed pictures."""
 
     def encode(self, images: NDArray[np.uint8]) -> Vectors:
         """Embed (b, side, side, 3) uint8 pictures: (b, d) float32."""

@@ -40,7 +40,7 @@ class NewKind:
 
 @dataclass(frozen=True)
 class Change:
-    """What the queries themselves say.
+    """Evidence from the queries themselves.
 
     Attributes:
         figures: names of the input statistics that changed, and not only because other things are looked for.

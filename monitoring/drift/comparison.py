@@ -39,7 +39,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the tests say, and what the diagnosis needs further.
+    """Results of the tests, and further inputs of the diagnosis.
 
     Attributes:
         reference: reference of the comparison, cut to size.

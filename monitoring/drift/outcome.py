@@ -1,4 +1,4 @@
-"""What one two-sample test says."""
+"""Result of a two-sample test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DriftOutcome:
-    """What one two-sample test says.
+    """Result of a two-sample test.
 
     Attributes:
         value: the figure that was compared.

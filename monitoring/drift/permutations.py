@@ -31,7 +31,7 @@ def sequential_p_value(observed: float, draw: Callable[[int], Floats], *, permut
         observed: the figure of the real division.
         draw: count → (count,) figures of random divisions.
         permutations: largest number of draws.
-        exceedances: number of permutations with a figure at least as large.
+        exceedances: number of permutations that reach the observed figure before the test stops.
 
     Source: Besag and Clifford, Sequential Monte Carlo p-values, Biometrika 78, 1991.
     """

@@ -1,4 +1,4 @@
-"""What is compared: a window of sampled queries, and a reference from the release or from an earlier window."""
+"""The samples of a comparison: a window of queries, and a reference from the release or from an earlier window."""
 
 from __future__ import annotations
 

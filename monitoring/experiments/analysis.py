@@ -38,7 +38,7 @@ class Trajectory:
 
     Attributes:
         control: ratio in the control arm.
-        treatment: the same for the treatment arm.
+        treatment: the same for the treatment.
         difference: treatment − control.
         low: lower end of the always-valid interval of the difference.
         high: upper end.

@@ -1,4 +1,4 @@
-"""What the commands `ab plan`, `ab report` and `ab decide` do and print."""
+"""The work and output of the commands `ab plan`, `ab report` and `ab decide`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _LOOKED_FOR = 0.05  # the sequences are tightest for a difference of five percen
 
 @dataclass(frozen=True)
 class GuardrailResult:
-    """What a guardrail shows.
+    """Result of a guardrail.
 
     Attributes:
         name: counter.

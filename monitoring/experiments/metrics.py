@@ -15,7 +15,7 @@ class Metric:
         name: machine-readable.
         title: text shown on pages.
         numerator: column of the user sums.
-        denominator: name of the sum below.
+        denominator: column of the user sums.
         higher_is_better: whether a larger value is better.
         unit: "share", "number" or "seconds".
         by_user: both sums count as 0 or 1: share of users instead of share of searches.

@@ -31,7 +31,7 @@ _LONGEST_DAYS = 3_650.0
 
 @dataclass(frozen=True)
 class PowerForecast:
-    """What it takes to find a lift.
+    """Users and days needed to detect a lift.
 
     Attributes:
         lift: relative improvement.

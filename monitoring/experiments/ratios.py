@@ -23,7 +23,7 @@ class Difference:
 
     Attributes:
         control: ratio in the control arm (adjusted, where there is a covariate).
-        treatment: the same for the treatment arm.
+        treatment: the same for the treatment.
         value: treatment − control.
         variance: variance of `value`.
         relative: treatment / control − 1; NaN where the control's ratio is 0.
@@ -52,8 +52,8 @@ def compare(control: Moments, treatment: Moments) -> Difference:
     """Compare two arms.
 
     Args:
-        control: of the variables numerator and denominator and, for CUPED, the same two of the time before the experiment.
-        treatment: the same for the treatment arm.
+        control: moments of numerator and denominator and, for CUPED, the same two from before the experiment.
+        treatment: the same for the treatment.
 
     With four variables each ratio is adjusted by −θ (its own ratio before − that of both arms together), where θ is the
     regression of the one on the other over all users: what a user did before cannot be the treatment's doing.

@@ -1,4 +1,4 @@
-"""What two releases return for the same pictures, side by side: each embeds and searches by itself, as it would serve."""
+"""Results of two releases for the same pictures, side by side: each embeds and searches by itself, as it would serve."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def compare_releases(control: Path, treatment: Path, queries: list[str]) -> list
 
     Args:
         control: directory of a release.
-        treatment: the same for the treatment arm.
+        treatment: the same for the treatment.
         queries: paths or URIs of pictures.
 
     Raises:

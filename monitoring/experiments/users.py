@@ -1,4 +1,4 @@
-"""What each user did, by look: from the table `searches` to arrays."""
+"""Actions of each user, by look: from the table `searches` to arrays."""
 
 from __future__ import annotations
 

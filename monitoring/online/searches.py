@@ -80,7 +80,7 @@ END = datetime.datetime(2200, 1, 1, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What cleaning left out.
+    """Counts of events that cleaning left out.
 
     Attributes:
         results: query–image rows that were shown, before cleaning.

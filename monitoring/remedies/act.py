@@ -28,7 +28,7 @@ class ActPolicy(BaseModel):
 
 @dataclass(frozen=True)
 class RemedyOutcome:
-    """What became of a run.
+    """Outcome of a run.
 
     Attributes:
         state: "interrupted": it is not known of, or its process ended without a word.
@@ -41,7 +41,7 @@ class RemedyOutcome:
 
 
 class Submitter(Protocol):
-    """Where pipelines run."""
+    """Starts pipelines."""
 
     def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Start a pipeline under a name that no other run has; returns when it is started, or when it has ended.
@@ -62,7 +62,7 @@ class Submitter(Protocol):
 
 @dataclass(frozen=True)
 class RemedyAction:
-    """What `act` did.
+    """Outcome of `act`.
 
     Attributes:
         kind: "started", "left" (something speaks against it), "stated" (the operator must act), "nothing" (no need).

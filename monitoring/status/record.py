@@ -1,4 +1,4 @@
-"""What one run of monitoring leaves behind: the report, the online metrics beside it, and facts of the release."""
+"""The stored result of one monitoring run: the report, the online metrics beside it, and facts of the release."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Record(BaseModel):
 
 
 class TrendPoint(BaseModel):
-    """What the page's trends need of an earlier record."""
+    """The part of an earlier record that the page's trends show."""
 
     model_config = _CONFIG
 

@@ -14,7 +14,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class ExtendOptions:
-    """What to extend by.
+    """Images to add and to remove.
 
     Attributes:
         root: folder of the served releases; None: the one below the home folder.

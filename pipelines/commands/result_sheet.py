@@ -37,7 +37,7 @@ li,li div{border-color:#3a3835}b span{color:#8fc7b5}}
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a sheet shows.
+    """Content of a sheet.
 
     Attributes:
         answer: answer to the query.

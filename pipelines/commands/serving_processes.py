@@ -39,7 +39,7 @@ _LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the processes listen; 0 lets the system choose."""
+    """Ports of the processes; 0 lets the system choose."""
 
     transformer: int = 0
     encoder_http: int = 0

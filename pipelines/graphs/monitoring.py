@@ -32,7 +32,7 @@ def monitoring_pipeline(
     accelerator_type: str = "nvidia.com/gpu",
     accelerator_count: str = "0",
 ):
-    """Look, and mend.
+    """Check the champion, and run the pipeline of its remedy.
 
     Args:
         images: the catalogue as it is now, for the remedy.

@@ -1,4 +1,4 @@
-"""Where and how a task runs on the cluster. `kfp.local` ignores all of it, so the same pipeline runs on a laptop."""
+"""Placement and resources of a task on the cluster. `kfp.local` ignores all of it, so the same pipeline runs on a laptop."""
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask

@@ -1,4 +1,4 @@
-"""What a rehearsal came to, and its words."""
+"""Result of a rehearsal, and its text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RehearsalDecision:
 
 @dataclass
 class RehearsalReport:
-    """What a rehearsal came to.
+    """Result of a rehearsal.
 
     Attributes:
         outcome: state of the rollout at the end.

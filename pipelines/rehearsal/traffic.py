@@ -26,7 +26,7 @@ _PATIENCE_SECONDS = 0.2  # of a user who got an error, before the next query
 
 @dataclass
 class Tally:
-    """What users met.
+    """Counts of the answers that users got.
 
     Attributes:
         failed: without an answer, by arm: errors, which are no wrong answers.

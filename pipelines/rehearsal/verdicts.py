@@ -1,4 +1,4 @@
-"""What the A/B statistics say of a running rollout, and how it is written to the registry."""
+"""A/B verdicts on a running rollout, and how they are written to the registry."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class RunFailedError(VisualSearchError):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind.
+    """Outputs of a run.
 
     Attributes:
         evaluation: folder with metrics.json and gate.json.

@@ -1,4 +1,4 @@
-"""What goes wrong between this machine and a Kubeflow Pipelines server, as one sentence each."""
+"""Errors between this machine and a Kubeflow Pipelines server, each as one sentence."""
 
 from __future__ import annotations
 

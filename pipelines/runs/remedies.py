@@ -1,4 +1,4 @@
-"""Where `visual-search monitor run --act` starts pipelines: on this machine, or on a Kubeflow Pipelines server."""
+"""Starts the pipelines of `visual-search monitor run --act`: on this machine, or on a Kubeflow Pipelines server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMES = {"training": ("images", "judgements", "events"), "reindexing": ("images
 
 @dataclass(frozen=True)
 class Sources:
-    """What the pipelines learn and index.
+    """Data that the pipelines train on and index.
 
     Attributes:
         images, judgements, events: as `visual-search run` takes them; "" of all: as the latest run on this machine had it.

@@ -1,4 +1,4 @@
-"""What the tasks of a run need in their namespace: the claim of the workspace volume, and the Secret of credentials.
+"""Resources that tasks need in their namespace: the claim of the workspace volume, and the Secret of credentials.
 
 Without the claim a task's pod waits forever; the Secret is optional, so without it a task silently has no credentials.
 """
@@ -24,7 +24,7 @@ Exists = Callable[[str, str, str], bool | None]
 
 @dataclass(frozen=True)
 class KubeflowReport:
-    """What is known of the Kubeflow Pipelines server before a run.
+    """Facts about the Kubeflow Pipelines server, read before a run.
 
     Attributes:
         summary: kind of installation and where tasks run, or "" if no server answers.

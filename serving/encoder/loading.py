@@ -1,7 +1,7 @@
 """The encoders in use: the current release, and the one before it while clients still ask in its space.
 
 A new release is fetched, verified, loaded and checked beside the one that serves, and then takes its place by one
-assignment. What fails is counted and said, and changes nothing.
+assignment. A failed load is counted and logged; the current catalogue keeps serving.
 """
 
 from __future__ import annotations

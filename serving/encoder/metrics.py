@@ -1,4 +1,4 @@
-"""What the encoder counts and times, for Prometheus."""
+"""Prometheus metrics of the encoder."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class EncoderMetrics:
 
 
 class BatchMetrics:
-    """What one batcher counts.
+    """Counters of one batcher.
 
     Args:
         metrics: metrics of the process.

@@ -26,7 +26,7 @@ _NAME = re.compile(r"events-(?P<store>[0-9a-f]{12})-(?P<first>\d{15})-(?P<last>\
 
 @dataclass(frozen=True)
 class Export:
-    """What one export wrote.
+    """Result of one export.
 
     Attributes:
         files: names of the new files, in order.

@@ -1,4 +1,4 @@
-"""What clients send, and the event that is stored."""
+"""Events as clients send them, and as they are stored."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class WriteOutcome:
-    """What became of the events of one call; both kinds are on the disk.
+    """Numbers of new and repeated events of one call; both kinds are on the disk.
 
     Attributes:
         accepted: number of events stored by this call.

@@ -16,7 +16,7 @@ DEFAULT = (1, 5, 25, 50)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the statistics say about the time since the rollout has its share.
+    """Statistics of the time since the rollout got its share.
 
     Attributes:
         verdict: promote, continue or roll_back.
@@ -31,7 +31,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Action:
-    """What to do.
+    """The next action.
 
     Attributes:
         kind: promote, roll_back, or step.

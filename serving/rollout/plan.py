@@ -1,4 +1,4 @@
-"""What there is to do: wanted state + observed objects → patches, each printable as the very kubectl command.
+"""Plans of changes: wanted state + observed objects → patches, each printable as a kubectl command.
 
 Pure. Every patch is a JSON patch (RFC 6902) that begins by testing what it was planned on, so one that is late does nothing.
 """
@@ -22,7 +22,7 @@ _STOP = "serving.kserve.io/stop"  # annotation; KServe deletes the pods, and cre
 
 @dataclass(frozen=True)
 class ArmRelease:
-    """What an arm is to serve.
+    """Wanted state of an arm.
 
     Attributes:
         version: in the registry.
@@ -35,7 +35,7 @@ class ArmRelease:
 
 @dataclass(frozen=True)
 class Desired:
-    """What the registry wants.
+    """Wanted state, as read from the registry.
 
     Attributes:
         champion: release that serves all users.
@@ -80,7 +80,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do now.
+    """The changes to apply now.
 
     Attributes:
         patches: in this order.

@@ -1,4 +1,4 @@
-"""Whether what carries the traffic has the release that is wanted: judged on the Deployment or the Knative Service itself.
+"""Whether the workload behind the traffic has the wanted release, as seen on the Deployment or the Knative Service itself.
 
 An InferenceService cannot tell. KServe copies `status.observedGeneration` from its child, whose generations count apart, and its
 condition Ready stays true while old pods answer. So the child is read: the storage URI in its pod template, its own

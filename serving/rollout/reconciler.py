@@ -22,7 +22,7 @@ _MOST_PASSES = 20
 
 @dataclass
 class Outcome:
-    """What one reconciliation did.
+    """Result of one reconciliation.
 
     Attributes:
         patches: applied, or with `dry_run` to be applied.

@@ -1,4 +1,4 @@
-"""What is: aliases and state of the rollout, the cluster, and what is still to do."""
+"""Current state: aliases and state of the rollout, the cluster, and pending changes."""
 
 from __future__ import annotations
 

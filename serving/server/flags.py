@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Flags:
-    """What the controller said; None where it said nothing.
+    """Flags from the KServe controller; None if it set none.
 
     Attributes:
         model_name: name of the InferenceService.

@@ -112,7 +112,7 @@ class Exchange:
 
 
 class Doorkeeper:
-    """Lets in what is on the allow-list and, where keys are configured, brings one; readiness says no while draining."""
+    """Rejects requests to unlisted routes or without a valid API key, and fails readiness while draining."""
 
     def __init__(
         self, app: ASGIApp, *, allowed: AllowList, settings: GuardSettings, is_draining: Callable[[], bool]

@@ -1,4 +1,4 @@
-"""What a client may take of a server: sizes, times, numbers."""
+"""Limits of a server for its clients: sizes, times, numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class QueueSettings(BaseModel):
 
 
 class GuardSettings(BaseModel):
-    """What a client may take of a server.
+    """Limits of a server for its clients.
 
     Attributes:
         max_body_bytes: largest size of a request body.
@@ -37,7 +37,7 @@ class GuardSettings(BaseModel):
         keep_alive_seconds: how long a connection may be idle; longer than a proxy's (Envoy: 60).
         max_connections: open at a time; further ones are closed.
         queues: queue by name; a request of a route without a queue is answered at once.
-        api_keys: any of them lets in; none: everybody is.
+        api_keys: valid keys; none: no key is required.
         access_log_share: share of the answered requests that are logged; failures of ours always are.
         grpc_max_message_bytes: largest size of a message, in either direction.
         grpc_max_streams: calls of one gRPC connection at a time.

@@ -1,4 +1,4 @@
-"""What a server counts and times, for Prometheus."""
+"""Prometheus metrics of a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_RELEASES = 16  # of one process's life; later ones are counted as "other", s
 
 @dataclass(frozen=True)
 class Identity:
-    """What a process serves now.
+    """Identity of the release that a process serves now.
 
     Attributes:
         release_id: empty if no release is loaded.

@@ -1,4 +1,4 @@
-"""What is known of the request being answered; follows it into threads (asyncio.to_thread copies the context)."""
+"""Facts of the request being answered; they follow it into threads (asyncio.to_thread copies the context)."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ def run_server(
         http_port: 0: one that is free.
         grpc_port: 0: one that is free; None: no gRPC.
         guard: limits.
-        lame_duck_seconds: after the first signal: "not ready", but still answering, so that balancers look away.
-        grace_seconds: after that: what requests in flight may take. A second signal ends all at once.
+        lame_duck_seconds: after the first signal: "not ready", but still answering, so that balancers send no more requests.
+        grace_seconds: after that, time for requests in flight. A second signal ends all at once.
         routers: our own routes.
         metrics: metrics of the process.
         traces: traces of the process.

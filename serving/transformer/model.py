@@ -25,7 +25,7 @@ _LARGE_BODY_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Rules:
-    """What the process was configured to, as far as a query needs it.
+    """Configuration of the process that queries depend on.
 
     Attributes:
         max_instances: largest number of queries per request.

@@ -50,7 +50,7 @@ class ThumbnailCache:
 
     @property
     def size_bytes(self) -> int:
-        """What the thumbnails kept take."""
+        """Total size of the cached thumbnails."""
         return self._size_bytes
 
     async def __call__(self, image_id: str, side: int) -> bytes | None:

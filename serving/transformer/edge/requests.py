@@ -1,4 +1,4 @@
-"""What a client may ask for, checked at the edge: from bodies, query strings, tensors and headers to `SearchRequest`."""
+"""Requests of clients, checked at the edge: from bodies, query strings, tensors and headers to `SearchRequest`."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class Person:
-    """Who asks, as far as events need it: a pseudonym and perhaps a country."""
+    """The client, as events record it: a pseudonym and perhaps a country."""
 
     user_id: str
     country: str | None

@@ -46,7 +46,7 @@ class QueryPicture:
 
 @dataclass
 class PoolCounts:
-    """What happened in the pool so far."""
+    """Counts of the pool since its start."""
 
     jobs: int = 0
     refused: int = 0
@@ -289,7 +289,7 @@ class _Process:
         if self._process is None:
             return 0
         try:
-            # What has died by a signal is given the time to be told so; what hangs is killed.
+            # Give a process that was signalled a moment to report its status; kill one that hangs.
             return await asyncio.to_thread(self._process.wait, 0.05)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):

@@ -35,14 +35,14 @@ class Catalogue:
 
     Args:
         base: the release.
-        generations: on it, lowest first.
+        generations: generations on it, lowest first.
         chain: active re-ranking rules.
 
     Attributes:
         base: the release, to put other generations on.
         generation_ids: ids of the generations, lowest first.
-        generation: number of the topmost, 0 without.
-        images: how many may be found.
+        generation: number of the topmost, 0 if there is none.
+        images: number of visible images.
         items: number of items that they show.
         floors: precision → least score that reaches it, as measured when the release was evaluated; "calibrated" is that
             of precision 0.9. What cannot be reached is not in it.

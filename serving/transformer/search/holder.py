@@ -1,7 +1,8 @@
-"""Holds the catalogue in use and the one before it, and swaps in the next without anybody noticing.
+"""Holds the catalogue in use and the one before it, and swaps in the next without interrupting queries.
 
-What is in force is looked at again and again. Something new is tried in a process of its own, loaded beside the old one and
-put into use by one assignment, once the encoder serves its space. What fails is counted and said, and changes nothing.
+The current release is checked repeatedly. A new one is tried in a separate process, loaded beside the old one and put
+into use by one assignment, once the encoder serves its space. A failed load is counted and logged; the current catalogue
+keeps serving.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from serving.transformer.search.rules.chain import ChainParameters
 
 @dataclass(frozen=True)
 class Trial:
-    """What to load.
+    """The release and generations to load.
 
     Attributes:
         release: directory; None where the release is in use and only the generations are new.

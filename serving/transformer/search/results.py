@@ -1,4 +1,4 @@
-"""What a search is asked and what it answers."""
+"""Options and results of a search."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class RuleReport:
-    """What a rule did, in words and in number of rows refused; rows that may not be shown are in neither."""
+    """Effect of a rule, in words and in number of rows refused; rows that may not be shown are in neither."""
 
     rule: str
     text: str
@@ -85,7 +85,7 @@ class RuleReport:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a search found.
+    """Results of a search.
 
     Attributes:
         results: best first; as many as asked for, whenever as many pass the rules.

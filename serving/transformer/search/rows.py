@@ -1,4 +1,4 @@
-"""What is known of every row: base rows first, then those that generations added; a row keeps its number for good."""
+"""Attributes of every row: base rows first, then those that generations added; a row keeps its number for good."""
 
 from __future__ import annotations
 

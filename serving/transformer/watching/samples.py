@@ -59,7 +59,7 @@ class QuerySamples:
         """Keep a query, unless as many of higher keys have come in between.
 
         Args:
-            key: random key of the query.
+            key: result of `draw` for the query.
             row: the table's columns without `arm`, `at` and `embedding`.
             embedding: (d,) float32.
             at: UTC.

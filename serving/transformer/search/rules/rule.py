@@ -1,4 +1,4 @@
-"""What a rule is. A fresh one serves one query; the rows come best first."""
+"""The interface of a rule. A new one serves each query; the rows come best first."""
 
 from __future__ import annotations
 
