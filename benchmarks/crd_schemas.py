@@ -1,4 +1,4 @@
-"""Compare manifests/checks/schemas.yaml with the public CRDs: each field that ours knows must be there, and of the same kind.
+"""Compare manifests/checks/schemas.yaml with the public CRDs: each of our fields must exist there, with the same type.
 
 python benchmarks/crd_schemas.py CRD.yaml …      (files of CustomResourceDefinitions, as their projects publish them)
 """
@@ -18,7 +18,7 @@ _TYPES = {"string": "string", "bool": "boolean", "any": None}
 
 
 def compare(ours: Any, theirs: dict[str, Any], path: str) -> Iterator[str]:
-    """Say what our schema knows that the CRD does not, or otherwise, and what the CRD demands that ours leaves out."""
+    """Yield fields of our schema that the CRD lacks or defines differently, and fields that the CRD requires and ours lacks."""
     if theirs.get("x-kubernetes-preserve-unknown-fields") and "properties" not in theirs:
         return
     if isinstance(ours, dict) and "*" not in ours:
@@ -34,7 +34,7 @@ def compare(ours: Any, theirs: dict[str, Any], path: str) -> Iterator[str]:
             yield f"{path}.{name} is required by the CRD"
     elif isinstance(ours, dict):
         if "additionalProperties" not in theirs:
-            yield f"{path} is no map in the CRD"
+            yield f"{path} is not a map in the CRD"
     elif isinstance(ours, list):
         if theirs.get("type") != "array":
             yield f"{path} is {theirs.get('type')} in the CRD, not a list"
@@ -43,7 +43,7 @@ def compare(ours: Any, theirs: dict[str, Any], path: str) -> Iterator[str]:
     elif "|" in ours or not (ours in _TYPES or ours.startswith(("int", "V1"))):
         allowed = set(theirs.get("enum", []))
         if allowed and (odd := set(ours.split("|")) - allowed):
-            yield f"{path} may not be {', '.join(sorted(odd))} in the CRD"
+            yield f"{path} cannot be {', '.join(sorted(odd))} in the CRD"
     elif not ours.startswith("V1") and ours != "any":
         wanted = "integer" if ours.startswith("int") else _TYPES[ours]
         union = theirs.get("x-kubernetes-int-or-string")
@@ -52,11 +52,11 @@ def compare(ours: Any, theirs: dict[str, Any], path: str) -> Iterator[str]:
         if ours.startswith("int "):
             low, high = map(int, ours[4:].split(".."))
             if low < theirs.get("minimum", low) or high > theirs.get("maximum", high):
-                yield f"{path} lies between {theirs.get('minimum')} and {theirs.get('maximum')} in the CRD"
+                yield f"{path} is between {theirs.get('minimum')} and {theirs.get('maximum')} in the CRD"
 
 
 def main(paths: list[str]) -> int:
-    """Compare all that the files define."""
+    """Compare all schemas with the files."""
     definitions: dict[str, dict[str, Any]] = {}
     for path in paths:
         for document in yaml.load_all(Path(path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):

@@ -3,10 +3,10 @@
     python benchmarks/embedding.py                        # ResNet-18 of random weights at 224 pixels
     python benchmarks/embedding.py --side 112 --images 512
 
-The bare loop calls ONNX Runtime, with its own threads on all cores, over batches that lie in memory. Ours does the same
-pictures through the step's own code: workers of one thread each, checks, shards written to disk; once from the same arrays
-and once from JPEG files on disk, which have to be read, decoded and resized besides. All take turns; each figure is the
-best of several rounds. Compare CPU time where the machine has other work.
+The bare loop calls ONNX Runtime, with its own threads on all cores, over batches in memory. Ours processes the same
+pictures with the step's own code: workers of one thread each, checks, shards written to disk; once from the same arrays
+and once from JPEG files on disk, which also have to be read, decoded and resized. All take turns; each figure is the
+best of several rounds. Compare CPU time if the machine has other work.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def write_pictures(folder: Path, count: int, size: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", default="resnet18")
-    parser.add_argument("--side", type=int, default=224, help="pixels that the network itself sees")
+    parser.add_argument("--side", type=int, default=224, help="side of the network's input, pixels")
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--picture", type=int, default=480, help="side of the JPEG pictures")
     parser.add_argument("--rounds", type=int, default=5)
@@ -121,14 +121,14 @@ def make_contestants(folder: Path, paths: list[str], network: torch.nn.Module) -
 
 
 def race(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Let all run in turn; return the best wall and CPU seconds of each."""
+    """Run all contestants in turn; return the best wall and CPU seconds of each."""
     best = {label: (float("inf"), float("inf")) for label in contestants}
     for round_number in range(rounds + 1):
         for label, work in contestants.items():
             wall, cpu = time.perf_counter(), time.process_time()
             work()
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            if round_number:  # the first warms up
+            if round_number:  # the first is a warm-up
                 best[label] = (min(best[label][0], wall), min(best[label][1], cpu))
     return best
 

@@ -4,10 +4,10 @@
     python benchmarks/encoder.py --architecture resnet50
     python benchmarks/encoder.py --side 64 --width 0.5        # an encoder of the size that the demonstration trains
 
-Everything computes on one thread. Of the server the CPU time of its process alone counts, for one picture after the other
-(1), for sixteen in one request (16), and for sixteen clients with one picture each, which it gathers itself (16 × 1).
-All take turns; each figure is the least of several rounds. Random weights say nothing about the quality of int8 and bf16,
-so the record of the release that is made here admits both without a gate; a real release's gate decides on trained ones.
+All computations use one thread. For the server, only the CPU time of its process counts: for single pictures in sequence
+(1), for sixteen in one request (16), and for sixteen clients with one picture each, which it batches itself (16 × 1).
+All take turns; each figure is the smallest of several rounds. Random weights say nothing about the quality of int8 and
+bf16, so the release made here admits both without a gate; a real release's gate decides on trained weights.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from components.training.encoder import build_encoder
 from components.training.parameters import TrainingParameters
 from pipelines.commands.serving_processes import ServingProcesses
 
-ROWS = 1000  # of the release that the server needs besides its encoder
+ROWS = 1000  # in the release that the server needs beside its encoder
 BATCH = 16
 START_SECONDS = 120.0
 Work = Callable[[], object]
@@ -53,9 +53,9 @@ Work = Callable[[], object]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", default="resnet18")
-    parser.add_argument("--side", type=int, default=224, help="pixels that the network itself sees")
+    parser.add_argument("--side", type=int, default=224, help="side of the network's input, pixels")
     parser.add_argument("--width", type=float, default=1.0, help="multiple of a ResNet's channels")
-    parser.add_argument("--images", type=int, default=32, help="pictures of one round, a multiple of 16")
+    parser.add_argument("--images", type=int, default=32, help="pictures per round, a multiple of 16")
     parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -94,10 +94,7 @@ def smooth_pictures(count: int) -> np.ndarray:
 class EncoderServer:
     """Our encoder process, started as `visual-search serve` starts it, on one thread.
 
-    Args:
-        release: what it serves.
-        folder: for its log and cache.
-        runtime: "engine-precision".
+    `folder` is for its log and cache, `runtime` is "engine-precision".
     """
 
     def __init__(self, release: Path, folder: Path, runtime: str) -> None:
@@ -125,7 +122,7 @@ class EncoderServer:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id of the server."""
         return self._processes.children["encoder"].pid
 
     def infer(self, images: np.ndarray) -> object:
@@ -144,7 +141,7 @@ class EncoderServer:
 
 
 def bare(release: Path, network: torch.nn.Module, images: np.ndarray) -> dict[tuple[str, str], Work]:
-    """Return torch, and the runtimes as their own documentation calls them."""
+    """Return torch, and the runtimes called as in their own documentation."""
 
     def eager(batch: np.ndarray) -> None:
         with torch.inference_mode():
@@ -191,13 +188,13 @@ def clock_of(pid: int) -> Callable[[], float]:
 def race(
     contestants: dict[tuple[str, str], Work], clocks: dict[tuple[str, str], Callable[[], float]], rounds: int
 ) -> dict[tuple[str, str], float]:
-    """Let all run in turn; return the least CPU seconds of each."""
+    """Run all contestants in turn; return the least CPU seconds of each."""
     best = dict.fromkeys(contestants, float("inf"))
     for number in range(rounds + 1):
         for label, work in contestants.items():
             started = clocks[label]()
             work()
-            if number:  # the first warms up
+            if number:  # the first is a warm-up
                 best[label] = min(best[label], clocks[label]() - started)
     return best
 

@@ -1,11 +1,11 @@
-"""Acknowledged events a second and CPU-seconds per 10,000, with group commit beside one commit an event, in one run.
+"""Acknowledged events per second and CPU-seconds per 10,000: group commit beside one commit per event, in one run.
 
     python benchmarks/events.py                 # SQLite
     python benchmarks/events.py --postgresql postgresql+psycopg://USER@HOST/DATABASE     # and a database to be written to
 
-Many callers submit one event each and wait for the acknowledgement, as clients do. "One commit an event" is the same
-database, schema and durability (synced before each acknowledgement), without the writer that gathers. Ratios are what to
-look at: absolute figures are those of the disk, and of whatever else the machine does.
+Many callers submit one event each and wait for the acknowledgement, as clients do. "One commit per event" uses the same
+database, schema and durability (synced before each acknowledgement), without the writer that batches. Compare the
+ratios: absolute figures depend on the disk and on other work of the machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class Rate:
-    """What one way reached."""
+    """Measured rates of one method."""
 
     per_second: float
     cpu_per_10_000: float
@@ -67,12 +67,12 @@ def compare(name: str, url: str, seconds: float) -> None:
     database.prepare()
 
     def alone(event: Event) -> None:
-        with lock:  # one connection, as the writer has
+        with lock:  # one connection, as in the writer
             database.insert([event.row()])
 
     single = measure(alone, 1, seconds, "alone")
     database.close()
-    print(f"{name:<11} one commit an event {single.per_second:>9.0f}/s {single.cpu_per_10_000:>7.2f} CPU s per 10,000")
+    print(f"{name:<11} one commit per event {single.per_second:>9.0f}/s {single.cpu_per_10_000:>7.2f} CPU s per 10,000")
     for callers in (1, 8, 64, 256):
         store = EventStore.open(url, submit_seconds=60)
         rate = measure(lambda event, store=store: store.submit([event]), callers, seconds, f"group{callers}")
@@ -80,15 +80,15 @@ def compare(name: str, url: str, seconds: float) -> None:
         store.close()
         print(
             f"{name:<11} group, {callers:>3} callers  {rate.per_second:>9.0f}/s {rate.cpu_per_10_000:>7.2f} CPU s per 10,000"
-            f"  x{rate.per_second / single.per_second:<5.1f} {state.stored / max(1, state.commits):>6.1f} events a commit"
+            f"  x{rate.per_second / single.per_second:<5.1f} {state.stored / max(1, state.commits):>6.1f} events per commit"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (default 5)")
-    parser.add_argument("--folder", type=Path, help="where the SQLite file lies (default: a temporary folder)")
-    parser.add_argument("--postgresql", default="", help="URL of a database for events, measured too")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement (default 5)")
+    parser.add_argument("--folder", type=Path, help="folder of the SQLite file (default: a temporary one)")
+    parser.add_argument("--postgresql", default="", help="URL of a database for events, to be measured too")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {datetime.date.today()}")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:

@@ -1,11 +1,11 @@
-"""Online metrics over millions of events, beside pandas; and what the statistics of experiments promise, counted.
+"""Online metrics over millions of events, beside pandas; and error rates and power of the experiments' statistics.
 
     python benchmarks/experiments.py [--events 5000000] [--experiments 2000]
 
-Both start from the same Parquet file and end in the same table by arm (searches, impressions, clicks, click-through, clicks@10,
-MRR, dwell, without bots); each runs in a process of its own, on one thread, so that CPU time and peak memory are its own. Then:
-the share of A/A experiments in which each method finds a difference, and its power at a lift, beside tea-tasting's test of one
-look on the same data.
+Both start from the same Parquet file and end in the same table per arm (searches, impressions, clicks, click-through, clicks@10,
+MRR, dwell, without bots); each runs in its own process, on one thread, so that CPU time and peak memory are its own. Then
+the share of A/A experiments in which each method finds a difference, and its power at a lift, beside tea-tasting's test,
+evaluated once, on the same data.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ K = 10
 
 
 def write_log(path: Path, events: int, seed: int = 0) -> int:
-    """Write about so many events in row groups; returns how many."""
+    """Write about this many events in row groups; return the exact number."""
     rng = np.random.default_rng(seed)
     written, query = 0, 0
     with pq.ParquetWriter(path, EVENTS.schema, compression="zstd") as writer:
@@ -170,10 +170,10 @@ def count_promises(experiments: int) -> None:
     parameters = ExperimentParameters(minimum_lift=0.3)
     titles = {
         "pooled": "z-test over searches",
-        "delta": "delta method by user (= tea-tasting)",
+        "delta": "delta method per user (= tea-tasting)",
         "sequence": "always-valid interval",
     }
-    print("| users an arm, lift | method | differs at day 14 | differs at any of 14 days |\n|---|---|---|---|")
+    print("| users per arm, lift | method | differs at day 14 | differs at any of 14 days |\n|---|---|---|---|")
     for users, spread, lift in (
         (500, 1.0, 0.0),
         (1_000, 1.2, 0.0),

@@ -4,15 +4,15 @@
     python benchmarks/indexing.py --rows 200000       # two minutes
     python benchmarks/indexing.py --without hnswlib
 
-Everything is process CPU time of one thread, so that other work on the machine disturbs little; the rivals take turns,
-and each figure is the best of several rounds. Ours is measured through the product's own search (checks, ties, Python and
-all), the others through their bare library. Recall is the share of the exact top 10, for queries that are in no index. Each
-gets the least work that reaches it on these queries; what the product would tune itself to, by other queries and with a
-margin of one standard error, is told while it runs.
+All times are process CPU time of one thread, so that other work on the machine has little effect; the rivals take turns,
+and each figure is the best of several rounds. Ours is measured through the product's own search (checks, ties and Python
+included), the others through their bare library. Recall is the share of the exact top 10, for queries that are in no
+index. Each rival uses the least work that reaches the recall on these queries; the settings that the product would tune
+itself to, on other queries and with a margin of one standard error, are printed during the run.
 
-The vectors lie on clusters of a smooth manifold: points of a few dozen latent dimensions through random sines. The local
-intrinsic dimension is about 20 and the relative contrast about 2, like descriptors of photographs; on easier data inverted
-lists look better than they are.
+The vectors are on clusters of a smooth manifold: points of a few dozen latent dimensions through random sines. The local
+intrinsic dimension is about 20 and the relative contrast about 2, similar to descriptors of photographs; on easier data
+inverted lists look better than they are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from components.shared.vectors.search import (
 
 TARGETS = (0.95, 0.98)
 K = 10
-MOST_WORK = 1_000  # of a graph's ef, of the lists that are probed
+MOST_WORK = 1_000  # upper limit of a graph's ef, and of probed lists
 
 
 def make_vectors(n: int, d: int, seed: int) -> np.ndarray:
@@ -80,10 +80,10 @@ def describe_data(vectors: np.ndarray, queries: np.ndarray) -> str:
 
 @dataclass
 class Rival:
-    """An index under test: `answer(setting)` gives a function from queries to rows.
+    """An index under test: `answer(setting)` returns a function from queries to rows.
 
-    `templates(target)` gives functions from an amount of work to a setting, which are tried for that recall; none where
-    there is nothing to set.
+    `templates(target)` returns functions from an amount of work to a setting, to be tried for that recall; none if there is
+    nothing to set.
     """
 
     name: str
@@ -105,7 +105,7 @@ def cpu(work: Callable[[], object]) -> float:
 
 
 def build_ours(vectors: np.ndarray, tuning: np.ndarray, objective: str, folder: Path) -> Rival:
-    """Build what the product would choose, and tune it for each target on queries of its own."""
+    """Build the index that the product would choose, and tune it for each target on separate queries."""
     parameters = IndexingParameters(objective=objective)
     plan, needs = choose(*vectors.shape, parameters)
     print(describe(plan, needs), file=sys.stderr)
@@ -135,7 +135,7 @@ def build_ours(vectors: np.ndarray, tuning: np.ndarray, objective: str, folder: 
     tuned: dict[float, SearchSettings] = {}
 
     def templates(target: float) -> list[Callable[[int], SearchSettings]]:
-        """Vary the lists that are probed, with as many candidates rescored as were tuned to, and with fewer and more."""
+        """Vary the probed lists, with the tuned number of rescored candidates, and with fewer and more."""
         settings = tuned[target]
         if settings.nprobe is None:
             return [lambda ef: SearchSettings(ef_search=ef)]
@@ -204,7 +204,7 @@ def recall_of(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def find_settings(rival: Rival, queries: np.ndarray, truth: np.ndarray) -> None:
-    """Give an index the least work that reaches each target on these very queries, all by the same rule."""
+    """Find the least work that reaches each target on these queries, by the same rule for all rivals."""
     for target in TARGETS:
         found = (least(rival, template, target, queries, truth) for template in rival.templates(target))
         points = [point for point in found if point is not None]
@@ -292,7 +292,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--objective", choices=("throughput", "latency"), default="throughput")
     parser.add_argument("--without", nargs="*", choices=("hnswlib",), default=[])
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
     faiss.omp_set_num_threads(1)
     everything = make_vectors(arguments.rows + 2 * arguments.queries, arguments.dimension, seed=0)

@@ -3,8 +3,8 @@
     python benchmarks/labelling.py                      # 10 million events
     python benchmarks/labelling.py --events 1_000_000
 
-Each side runs in a process of its own; time and memory are those of the process, its start included. The log is
-simulated (components/rendering/clicks.py). Ratios are what to look at: absolute times vary with the machine.
+Each side runs in its own process; time and memory are those of the process, start included. The log is simulated
+(components/rendering/clicks.py). Compare the ratios: absolute times vary with the machine.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def mine(folder: Path, output: Path) -> None:
 
 
 def mine_with_pandas(folder: Path, output: Path) -> None:
-    """Mine the same with pandas."""
+    """Mine in the same way with pandas."""
     parameters = LabellingParameters()
     output.mkdir()
     images = pd.read_parquet(folder / "images.parquet")
@@ -131,7 +131,7 @@ def _shown(folder: Path, parameters: LabellingParameters) -> pd.DataFrame:
     events["clicked"] = (events["type"] == "click").astype(np.int8)
     events["position"] = events["position"].where(events["type"] == "impression")
     events["dwell_ms"] = events["dwell_ms"].where(events["type"] == "dwell")
-    # min of a column of texts is slow in pandas: these depend on the query alone, so the first one will do
+    # min of a text column is slow in pandas; these depend on the query alone, so take the first one
     how = {
         "user_id": "first",
         "query_image_id": "first",
@@ -342,7 +342,7 @@ def measure(side: str, folder: Path) -> dict[str, float]:
 
 
 def compare(folder: Path) -> str:
-    """Check that both sides gave the same pairs, values, propensities, prior and bots."""
+    """Check that both sides give the same pairs, values, propensities, prior and bots."""
     ours, theirs = (pd.read_parquet(folder / side / "result.parquet") for side in ("mining", "pandas"))
     facts, others = (json.loads((folder / side / "facts.json").read_text()) for side in ("mining", "pandas"))
     pd.testing.assert_frame_equal(ours, theirs.reset_index(drop=True), check_dtype=False, rtol=1e-9)
@@ -356,7 +356,7 @@ def main() -> None:
     parser.add_argument("--events", type=lambda text: int(text.replace("_", "")), default=10_000_000)
     parser.add_argument("--images", type=lambda text: int(text.replace("_", "")), default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="for the log and the results; a temporary one by default")
+    parser.add_argument("--folder", type=Path, help="folder for the log and the results; a temporary one by default")
     parser.add_argument("--side", choices=("mining", "pandas"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:

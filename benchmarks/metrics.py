@@ -1,11 +1,11 @@
-"""Ranking metrics over many queries, beside torchmetrics and ranx: the same figures, and how long each takes.
+"""Ranking metrics over many queries, beside torchmetrics and ranx: equal figures, and the time of each.
 
     python benchmarks/metrics.py [--queries 100000] [--candidates 100]
 
-All three start from the same (q, n) float32 scores and (q, n) grades, in their own form, made before the clock starts,
+All three start from the same (q, n) float32 scores and (q, n) grades, each in its own form, made before the clock starts,
 and end in the means of hit rate@1, hit rate@10, recall@10, precision@10, mAP, nDCG@10 and MRR. torchmetrics works query
-by query, and ranx needs minutes to bring its dictionaries into its own form, so both are timed on a sample; their times
-are scaled up, and said to be.
+by query, and ranx needs minutes to convert its dictionaries, so both are timed on a sample; their times are scaled up and
+marked as such.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RANX_SAMPLE = 20_000
 
 
 def draw(queries: int, candidates: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct positive scores (torchmetrics drops the others) and grades, at least one relevant image a query."""
+    """Draw distinct positive scores (torchmetrics drops the others) and grades, at least one relevant image per query."""
     rng = np.random.default_rng(seed)
     grades = (rng.integers(1, 4, (queries, candidates)) * (rng.random((queries, candidates)) < 0.08)).astype(np.uint8)
     grades[np.arange(queries), rng.integers(0, candidates, queries)] = 3
@@ -117,7 +117,7 @@ def check(name: str, theirs: Figures, expected: Figures) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=100_000)
-    parser.add_argument("--candidates", type=int, default=100, help="images ranked for each query")
+    parser.add_argument("--candidates", type=int, default=100, help="ranked images per query")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     scores, grades = draw(arguments.queries, arguments.candidates)

@@ -1,10 +1,10 @@
-"""The search engine beside raw Faiss on the same index: CPU time of a query, part by part, and what a hot swap does to it.
+"""The search engine beside raw Faiss on the same index: CPU time of a query, part by part, and the effect of a hot swap.
 
     python benchmarks/search.py                    # 100,000 × 256: a few minutes
     python benchmarks/search.py --rows 20000
 
-Process CPU time of one thread; the rivals take turns, each figure is the median of several rounds. Absolute times are of
-this machine and mean little; the ratios are what counts.
+Process CPU time of one thread; the rivals take turns, each figure is the median of several rounds. Compare the ratios:
+absolute times depend on this machine.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from serving.transformer.search.catalogue import Catalogue
 from serving.transformer.search.results import SearchOptions
 from serving.transformer.search.rules.chain import ChainParameters
 
-VIEWS = 4  # images of an item
-HIDDEN = 0.05  # share of images that may not be shown
+VIEWS = 4  # images per item
+HIDDEN = 0.05  # share of images that must not be shown
 K = 20
 
 
@@ -62,7 +62,7 @@ def make_items(n: int) -> pa.Table:
 
 
 def make_searchable(directory: Path, vectors: np.ndarray) -> Searchable:
-    """Build an index by the product's own step and put it into a release's searching part."""
+    """Build an index with the product's own step and return it as the searching part of a release."""
     build_index(directory, vectors, 1_000, IndexingParameters())
     spec = read_index_spec(directory)
     encoder = EncoderSpec(
@@ -78,7 +78,7 @@ def make_searchable(directory: Path, vectors: np.ndarray) -> Searchable:
 
 
 def cpu_microseconds(call: Callable[[np.ndarray], object], queries: np.ndarray) -> float:
-    """Return the CPU time of one call, over all queries one by one."""
+    """Return the mean CPU time of one call, over all queries one by one."""
     started = time.process_time()
     for query in queries:
         call(query)
@@ -86,7 +86,7 @@ def cpu_microseconds(call: Callable[[np.ndarray], object], queries: np.ndarray) 
 
 
 def rivals(base: Searchable) -> dict[str, Callable[[np.ndarray], object]]:
-    """Return what is compared: raw Faiss, our search, our search with filter, the whole engine."""
+    """Return the rivals: raw Faiss, our search, our search with filter, the whole engine."""
     index, settings = base.index, base.manifest.index.search
     plain = Catalogue(base, chain=ChainParameters(rules=()))
     whole = Catalogue(base)
@@ -108,7 +108,7 @@ def rivals(base: Searchable) -> dict[str, Callable[[np.ndarray], object]]:
 
 
 def swap_effect(base: Searchable, directory: Path, queries: np.ndarray) -> tuple[list[float], list[float], int]:
-    """Return the wall times of searches without and with a load of the same index beside them, and the number of loads."""
+    """Return the wall times of searches without and with a concurrent load of the same index, and the number of loads."""
     catalogue, over, loads = Catalogue(base), threading.Event(), [0]
 
     def times() -> list[float]:

@@ -1,4 +1,4 @@
-"""Training, part by part, beside the plain way of doing the same.
+"""Training, part by part, beside straightforward implementations.
 
     python benchmarks/training.py [--rounds 8] [--side 64] [--pairs 32] [--embeddings 8192]
 
@@ -8,7 +8,7 @@ OpenVINO; the plain way is torch eager. Fine-tuning: forward and backward of its
 of it. Augmentation: crop, mirroring, rotation, colour, grey, blur and erasing of 224-pixel pictures; the
 plain way is torchvision's transforms v2 on Pillow pictures. Loss: NT-Xent with gradients over many embeddings; the plain
 way is the similarity matrix and cross-entropy. Variants take turns and the fastest round of each counts, in CPU time of
-one thread, so that a busy machine changes little. Memory is the growth of a fresh process's peak.
+one thread, so that a busy machine has little effect. Memory is the growth of a fresh process's peak.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def random_embeddings(n: int) -> torch.Tensor:
 def _peak(name: str, n: int, results: multiprocessing.Queue) -> None:
     torch.set_num_threads(1)
     for variant in loss_variants(random_embeddings(64)).values():
-        variant()  # what a first call leaves behind does not count
+        variant()  # memory kept from a first call does not count
     variant = loss_variants(random_embeddings(n))[name]
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here (proc(5))
     before = _high_water_megabytes()
@@ -213,9 +213,9 @@ def peak_megabytes(name: str, n: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--side", type=int, default=64, help="pixels per side of the views of a step")
-    parser.add_argument("--pairs", type=int, default=32, help="pairs of a step")
-    parser.add_argument("--embeddings", type=int, default=8192, help="embeddings of the loss")
+    parser.add_argument("--side", type=int, default=64, help="side of the views in a step, pixels")
+    parser.add_argument("--pairs", type=int, default=32, help="pairs per step")
+    parser.add_argument("--embeddings", type=int, default=8192, help="embeddings for the loss")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -2,8 +2,9 @@
 
     python examples/own_encoder.py photos/ own-search/
 
-The contract of an encoder is short: one input `images`, uint8 RGB (b, s, s, 3) with the side s of the preprocessing, 224 here; one output `embeddings`, float32 (b, d),
-rows of unit norm. Normalisation belongs inside the graph, so that no process can get it wrong. This example writes such a graph
+The contract of an encoder is short: one input `images`, uint8 RGB (b, s, s, 3) with the side s of the preprocessing, 224
+here; one output `embeddings`, float32 (b, d), rows of unit norm. Normalisation
+belongs inside the graph, so that no process can get it wrong. This example writes such a graph
 by hand, colours on a coarse grid, in place of your trained network; everything after `seal_artifact` is the usual pipeline.
 """
 

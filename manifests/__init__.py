@@ -1,1 +1,1 @@
-"""Kustomize bases, components and overlays; `checks` says what a cluster would refuse in them."""
+"""Kustomize bases, components and overlays; `checks` finds what a cluster would refuse in them."""

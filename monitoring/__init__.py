@@ -1,1 +1,1 @@
-"""What watches: drift, online metrics, A/B statistics, recall, and the remedy for each."""
+"""Monitoring: drift, online metrics, A/B statistics, recall, and the remedy for each."""

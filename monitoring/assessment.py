@@ -27,19 +27,18 @@ from monitoring.findings import Concern, Report
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of an arm. Whatever is None was not collected, and is not assessed.
+    """Evidence about an arm. A field that is None was not collected, and is not assessed.
 
     Attributes:
-        served: the release in force, with its generations.
+        served: the current release, with its generations.
         window: sampled queries of its space; None: there was none.
         reference: an earlier window to compare with instead of the release's own reference.
-        listing: what should be found: image_id, added_at.
+        listing: images that should be indexed, with image_id and added_at.
         judged: judged queries, embedded by the encoder under assessment.
         judged_unknown: why they could not be embedded; "": they were.
         judged_before: hits of the previous release on the same queries.
         encoder: the live one; None: the release's own is tried on this machine.
-        search_url: of the live transformer.
-        search_headers: sent to it.
+        search_headers: headers sent with each search.
     """
 
     served: ReleaseInForce
@@ -65,11 +64,11 @@ def assess(
     """Assess everything there is evidence of, and name causes and remedies.
 
     Args:
-        evidence: what is known.
-        arm: whose.
+        evidence: everything that the run collected.
+        arm: name of the arm.
         at: time of the report.
-        drift: of the tests.
-        parameters: of the diagnosis.
+        drift: drift of the tests.
+        parameters: parameters of the diagnosis.
 
     Returns:
         The report, and the comparison that its concerns of drift come from, where there was a window.

@@ -19,7 +19,7 @@ def monitoring(
 ) -> int:
     """Look at the champion; return the pipeline that is to run: 0 none, 1 training, 2 re-indexing.
 
-    The record, its history and the ledger of remedies lie in the workspace.
+    The record, its history and the ledger of remedies are stored in the workspace.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What `monitor run`, `report` and `serve` print and answer, wherever they are started from."""
+"""The work and output of `monitor run`, `report` and `serve`, for both command lines."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def report(folder: Path, arm: str, *, as_json_text: bool = False, output: Path |
     """Print the latest record of an arm, or copy its page; return the exit code of its state.
 
     Args:
-        folder: of monitoring.
-        arm: which.
+        folder: folder of monitoring.
+        arm: name of the arm.
         as_json_text: instead of the text.
         output: file for the page.
 
     Raises:
-        UnfinishedArtifactError: nothing was looked at yet.
+        UnfinishedArtifactError: monitoring has not run yet.
         ContractError: the record is damaged.
     """
     record = RecordStore(folder / arm).latest()

@@ -83,7 +83,7 @@ def _event_files(connection: duckdb.DuckDBPyConnection, source: str) -> list[str
             f"there are no events at {source}; give a Parquet file, a folder of them, sqlite:///… or postgresql://…",
             source=source,
         )
-    for path in found:  # DuckDB looks at the first file only until it reads
+    for path in found:  # DuckDB inspects only the first file until it reads
         try:
             with filesystem.open(path, "rb") as file:
                 pq.read_metadata(file)

@@ -1,4 +1,4 @@
-"""What a run looks at: where it is found, and how it is collected."""
+"""The inputs of a monitoring run: their locations, and how they are collected."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ from monitoring.drift.samples import read_window, sample_files
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What a run looks at, and where it writes.
+    """The inputs and outputs of a monitoring run.
 
     Attributes:
         location: directory of a release, or of a root with `CURRENT`.
         samples: folder of the query samples that the transformer writes.
         events: event log, as `monitoring.events.open_events` takes it; None: there is none.
-        folder: of monitoring; the arm has a folder in it.
-        arm: that is watched.
+        folder: folder of monitoring; the arm has a folder in it.
+        arm: arm that is watched.
         hours: length of the window of queries; it ends now.
-        online_hours: of the online metrics.
-        listing: what should be found (image_id, added_at), to see how far the catalogue lags; None: not looked at.
-        url: of the live transformer, which is sent the golden pictures; None: it is not.
-        url_headers: sent along, for example an API key.
-        encoder_url: of the live encoder (Open Inference Protocol over HTTP), which is sent the golden pictures and the judged
-            queries; None: the release's own encoder takes its place.
-        judgements: table JUDGEMENTS: queries whose right answers people named; None: nobody did.
+        listing: images that should be indexed (image_id, added_at), to measure the lag of the catalogue; None: not checked.
+        url: address of the live transformer, which gets the golden pictures; None: it is not checked.
+        url_headers: headers of these requests, for example an API key.
+        encoder_url: address of the live encoder (Open Inference Protocol over HTTP), which gets the golden pictures and
+            the judged queries; None: the release's own encoder takes its place.
+        judgements: table JUDGEMENTS, with people's grades; None: there are no judgements.
         previous: directory of the release before, which is asked the judged queries too; None: it is not.
         service_counts: folder of the counts that the transformer writes; None: the samples say what found nothing.
         evidently: workspace of Evidently's own pages that a snapshot is added to; None: none is.
@@ -74,7 +73,7 @@ def collect(inputs: RunInputs, served: ReleaseInForce, *, now: datetime.datetime
             arm=inputs.arm,
             since=now - datetime.timedelta(hours=inputs.hours),
         )
-    except DataError:  # nobody searched, which is told as what is not known
+    except DataError:  # no query was made: the concern is unknown
         window = None
     live = LiveEncoder(inputs.encoder_url) if inputs.encoder_url else None
     return Evidence(

@@ -1,4 +1,4 @@
-"""What monitoring says: concerns with their state, diagnoses with their remedy, and the report that holds them.
+"""Findings of monitoring: concerns with their state, diagnoses with their remedy, and the report that holds them.
 
 Status page, exporter, alerts and remedies read nothing else.
 """
@@ -22,7 +22,7 @@ Cause = Literal[
     "index_recall_fell",  # (e)
     "catalogue_lags",  # (f)
     "preprocessing_differs",  # (g)
-    "mix_changed",  # people look for the known in other proportions: nothing is broken
+    "mix_changed",  # users search for known things in other proportions: nothing is broken
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
@@ -38,15 +38,15 @@ class Concern(BaseModel):
 
     Attributes:
         name: for machines, for example "top_similarity"; unique in a report.
-        topic: what it is about.
-        state: "alarm": shown and large enough to matter; "watch": shown, but small; "unknown": could not be looked at.
-        sentence: what was seen, in figures.
+        topic: subject of the concern.
+        state: "alarm": shown and large enough to matter; "watch": shown, but small; "unknown": could not be checked.
+        sentence: observation, with figures.
         value: the figure that is watched.
-        threshold: what the figure is held against; which side is bad depends on the concern.
-        p_value: probability of a figure at least so extreme if nothing had changed, adjusted for how many were looked at.
+        threshold: limit of the figure; whether above or below is bad depends on the concern.
+        p_value: probability of a figure at least so extreme if nothing had changed, adjusted for the number of figures tested.
         effect: size of the change, on a scale that does not depend on the window: 0 is none.
-        effect_name: what scale that is, for example "AUC − 0.5".
-        window: number of queries (or pictures, or images) that were looked at.
+        effect_name: scale of the effect, for example "AUC − 0.5".
+        window: number of queries (or pictures, or images) in the check.
         failed: the check was due and could not be made, so its topic is not known to be well; there being too few queries
             or judgements is not a failure.
     """
@@ -70,8 +70,8 @@ class MovedQuery(BaseModel):
     """A query that a diagnosis rests on. Its picture is not kept, so it is shown by what it is nearest to.
 
     Attributes:
-        query_id: of the sample; of a judged query its image_id.
-        at: when it was asked, where known.
+        query_id: id in the sample; of a judged query its image_id.
+        at: time of the query, if known.
         score: how far it moved, or how near the nearest is; what the diagnosis says.
         image_ids: the nearest images of the catalogue, nearest first, to be shown as pictures; only public ones.
     """
@@ -88,9 +88,8 @@ class Diagnosis(BaseModel):
     """Why something is as it is, and what to do.
 
     Attributes:
-        cause: what it is.
-        remedy: what to do about it; `monitoring/diagnosis/decision.py` has the table.
-        sentence: cause and remedy for people.
+        remedy: action against the cause; `monitoring/diagnosis/decision.py` has the table.
+        sentence: cause and remedy, as text for the operator.
         evidence: names of the concerns that it rests on, the strongest first.
         pictures: the queries that show it best.
     """
@@ -108,11 +107,11 @@ class Report(BaseModel):
     """One run of monitoring over one arm.
 
     Attributes:
-        at: when it was made.
+        at: time of its creation.
         release_id, space_id, arm: what was watched.
         since, until: first and last query of the window; None where there was none.
         window: number of queries in it.
-        concerns: everything that was looked at.
+        concerns: every figure that was checked.
         diagnoses: most urgent first; empty: all is well, or nothing could be seen.
     """
 
@@ -131,7 +130,7 @@ class Report(BaseModel):
 
     @property
     def state(self) -> State:
-        """The worst state of any concern; "unknown" if nothing was looked at."""
+        """The worst state of any concern; "unknown" if there was no check."""
         return worst_state(self.concerns)
 
     def concern(self, name: str) -> Concern | None:

@@ -25,9 +25,9 @@ def run(
     """Assess what is served, keep the record, do what it asks for, and write the page.
 
     Args:
-        inputs: where everything is.
+        inputs: locations of all inputs.
         submitter: starts the pipeline of the remedy; None: nothing is started.
-        policy: when it may.
+        policy: conditions for a start.
 
     Returns:
         The record, and what was done about it, where there is a submitter.

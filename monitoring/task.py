@@ -1,4 +1,4 @@
-"""What the pipeline's task does: one run of monitoring on the champion, and the pipeline that its remedy calls for.
+"""The pipeline's task: one run of monitoring on the champion, which returns the pipeline that its remedy requires.
 
 The pipeline around it starts that one itself, so nothing is submitted from here; the ledger keeps the cool-down. A run of the
 schedule ends before the next one begins, so no remedy of an earlier one still runs.
@@ -51,16 +51,16 @@ def run(
     hours: float,
     cool_down_hours: float,
 ) -> int:
-    """Look once.
+    """Run monitoring once.
 
     Args:
-        champion: the release, or the word that there is none yet.
-        page: where the status page goes.
-        record: where the record goes.
-        log_metric: takes the figures.
+        champion: the release, or a marker file if there is no champion yet.
+        page: output path of the status page.
+        record: file of the record.
+        log_metric: records a figure.
         samples: folder of query samples.
         events: event log; "": none.
-        workspace: history and ledger lie in `monitoring` below it.
+        workspace: folder with history and ledger in `monitoring` below it.
         hours: length of the window.
         cool_down_hours: between two starts of a pipeline.
 

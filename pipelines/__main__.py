@@ -459,13 +459,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _has_no_reader() -> bool:
-    """Whether standard output is a pipe that nobody reads any more, as after `| head`; if so, discard the rest of the output."""
+    """Whether standard output is a pipe without a reader, as after `| head`; if so, discard the rest of the output."""
     output = sys.stdout.fileno()
     poll = select.poll()
     poll.register(output, select.POLLOUT)
     if not any(state & (select.POLLERR | select.POLLHUP) for _, state in poll.poll(0)):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # the interpreter flushes once more when it ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # the interpreter flushes again when it ends
     return True
 
 

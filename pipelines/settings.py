@@ -13,13 +13,13 @@ from serving.settings import known_names as serving_names
 
 
 class Settings(ProcessSettings):
-    """Where things lie. Every field is an environment variable with the prefix VISUAL_SEARCH_.
+    """The locations of everything. Every field is an environment variable with the prefix VISUAL_SEARCH_.
 
     Attributes:
         home: folder for everything that this machine keeps: workspace, runs, reports, MLflow's database and files.
         tracking_uri: MLflow server; empty: SQLite and a folder below `home`.
         events_url: event store, sqlite:///… or postgresql+psycopg://…; empty: SQLite below `home`.
-        api_key: what `query` and `demo` show a service that asks for a key.
+        api_key: key that `query` and `demo` send to a service that requires one.
         kfp_host: address of the Kubeflow Pipelines API; empty: what the kfp client finds by itself.
         kfp_namespace: namespace that tasks run in; a single-user installation knows only its own.
         release_store: folder or URI that KServe takes releases from; empty: a folder below `home`.
@@ -49,12 +49,12 @@ class Settings(ProcessSettings):
 
     @property
     def service_counts(self) -> Path:
-        """Where the servers of this machine keep their counters, which guardrails are measured by."""
+        """Folder of the counters of this machine's servers, from which guardrails are measured."""
         return self.home.absolute() / "service-counts"
 
     @property
     def workspace(self) -> Path:
-        """Where steps keep finished and unfinished work."""
+        """Folder of the steps' finished and unfinished work."""
         return self.home.absolute() / "workspace"
 
 

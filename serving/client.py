@@ -35,11 +35,11 @@ class SearchError(VisualSearchError):
     """A request failed.
 
     Attributes:
-        status: of HTTP; 0 where no answer came.
+        status: status of HTTP; 0 where no answer came.
         code: the service's word for the failure, for example "bad_image".
         reason: a finer word, for example "truncated".
         request_id: to be found in the service's log.
-        retry_after_seconds: when the service asks to be tried again.
+        retry_after_seconds: pause that the service asks for.
     """
 
     def __init__(
@@ -79,12 +79,10 @@ class SearchResult:
 
     Attributes:
         position: from 1.
-        image_id: of the image.
-        item_id: of what it shows.
-        uri: where the catalogue's picture lies.
-        category: of the item; None where it is not known.
+        uri: location of the picture in the catalogue.
+        category: category of the item; None where it is not known.
         score: inner product of unit vectors, −1 to 1; higher is more similar.
-        grouped: other images of the item, or near-duplicates, that it stands for.
+        grouped: other images of the item, or near-duplicates, that it represents.
         thumbnail: path of its thumbnail on the service.
         token: vouches for clicks on it.
     """
@@ -105,15 +103,11 @@ class SearchAnswer:
     """The answer to one query.
 
     Attributes:
-        query_id: of this query.
-        release_id: that answered.
-        space_id: of its embeddings.
-        generation: of its catalogue.
-        arm: of the A/B test.
+        release_id: release that answered.
         query_image_id: the image that was searched by, if it was one of the catalogue.
         no_good_match: whether a floor was given and nothing reached it.
         results: best first.
-        explain: what each rule did, if that was asked.
+        explain: effect of each rule, if requested.
     """
 
     query_id: str
@@ -132,10 +126,10 @@ class SearchClient:
 
     Args:
         url: the service's address, for example "http://127.0.0.1:8080".
-        api_key: where the service wants one.
+        api_key: key, if the service requires one.
         user_id: a pseudonym, 1 to 64 of A–Z, a–z, 0–9, "_" and "-"; by default a random one, kept while the client lives.
-        timeout_seconds: of one request.
-        model_name: of the service.
+        timeout_seconds: time limit per request.
+        model_name: model name.
         headers: sent with every request, for example the host name that a gateway routes by.
         sticky: stay in the arm of an A/B test that answers first, by the header that `/v1/release` names.
     """
@@ -219,13 +213,13 @@ class SearchClient:
         """Tell that a result was clicked; told again, it counts once.
 
         Args:
-            result: of an answer that this service gave.
+            result: result of an answer that this service gave.
             visit: 0 to 9; another number makes it another click.
         """
         self._tell({"token": result.token, "type": "click", "visit": visit})
 
     def dwell(self, result: SearchResult, milliseconds: int, *, visit: int = 0) -> None:
-        """Tell how long a result was looked at."""
+        """Report how long a result was viewed."""
         self._tell({"token": result.token, "type": "dwell", "dwell_ms": milliseconds, "visit": visit})
 
     def release(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a server loads, and when: a release, or a root with `CURRENT`; on this machine, or mirrored from elsewhere first.
+"""The release that a server loads: a directory, or a root with `CURRENT`; local, or mirrored from elsewhere first.
 
 Encoder and transformer share it. The transformer takes whole releases and their generations, the encoder a few files.
 """
@@ -30,7 +30,7 @@ _LONGEST_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is in force at a location: names of directories; the release "." is the location itself."""
+    """The current release and generations at a location, as names of directories; the release "." is the location itself."""
 
     release: str
     generations: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class LoadAttempts:
     """Keeps count of failed loads: the same thing is tried again after a growing pause, something else at once.
 
     Attributes:
-        failures: so far.
+        failures: number of failures so far.
         last_error: why the latest load failed; "" after a success.
     """
 
@@ -72,7 +72,7 @@ class LoadAttempts:
 
 
 class ReleaseMirror:
-    """Finds what is in force at a location and returns its directories, mirrored where it is elsewhere.
+    """Finds the current release at a location and returns its directories, mirrored if they are remote.
 
     Args:
         location: local directory or URI.
@@ -89,7 +89,7 @@ class ReleaseMirror:
         self._root = local if self._uri is None else cache / name
 
     def look(self) -> Wanted:
-        """Return what is in force.
+        """Return the current release and generations.
 
         Raises:
             ContractError: there is neither a release nor a readable `CURRENT`.

@@ -1,6 +1,6 @@
 """Settings of the serving processes, from the environment; read once, where a process starts.
 
-Encoder and transformer stand in one pod with one set of variables, so each process accepts the union of their names, and
+Encoder and transformer run in one pod with one set of variables, so each process accepts the union of their names, and
 refuses every other one with our prefix.
 """
 
@@ -15,15 +15,15 @@ from components.shared.settings import ProcessSettings, names_of, read_environme
 
 
 class ServingSettings(ProcessSettings):
-    """What both processes know. Every field is an environment variable with the prefix VISUAL_SEARCH_.
+    """Settings that both processes share. Every field is an environment variable with the prefix VISUAL_SEARCH_.
 
     Attributes:
         location: directory or URI of a release, or of a root with `CURRENT`.
         cache: folder that a location elsewhere is mirrored to.
         model_name: name of the model in both processes; on KServe that of the InferenceService.
         bind: address to listen on; loopback unless a container says otherwise.
-        arm: name of the arm of an A/B test that this pod is; stands in every answer, event and metric.
-        poll_seconds: how often `CURRENT` is looked at.
+        arm: name of the arm of an A/B test that this pod is; part of every answer, event and metric.
+        poll_seconds: interval between checks of `CURRENT`.
         lame_duck_seconds: how long a stopping process says "not ready" while it still answers.
         grace_seconds: how long requests in flight may take after that.
     """
@@ -82,18 +82,18 @@ class TransformerSettings(ServingSettings):
         pin_value: its value for this arm; empty: nothing keeps clients in an arm.
         encoder_address: host:port of the encoder's gRPC.
         encoder_space: "required": the encoder must name the space of its answer; "trusted": it need not (Triton, OVMS).
-        encoder_deadline_seconds: what the encoder may take for one request.
+        encoder_deadline_seconds: time limit of the encoder per request.
         encoder_call_images: pictures of requests at the same time that go to the encoder in one call at most; 1: each
             request's go alone.
-        request_seconds: what a request may take in all, from its last byte to its answer.
-        max_instances: pictures of one request at most.
-        max_image_bytes: of one encoded picture.
-        max_image_pixels: width × height of one picture.
+        request_seconds: time limit per request, from its last byte to its answer.
+        max_instances: largest number of pictures per request.
+        max_image_bytes: largest size of one encoded picture.
+        max_image_pixels: largest width × height of one picture.
         decode_workers: pictures decoded at a time; 0: one for each core.
         decode_queue: pictures that may wait to be decoded; beyond, requests are refused as overload.
-        decode_cpu_seconds: processor time of one picture.
-        decode_wall_seconds: real time of one picture.
-        decode_memory_mb: address space of a decoding process, MiB, of which 300 are its own; 40 million pixels fit but as
+        decode_cpu_seconds: processor time limit per picture.
+        decode_wall_seconds: real time limit per picture.
+        decode_memory_mb: address space of a decoding process, MiB, about 300 of them overhead; 40 million pixels fit, except as
             WebP.
         search_threads: searches at a time; 0: one for each core.
         country_header: header with the client's country, set by a proxy that is trusted; empty: none.
@@ -102,18 +102,18 @@ class TransformerSettings(ServingSettings):
         service_counts: folder for the minutes' counts of requests, errors, slow answers and empty ones, which the guardrails
             of an A/B test read; none: they are not kept.
         slow_seconds: an answer that took longer is slow.
-        events_url: where impressions, clicks and dwell go: sqlite:///… or postgresql+psycopg://…; empty: SQLite below `cache`.
+        events_url: store of impressions, clicks and dwell, sqlite:///… or postgresql+psycopg://…; empty: SQLite below `cache`.
         events_keys: keys that sign impression tokens, newest first, separated by commas.
         events_key_file: file with these keys instead; neither: a file below `cache`, made at the first start.
-        events_per_user: events a minute that one person may send.
-        events_per_query: events a minute that one search may send.
-        search_concurrency: requests that are searched for at a time.
-        search_queue: requests that may wait for that; beyond, they are refused as overload.
-        search_wait_seconds: how long one may wait.
-        max_body_bytes: of one request.
-        api_keys: keys that let in, separated by commas; none: everybody is let in.
+        events_per_user: limit of events per minute and user.
+        events_per_query: limit of events per minute and search.
+        search_concurrency: largest number of concurrent searches.
+        search_queue: length of the queue of searches; further ones are refused as overload.
+        search_wait_seconds: longest wait in that queue.
+        max_body_bytes: largest size of a request body.
+        api_keys: valid keys, separated by commas; none: no key is required.
         access_log_share: share of the requests that are logged; failures of ours always are.
-        rules: re-ranking rules in force, in their order, separated by commas: own_image, floor, near_duplicates, items.
+        rules: active re-ranking rules, in their order, separated by commas: own_image, floor, near_duplicates, items.
         recall_share: share of queries that are searched exactly as well, to watch the index.
     """
 

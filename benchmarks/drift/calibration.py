@@ -1,4 +1,4 @@
-"""Alarms where nothing has changed."""
+"""False alarms: alarms on windows without a change."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def calibration(kept: Kept, sizes: Sequence[int], windows: int) -> None:
 
 
 def world(seed: int) -> Callable[[int, np.random.Generator], np.ndarray]:
-    """Return what draws n unit vectors of one and the same mixture."""
+    """Return a function that draws n unit vectors from one fixed mixture."""
     rng = np.random.default_rng(seed)
     centres = normalise(rng.normal(size=(_CLUSTERS, _DIMENSION)))
     shares = rng.dirichlet(np.full(_CLUSTERS, 3.0))

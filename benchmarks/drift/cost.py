@@ -1,4 +1,4 @@
-"""Processor time and memory of one run, and of Evidently's as it comes. Run as a program, it is one of the children."""
+"""Processor time and memory of one run, and of Evidently's with default settings. As a program, it is one of the children."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from components.shared.vectors.embeddings import normalise
 
-_FRACTION = 10  # of the rows, where a whole run has no end
+_FRACTION = 10  # share of the rows, if a whole run takes too long
 
 
 def cost(rows: int, dimension: int, limit_seconds: int) -> None:
@@ -30,7 +30,7 @@ def cost(rows: int, dimension: int, limit_seconds: int) -> None:
 
 
 def _measure(who: str, rows: int, dimension: int, limit_seconds: int) -> tuple[float, float, str, bool]:
-    """Run a child; one that is stopped by its limit counts with what it used until then."""
+    """Run a child; if its limit stops it, return the time and memory used until then."""
     command = [sys.executable, __file__, who, str(rows), str(dimension), str(limit_seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         told = child.stdout.read().splitlines() if child.stdout else []
@@ -84,7 +84,7 @@ def _child(who: str, rows: int, dimension: int, limit_seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit_seconds, limit_seconds))
     rng = np.random.default_rng(0)
     reference, window = (normalise(rng.normal(size=(rows, dimension)).astype(np.float32)) for _ in range(2))
-    window[:, 0] += 0.02  # drift: every permutation is needed
+    window[:, 0] += 0.02  # drift, so that every permutation is needed
     window = normalise(window)
     run = RUNS[who]
     run(reference[:2_000], window[:2_000]) if who == "ours" else _import_evidently()  # imports are not counted

@@ -1,4 +1,4 @@
-"""Pictures of a release, as each kind of fault makes them: embeddings and input statistics."""
+"""Pictures of a release with each kind of fault: embeddings and input statistics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER_ENCODER, NEW_CATEGORY, MIX = "other encoder", "new category 5 %", "mix 30 
 
 
 class Pictures:
-    """Pictures of a release; what was computed is kept in a folder, if there is one."""
+    """Pictures of a release; computed results are kept in a folder, if there is one."""
 
     def __init__(self, release: Path, other: Path, most: int, folder: Path | None) -> None:
         self.release, self.manifest = release, read_manifest(release)

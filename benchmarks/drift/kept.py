@@ -1,4 +1,4 @@
-"""Results that are written down as they come, so that a run that was stopped goes on."""
+"""Results that are saved at once, so that a stopped run resumes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class Kept:
-    """Results by name and place; in memory only, if there is no folder.
+    """Results by name and place; in memory only if there is no folder.
 
     Args:
-        folder: a file of JSON lines for each name; None: nothing is written.
+        folder: folder for a file of JSON lines per name; None: nothing is written.
         stop_at: `time.monotonic` after which nothing new is computed.
     """
 
@@ -24,7 +24,7 @@ class Kept:
             folder.mkdir(parents=True, exist_ok=True)
 
     def results(self, name: str, count: int, compute: Callable[[int], Any]) -> list[Any]:
-        """Return the results of places 0, 1, … below `count`, as many as there is time for."""
+        """Return the results of places 0, 1, … below `count`, up to the time limit."""
         known = self._results.setdefault(name, self._read(name))
         found = []
         for place in range(count):
@@ -40,7 +40,7 @@ class Kept:
         path = None if self.folder is None else self.folder / f"{name}.jsonl"
         if path is None or not path.exists():
             return {}
-        lines = path.read_text().split("\n")[:-1]  # a line without an end was cut
+        lines = path.read_text().split("\n")[:-1]  # a line without an end is incomplete
         path.write_text("".join(f"{line}\n" for line in lines))
         return dict(json.loads(line) for line in lines)
 

@@ -1,4 +1,4 @@
-"""Evidently's methods for embeddings, called without its picture by t-SNE."""
+"""Evidently's methods for embeddings, called without its t-SNE plot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 Method = Callable[[np.ndarray, np.ndarray], bool]
 
-# On how many of the windows without drift: each bootstrap costs twice our five tests, MMD ten times.
+# Number of windows without drift: each bootstrap costs twice our five tests, MMD ten times.
 WINDOWS = {
     "model, 0.55": 1_000, "euclidean, 0.2": 1_000, "cosine, 0.2": 1_000, "model, bootstrap": 50,
     "euclidean, bootstrap": 50, "ratio wasserstein": 50, "ratio ks": 50, "mmd, 0.015": 10,
@@ -16,7 +16,7 @@ WINDOWS = {
 
 
 def evidently_methods() -> dict[str, Method]:
-    """Return (reference, window) → drift detected, by name; the word after the comma is the threshold."""
+    """Return name → (reference, window) → drift detected; the word after the comma is the threshold."""
     import pandas as pd
     from evidently.legacy.metrics.data_drift import embedding_drift_methods as methods
 

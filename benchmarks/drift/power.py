@@ -1,4 +1,4 @@
-"""What is found of each fault, and whether its cause is named."""
+"""Share of each fault that is detected, and how often the diagnosis names its cause."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CAUSES = {
     "turned 15°": "pictures_changed", "turned 90°": "pictures_changed", OTHER_ENCODER: "preprocessing_differs",
     NEW_CATEGORY: "new_items", MIX: "mix_changed",
 }  # fmt: skip
-_PARTNER = "model, 0.55"  # what Evidently takes if nothing is said
+_PARTNER = "model, 0.55"  # Evidently's default
 _COLUMNS = (*EMBEDDING_TESTS, "inputs", "any", "evidently")
 
 
@@ -45,11 +45,11 @@ def power(kept: Kept, rendered: Path, photographs: Path, *, repeats: int, most: 
             if kind in CAUSES:
                 detected += sum(result["any"] for result in results)
                 right += sum(_right(kind, result) for result in results)
-        print(f"\nright cause in {right} of {detected} that were detected ({right / max(detected, 1):.1%})", flush=True)
+        print(f"\nright cause in {right} of {detected} detected faults ({right / max(detected, 1):.1%})", flush=True)
 
 
 def _golden(pictures: Pictures) -> tuple[Concern, Concern]:
-    """Return what the golden pictures say of the release's own encoder, and of the other."""
+    """Return the verdict of the golden pictures on the release's own encoder, and on the other."""
     own, other = (
         golden_vectors(pictures.release, pictures.manifest, encoder, DiagnosisParameters())
         for encoder in (pictures.encoder, pictures.other)

@@ -1,17 +1,17 @@
-"""The whole of serving on one core: our two processes beside the parts without a server, and beside what is written at first.
+"""All of serving on one core: our two processes beside the parts without a server, and beside straightforward services.
 
     python benchmarks/serving                                # 100,000 × 256, ResNet-50: a quarter of an hour on a quiet machine
-    python benchmarks/serving --folder /tmp/bench            # keeps what was made, for the next run
+    python benchmarks/serving --folder /tmp/bench            # keeps pictures, network and release for the next run
     python benchmarks/serving --pictures photos/*.jpg        # instead of rendered ones
 
-Servers run on one core, clients on another. What counts is processor time of a search, all processes of a service together:
-it hardly depends on what else the machine does. All take turns, round by round, and each figure is the least of the rounds.
+Servers run on one core, clients on another. The measure is processor time per search, all processes of a service together:
+it hardly depends on other work of the machine. All take turns, round by round, and each figure is the least of the rounds.
 
-- "parts": the product's decoder, the bare runtime at its best batch and bare Faiss, in one process: what is possible.
+- "parts": the product's decoder, the bare runtime at its best batch and bare Faiss, in one process: the lower limit.
 - "simple": Pillow, torch eager in fp32, exhaustive search; one picture at a time, in one process.
 - "FastAPI": the same behind an endpoint. "KServe": transformer and predictor as in KServe's examples.
 
-The network is a ResNet-50 that learns for some minutes to tell the pictures' products apart (`network.py`).
+The network is a ResNet-50, trained for some minutes to distinguish the pictures' products (`network.py`).
 """
 
 from __future__ import annotations
@@ -48,22 +48,24 @@ from components.shared.release.manifest import read_manifest
 
 CLIENTS = (32, 8, 1)
 BATCHES = (1, 4, 8, 16, 32)
-_LOADS = (0.5, 0.8)  # of the open loop, as shares of the closed loop's throughput
+_LOADS = (0.5, 0.8)  # rates of the open loop, as shares of the closed loop's throughput
 _AGREEMENT_AT = 10
-_DEEP = 100  # exact neighbours that are looked at for ten visible items
+_DEEP = 100  # exact neighbours examined for ten visible items
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="for what is made; kept, and used again")
+    parser.add_argument("--folder", type=Path, help="folder for pictures, network and release; kept and reused")
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="JPEG files, at least 64")
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--rendered", type=int, default=320, help="number of pictures, where none are given")
-    parser.add_argument("--steps", type=int, default=110, help="that the network learns for; 0: random weights")
-    parser.add_argument("--queries", type=int, default=192, help="searches of one measurement")
+    parser.add_argument("--rendered", type=int, default=320, help="number of rendered pictures, without --pictures")
+    parser.add_argument("--steps", type=int, default=110, help="training steps of the network; 0: random weights")
+    parser.add_argument("--queries", type=int, default=192, help="searches per measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precisions", nargs="*", default=runtimes(), choices=runtimes())
-    parser.add_argument("--batches", type=int, nargs="*", default=BATCHES, help="tried for the parts alone")
+    parser.add_argument(
+        "--batches", type=int, nargs="*", default=BATCHES, help="batch sizes to try for the parts alone"
+    )
     parser.add_argument("--server-core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--client-core", type=int, default=min(os.sched_getaffinity(0)))
     options = parser.parse_args()
@@ -78,14 +80,14 @@ def main() -> None:
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> list[bytes]:
-    """Make pictures, network and release, unless they are there; return the queries, of which the network knows nothing."""
+    """Make pictures, network and release, unless they exist; return the queries, on which the network was not trained."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = options.pictures or render_pictures(folder / "pictures", options.rendered)
     pictures = [path.read_bytes() for path in paths]
     queries, known = pictures[::2], pictures[1::2]
     if not (folder / "release" / MANIFEST_FILE).is_file():
         say(f"a network learns, {options.steps} steps")
-        # Of a rendered product half of the views are known; what other pictures show, nobody says.
+        # Half of the views of each rendered product are for training; products in other pictures are unknown.
         products = np.arange(len(known)) // (1 if options.pictures else VIEWS // 2)
         network = make_network(np.stack([decoded(picture) for picture in known]), products, options.steps)
         save_network(network, folder)
@@ -94,26 +96,20 @@ def prepare(folder: Path, options: argparse.Namespace) -> list[bytes]:
 
 
 class Benchmark:
-    """Contestants, taking turns.
-
-    Args:
-        folder: with the release.
-        pictures: queries.
-        options: of the command line.
-    """
+    """Contestants that take turns on the pictures as queries; `folder` holds the release."""
 
     def __init__(self, folder: Path, pictures: list[bytes], options: argparse.Namespace) -> None:
         self._folder, self._pictures, self._options = folder, pictures, options
         self._release = folder / "release"
         self.precisions = options.precisions
-        self.milliseconds: dict[str, float] = {}  # processor time of a search
-        self.shares: dict[str, dict[str, float]] = {}  # the same, process by process
+        self.milliseconds: dict[str, float] = {}  # processor time per search
+        self.shares: dict[str, dict[str, float]] = {}  # the same, per process
         self.best: dict[tuple[str, str], Outcome] = {}
         self.memory: dict[str, dict[str, int]] = {}
         self.found: dict[str, list[list[int]]] = {}
 
     def run(self, stack: ExitStack) -> None:
-        """Start everything and measure."""
+        """Start all services and measure."""
         local = self._local_contestants()
         core = self._options.server_core
         services = [stack.enter_context(ours(self._folder, core, precision)) for precision in self.precisions]
@@ -189,7 +185,7 @@ class Benchmark:
         return outcome
 
     def agreement(self, name: str) -> float:
-        """Return the mean share of the exact first ten visible images, one an item, that a service gives too."""
+        """Return the mean share of the exact first ten visible images, one per item, that a service also returns."""
         hidden = hidden_rows(self._release)
         shares = []
         for exact, rows in zip(self.found["simple"], self.found[name], strict=True):
@@ -213,7 +209,7 @@ class Benchmark:
             f"torch {torch.__version__}, OpenVINO {version('openvino')}, ONNX Runtime {version('onnxruntime')}\n"
         )
         simple = self.milliseconds["simple"]
-        print(f"{'processor time of a search on one core':64}{'ms':>8}{'× simple':>10}{'of parts':>10}")
+        print(f"{'processor time per search on one core':64}{'ms':>8}{'× simple':>10}{'of parts':>10}")
         for label, value in self.milliseconds.items():
             precision = next((each for each in self.precisions if each in label), "")
             share = f"{self.milliseconds[f'parts, {precision}'] / value:10.0%}" if label.startswith("ours") else ""
@@ -240,7 +236,7 @@ def hidden_rows(release: Path) -> set[int]:
 
 
 def cpu_of(work: Callable[[Sequence[bytes]], object], pictures: Sequence[bytes]) -> float:
-    """Return the processor time of this process for one piece of work, seconds."""
+    """Return the processor time of this process for one call, in seconds."""
     started = time.process_time()
     work(pictures)
     return time.process_time() - started

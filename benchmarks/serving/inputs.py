@@ -1,4 +1,4 @@
-"""What the benchmark of serving works on: rendered photographs, and a release of real size out of them and a network."""
+"""Inputs of the benchmark of serving: rendered photographs, and a release of real size made from them and a network."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from components.training.export import export_encoder
 from components.training.quantisation import quantise_encoder
 
 _SIDE, _QUALITY = 640, 90
-VIEWS = 8  # photographs of a product
-_HIDDEN = 0.05  # share of images that may not be shown
+VIEWS = 8  # photographs per product
+_HIDDEN = 0.05  # share of images that must not be shown
 _RECALL = 0.99
-IMAGES = 4  # of an item of the catalogue
-_WITHIN = 0.2  # share of the variance that lies between the images of one item
+IMAGES = 4  # per item of the catalogue
+_WITHIN = 0.2  # share of the variance between the images of one item
 _GATE = {"passed": True, "checks": []}
 _METRICS = {"hit_rate_at_1": 0.0, "queries": 0}
 
 
 def render_pictures(folder: Path, count: int) -> list[Path]:
-    """Render `count` photographs of 640 × 480 pixels into `folder`, unless they are there."""
+    """Render `count` photographs of 640 × 480 pixels into `folder`, unless they exist."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:05d}.jpg" for number in range(count)]
     if all(path.is_file() for path in paths):
@@ -65,15 +65,15 @@ def render_pictures(folder: Path, count: int) -> list[Path]:
 
 
 def make_release(directory: Path, network: Encoder, architecture: str, pictures: list[bytes], rows: int) -> None:
-    """Write a release of `rows` vectors in `directory`, by the project's own export, quantisation and indexing.
+    """Write a release of `rows` vectors in `directory`, with the project's own export, quantisation and indexing.
 
-    Its vectors lie where the encoder puts pictures (`spread`), and are beside it, in `vectors.npy`, too.
+    Its vectors are distributed as the encoder's embeddings (`spread`), and are also stored beside it, in `vectors.npy`.
     """
     directory.mkdir(parents=True)
     squares = np.stack([decoded(picture) for picture in pictures])
     export_encoder(network, directory / ENCODER_FILE)
     quantise_encoder(directory / ENCODER_FILE, directory / ENCODER_INT8_FILE, squares)
-    # Admitted unseen: what bf16 and int8 change is measured from end to end.
+    # Admitted without a gate: the effect of bf16 and int8 is measured end to end.
     figures = tuple(
         RuntimeFigures(engine=engine, precision=precision, minimum_cosine=0.9, passed=True, reason="for a benchmark.")
         for engine, precision in (("onnxruntime", "int8"), ("openvino", "int8"), ("openvino", "bf16"))
@@ -105,9 +105,9 @@ def make_release(directory: Path, network: Encoder, architecture: str, pictures:
 
 
 def spread(own: np.ndarray, rows: int) -> np.ndarray:
-    """Return (rows, d) float32 unit vectors of items with four images each, spread as the pictures' own vectors are.
+    """Return (rows, d) float32 unit vectors of items with four images each, distributed as the pictures' own vectors are.
 
-    Drawn from the normal distribution that has their mean and covariance; an image is near to the others of its item.
+    Drawn from the normal distribution with their mean and covariance; an image is near to the others of its item.
     """
     rng = np.random.default_rng(0)
     deviations = ((own - own.mean(axis=0)) / np.sqrt(len(own) - 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Clients: a fixed number that ask again as soon as they are answered, or requests at random moments whatever happens."""
+"""Clients: a closed loop, whose clients ask again once they are answered, and an open loop of requests at random times."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _DRAIN_SECONDS = 30.0
 
 @dataclass
 class Outcome:
-    """What clients saw.
+    """Results that the clients observed.
 
     Attributes:
-        latencies: seconds, of answers with status 200.
-        statuses: number of answers by status.
-        seconds: from the first request to the last answer.
-        bodies: by number of the picture, where they were asked for.
+        latencies: seconds, for answers with status 200.
+        statuses: number of answers per status.
+        seconds: time from the first request to the last answer.
+        bodies: bodies by number of the picture, if requested.
     """
 
     latencies: list[float] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Outcome:
 
 
 class Client:
-    """One connection of HTTP/1.1 that is kept."""
+    """One persistent HTTP/1.1 connection."""
 
     def __init__(self, port: int, path: str) -> None:
         self._port = port
@@ -72,7 +72,7 @@ class Client:
 async def closed_loop(
     port: int, path: str, pictures: Sequence[bytes], *, clients: int, requests: int, keep: bool = False
 ) -> Outcome:
-    """Let `clients` ask one picture after the other, `requests` in all."""
+    """Let `clients` send one picture after the other, `requests` in total."""
     outcome, numbers = Outcome(), iter(range(requests))
 
     async def run() -> None:
@@ -95,7 +95,7 @@ async def closed_loop(
 
 
 async def open_loop(port: int, path: str, pictures: Sequence[bytes], *, rate: float, requests: int) -> Outcome:
-    """Ask at random moments, `rate` times a second on average; latency counts from the moment a request was due."""
+    """Send at random times, `rate` times per second on average; latency counts from the time at which a request was due."""
     outcome, chance, idle = Outcome(), random.Random(0), list[Client]()
 
     async def one(place: int, due: float) -> None:

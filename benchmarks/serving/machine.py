@@ -22,7 +22,7 @@ def on_core(core: int) -> Iterator[None]:
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
+    """Return a process and all its descendants."""
     found = [pid]
     for parent in found:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
@@ -31,19 +31,19 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time of a process, its threads' together, in steps of 10 ms."""
+    """Return the processor time of a process, all threads together, in steps of 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * _TICK_SECONDS
 
 
 def memory_bytes(pid: int) -> int:
-    """Return the proportional set size: pages that processes share count once."""
+    """Return the proportional set size, in which pages shared by processes count once."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
 
 
 def processor() -> str:
-    """Return the processor's name and what it multiplies small numbers with."""
+    """Return the processor's name and its instructions for products of small numbers."""
     text = Path("/proc/cpuinfo").read_text()
     names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
     flags = {"avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"} & set(text.split())

@@ -1,7 +1,7 @@
-"""The encoder of the benchmark: a ResNet-50 that has learnt for a few minutes to tell the pictures' products apart.
+"""The encoder of the benchmark: a ResNet-50, trained for a few minutes to distinguish the pictures' products.
 
-With random weights every rounding error doubles from block to block, and says nothing of how bf16, int8 or another decoder
-change the answers of a trained network.
+With random weights every rounding error doubles from block to block, and reveals nothing about the effect of bf16, int8 or
+another decoder on the answers of a trained network.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _PARAMETERS = TrainingParameters(
     optimiser="adamw",
     learning_rate=0.001,
 )
-_VIEWS = 32  # of a step
-_SMALL, _SMALL_SHARE = 112, 0.8  # most steps see smaller pictures, which cost a quarter
-_SCALE = 10.0  # of cosines, before the softmax
-_BRANCH_GAIN = 0.2  # residual branches begin with little, and so learn sooner
+_VIEWS = 32  # per step
+_SMALL, _SMALL_SHARE = 112, 0.8  # most steps use smaller pictures, which cost a quarter
+_SCALE = 10.0  # factor of the cosines, before the softmax
+_BRANCH_GAIN = 0.2  # residual branches begin small, and so the network learns sooner
 
 
 def make_network(squares: np.ndarray, products: np.ndarray, steps: int) -> Encoder:
-    """Return an encoder that has learnt to bring pictures of one product together and to keep those of others apart.
+    """Return an encoder trained to bring pictures of one product together and to keep those of others apart.
 
     Args:
         squares: (n, 224, 224, 3) uint8, preprocessed pictures.
-        products: (n,) what each shows, from 0.
-        steps: of the optimiser; 0: random weights.
+        products: (n,) product of each, from 0.
+        steps: steps of the optimiser; 0: random weights.
 
-    Source: Wang et al., NormFace, 2017: softmax over the cosines with one learnt vector of each product.
+    Source: Wang et al., NormFace, 2017: softmax over the cosines with one learnt vector per product.
     """
     network = build_encoder(_PARAMETERS)
     for module in network.modules():
@@ -80,12 +80,12 @@ def save_network(network: Encoder, folder: Path) -> None:
 
 
 def load_network(folder: Path) -> Encoder:
-    """Return the network that was saved."""
+    """Return the saved network."""
     return build_encoder(_PARAMETERS.model_copy(update={"weights": str(folder / _FILE)})).eval()
 
 
 def _with_statistics_of(network: Encoder, squares: np.ndarray) -> Encoder:
-    """Let batch normalisation know the statistics of whole pictures: the plain mean of all batches."""
+    """Set the statistics of batch normalisation to those of whole pictures: the plain mean of all batches."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = None

@@ -1,4 +1,4 @@
-"""A search service as it is written at first: one FastAPI endpoint with Pillow, torch eager and Faiss.
+"""A straightforward search service: one FastAPI endpoint with Pillow, torch eager and Faiss.
 
 python plain_server.py FOLDER PORT
 """

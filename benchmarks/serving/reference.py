@@ -1,4 +1,4 @@
-"""The whole path in one process without a server: as fast as the parts allow, and as it is written at first."""
+"""The whole path in one process without a server: as fast as the parts allow, and in a straightforward way."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def decoded(picture: bytes) -> np.ndarray:
 
 
 class Ideal:
-    """Decoder, bare runtime and bare Faiss in a loop: nothing that a server needs.
+    """Decoder, bare runtime and bare Faiss in a loop, without anything that a server adds.
 
     Args:
-        release: directory.
+        release: directory of the release.
         runtime: "engine-precision".
-        batch: pictures embedded and searched at a time.
+        batch: number of pictures embedded and searched at a time.
     """
 
     def __init__(self, release: Path, runtime: str, batch: int) -> None:
@@ -58,17 +58,17 @@ class Ideal:
 
 
 def runtimes() -> list[str]:
-    """Return what this processor computes in, "engine-precision" each."""
+    """Return the engines and precisions of this processor, each as "engine-precision"."""
     return ["onnxruntime-fp32", "onnxruntime-int8", "openvino-int8", *(["openvino-bf16"] if computes_bf16() else [])]
 
 
 def bare_runtime(release: Path, runtime: str) -> Embed:
-    """Return a runtime as its own documentation calls it, on one thread."""
+    """Return a runtime, called as in its own documentation, on one thread."""
     engine, precision = runtime.split("-")
     name = ENCODER_INT8_FILE if precision == "int8" else ENCODER_FILE
     if engine == "openvino":
         few_bits = computes_bf16() and precision != "fp32"
-        import openvino  # after `computes_bf16`, whose import of it keeps it from reporting home
+        import openvino  # after `computes_bf16`, whose import disables its telemetry
 
         hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "bf16" if few_bits else "f32"}
         model = openvino.Core().compile_model(str(release / name), "CPU", hints)
@@ -80,12 +80,7 @@ def bare_runtime(release: Path, runtime: str) -> Embed:
 
 
 class Simple:
-    """Pillow, torch eager in fp32 and an exhaustive index, one picture at a time.
-
-    Args:
-        network: the encoder.
-        vectors: (n, d) of the catalogue.
-    """
+    """Pillow, torch eager in fp32 and an exhaustive index, one picture at a time."""
 
     def __init__(self, network: nn.Module, vectors: np.ndarray) -> None:
         self._network = network
@@ -105,5 +100,5 @@ class Simple:
 
 
 def pillow_square(picture: bytes) -> np.ndarray:
-    """Decode by Pillow, in full, and fit into a white square as the encoder's space prescribes."""
+    """Decode with Pillow, in full, and fit into a white square as the encoder's space prescribes."""
     return preprocess(np.array(Image.open(io.BytesIO(picture)).convert("RGB")), _SPEC)

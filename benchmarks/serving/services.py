@@ -1,4 +1,4 @@
-"""The services under test, each on the one core: ours, the plain one, KServe's as its examples have it."""
+"""The services under test, all on the same core: ours, the plain one, and KServe's as in its examples."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _OVERLOADED = {"search_queue": "256", "search_wait_seconds": "30", "encoder_dead
 
 @dataclass
 class Service:
-    """A service that answers.
+    """A running service.
 
     Attributes:
-        name: for the table.
-        port: of HTTP.
-        path: to post pictures to.
+        name: name for the table.
+        port: HTTP port.
+        path: path for POST requests with a picture.
         processes: name → pid.
     """
 
@@ -41,7 +41,7 @@ class Service:
     processes: dict[str, int]
 
     def cpu(self) -> dict[str, float]:
-        """Return the processor time of each process so far, seconds; that of decoding processes together."""
+        """Return the processor time of each process so far, in seconds; decoding processes are added up."""
         times = {name: cpu_seconds(pid) for name, pid in self.processes.items()}
         for name, pid in self.processes.items():
             if children := family(pid)[1:]:

@@ -1,10 +1,10 @@
-"""Search on KServe as its own examples are written: a transformer that calls a predictor by REST, protocol v2.
+"""Search on KServe as in its own examples: a transformer that calls a predictor by REST, protocol v2.
 
     python stock_kserve.py FOLDER predictor --model_name stock --http_port 8085 …
     python stock_kserve.py FOLDER transformer --model_name stock --http_port 8080 --predictor_host 127.0.0.1:8085 …
 
-As in kserve's python/custom_transformer the picture goes as a tensor of floats in JSON, since the client puts it so; the
-runtime behind is the same fp32 ONNX Runtime that ours falls back on, and the index the product's, in bare Faiss.
+As in kserve's python/custom_transformer, the picture is sent as a tensor of floats in JSON, the format of its client; the
+runtime behind it is the fp32 ONNX Runtime that ours falls back on, and the index is the product's, in bare Faiss.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 _FOLDER, _ROLE = Path(sys.argv[1]), sys.argv[2]
-del sys.argv[1:3]  # kserve reads the rest while it is imported
+del sys.argv[1:3]  # kserve reads the rest on import
 
 import faiss  # noqa: E402
 import kserve  # noqa: E402
@@ -29,7 +29,7 @@ _RELEASE = _FOLDER / "release"
 
 
 class Predictor(kserve.Model):  # type: ignore[misc]
-    """Embeds."""
+    """Computes embeddings."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -45,7 +45,7 @@ class Predictor(kserve.Model):  # type: ignore[misc]
 
 
 class Transformer(kserve.Model):  # type: ignore[misc]
-    """Decodes before and searches after."""
+    """Decodes pictures before, and searches after the predictor."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

@@ -1,1 +1,1 @@
-"""Images in: decode, validate, fingerprint, group near-duplicates, split."""
+"""The catalogue step: decode, validate, fingerprint, group near-duplicates, split."""

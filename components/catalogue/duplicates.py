@@ -1,4 +1,4 @@
-"""Groups of near-duplicate pictures, in far less than n² comparisons."""
+"""Groups of near-duplicate pictures, with far fewer than n² comparisons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from components.catalogue.fingerprints import BITS, FINGERPRINT_BYTES, Fingerprints, hashes_of, look_alike
 
-_FEW = 20_000  # up to here every pair is compared
+_FEW = 20_000  # up to this number every pair is compared
 _PARTS, _PART_BITS, _FLIPS = 12, 20, 1
 _QUERIES = 1024
 _PAIRS = 4_000_000
@@ -21,7 +21,7 @@ Rows = NDArray[np.int64]
 
 
 def connected(count: int, one: Sequence[int] | Rows, other: Sequence[int] | Rows) -> Rows:
-    """Return for each of 0 … count − 1 the smallest member of its group; the pairs (one, other) join groups."""
+    """Return for each of 0 … count − 1 the smallest member of its group; pairs (one, other) belong to one group."""
     graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
     _, label = connected_components(graph, directed=False)
     _, first = np.unique(label, return_index=True)
@@ -29,15 +29,15 @@ def connected(count: int, one: Sequence[int] | Rows, other: Sequence[int] | Rows
 
 
 def group_duplicates(sha256: Sequence[str], fingerprints: Sequence[bytes | None], *, distance: int) -> list[int]:
-    """Group pictures with equal bytes or close fingerprints; groups that share a member are one.
+    """Group pictures with equal bytes or close fingerprints; groups that share a member are merged.
 
     Args:
         sha256: n digests of the files.
-        fingerprints: n fingerprints; None for a flat picture, which only has equal files as duplicates.
-        distance: bits by which the hashes of near-duplicates may differ.
+        fingerprints: n fingerprints; None for a flat picture, whose only duplicates are equal files.
+        distance: largest number of bits by which the hashes of near-duplicates differ.
 
     Returns:
-        For each picture the smallest position in its group.
+        Per picture the smallest position in its group.
     """
     first: dict[str | bytes, int] = {}
     distinct: list[int] = []
@@ -57,7 +57,7 @@ def group_duplicates(sha256: Sequence[str], fingerprints: Sequence[bytes | None]
 
 
 def _batched(pairs: Iterable[tuple[Rows, Rows]]) -> Iterator[tuple[Rows, Rows]]:
-    """Join small batches of pairs: one search for components per few million, and never all pairs in memory."""
+    """Join small batches of pairs, for one search of components per few million pairs, without holding all in memory."""
     gathered: list[tuple[Rows, Rows]] = []
     for found in pairs:
         gathered.append(found)
@@ -69,7 +69,7 @@ def _batched(pairs: Iterable[tuple[Rows, Rows]]) -> Iterator[tuple[Rows, Rows]]:
 
 
 def _close_pairs(codes: Fingerprints, distance: int) -> Iterator[tuple[Rows, Rows]]:
-    """Yield rows (i, j), i < j, of fingerprints that are close in bits and look alike."""
+    """Yield rows (i, j), i < j, of fingerprints that are close in bits and in light and colour."""
     hashes = hashes_of(codes)
     if len(hashes) < 2:
         return
@@ -86,9 +86,9 @@ def _close_pairs(codes: Fingerprints, distance: int) -> Iterator[tuple[Rows, Row
 def _index_of(hashes: Fingerprints) -> faiss.IndexBinary:
     """Index hashes for a search by radius.
 
-    Many hashes go into 12 tables keyed by 20 bits each; one differing bit in a key is allowed for. By the pigeonhole
-    principle every pair up to 23 bits apart is found; of those 40 apart, about 93 in 100 (measured). What is found depends
-    on the two hashes alone, never on the others. A million take about two minutes of one core.
+    Many hashes are stored in 12 tables keyed by 20 bits each; a key matches with up to one differing bit. By the pigeonhole
+    principle every pair up to 23 bits apart is found; of pairs 40 bits apart, about 93 in 100 (measured). Whether a pair is
+    found depends on its two hashes alone. A million hashes take about two minutes of one core.
     Source: Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-index hashing", CVPR 2012.
     """
     if len(hashes) <= _FEW:

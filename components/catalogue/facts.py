@@ -1,9 +1,8 @@
-"""What is known of pictures from earlier runs, so that only new and changed files are read.
+"""Facts about pictures from earlier runs, so that only new and changed files are read.
 
-A cache, not an artifact: Parquet files of a few thousand rows each, written whole while a run goes on. A killed run loses
-the last few seconds, and ten new pictures in a folder of 100,000 cost ten reads. Nothing in it can make a result differ
-from that of an empty cache: it is keyed by limits, code and library versions, and a row counts only for the same version
-of the same file.
+A cache, not an artifact: Parquet files of a few thousand rows each, written during the run. A killed run loses the
+last few seconds, and ten new pictures in a folder of 100,000 cost ten reads. The cache cannot change a result: its
+key includes limits, code and library versions, and a row counts only for the same version of the same file.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class FactsCache:
         self._written_at = time.monotonic()
 
     def find(self, pictures: Sequence[OfferedPicture]) -> list[Inspection | None]:
-        """Return what is known of each picture, None where its file is new or has changed."""
+        """Return the known facts of each picture, None if its file is new or has changed."""
         self._compact()
         wanted = {(p.uri, p.version): position for position, p in enumerate(pictures) if p.version is not None}
         found: list[Inspection | None] = [None] * len(pictures)
@@ -73,7 +72,7 @@ class FactsCache:
         return found
 
     def add(self, picture: OfferedPicture, facts: Inspection) -> None:
-        """Remember an inspection, unless another attempt may end otherwise."""
+        """Store an inspection, unless another attempt could give another result."""
         if picture.version is not None and facts.is_final:
             self._pending.append(
                 {"uri": picture.uri, "version": picture.version, **dict(zip(_FACTS, astuple(facts), strict=True))}
@@ -82,7 +81,7 @@ class FactsCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write all pending rows."""
         if self._pending:
             self._write(pa.Table.from_pylist(self._pending, _SCHEMA))
             self._pending = []
@@ -93,7 +92,7 @@ class FactsCache:
             pq.write_table(table, temporary, compression="zstd")
 
     def _compact(self) -> None:
-        """Join many small files into one; a second process may do the same, rows then stand there twice, harmlessly."""
+        """Join many small files into one; if a second process does the same, rows are stored twice, which is harmless."""
         paths = sorted(self.directory.glob("*.parquet"))
         if len(paths) < _MANY_FILES:
             return
@@ -106,7 +105,7 @@ class FactsCache:
 def gather_facts(
     pictures: Sequence[OfferedPicture], cache: FactsCache, parameters: CatalogueParameters
 ) -> list[Inspection]:
-    """Inspect every picture that the cache does not know, and show how far that is.
+    """Inspect every picture that the cache does not know, and show the progress.
 
     Returns:
         One inspection per picture, in the same order; the result does not depend on the cache or the workers.
@@ -141,7 +140,7 @@ def _key(parameters: CatalogueParameters) -> str:
 def _read(path: Path) -> pa.Table | None:
     try:
         return pq.read_table(path, schema=_SCHEMA)
-    except (OSError, pa.ArrowException):  # damaged, or just removed by another process; the files are read again
+    except (OSError, pa.ArrowException):  # damaged, or just removed by another process; the pictures are read again
         return None
 
 

@@ -1,8 +1,8 @@
-"""Fingerprints of pictures: which ones show the same photograph, re-encoded, resized, brightened or slightly cropped.
+"""Fingerprints that identify copies of a photograph: re-encoded, resized, brightened or slightly cropped.
 
-A fingerprint has two parts. 256 bits say where the low frequencies of the grey picture lie above their median; copies of a
-photograph differ in few of them, other photographs in about 128. An 8 × 8 thumbnail gives the second look: two shirts of
-one cut on the same table agree in many bits, but not in light and colour.
+A fingerprint has two parts. 256 bits mark the low frequencies of the grey picture that are above their median; copies of a
+photograph differ in few bits, other photographs in about 128. An 8 × 8 thumbnail confirms a match: two shirts of one
+cut on the same table agree in many bits, but not in light and colour.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _LEAST_CONTRAST = 2.0  # standard deviation of grey levels, below which the bits
 _MAX_LIGHT_RESIDUAL = 8.0  # grey levels, root mean square, after brightness and contrast are made equal
 _MAX_COLOUR_DIFFERENCE = 12  # levels of Cb or Cr
 _COLOUR_OUTLIERS = 5  # of 64 cells
-# Neighbouring frequencies flip together; an order far from the natural one spreads them over the parts of the hash.
+# Neighbouring frequencies flip together; this order spreads them over the parts of the hash.
 _ORDER = np.random.default_rng(20260101).permutation(BITS)
 
 
 def fingerprint_of(picture: Pixels) -> bytes | None:
-    """Return the 224 bytes of a picture's fingerprint; None for a picture so flat that nothing tells it from others.
+    """Return the 224 bytes of a picture's fingerprint; None for a picture too flat to be distinguished from others.
 
     Source: the bits follow the PDQ hash (discrete cosine transform of a 64 × 64 picture, 16 × 16 frequencies without
     the constant ones, median), Davis and Rosen, "The TMK+PDQF video-hashing algorithm and the PDQ image-hashing
@@ -54,14 +54,9 @@ def hashes_of(fingerprints: Fingerprints) -> Fingerprints:
 
 
 def look_alike(one: Fingerprints, other: Fingerprints) -> NDArray[np.bool_]:
-    """Take the second look at pairs whose bits are close: whether light and colour agree, too.
+    """Whether light and colour agree as well, for pairs whose bits are close.
 
-    Args:
-        one: (p, 224) fingerprints.
-        other: (p, 224) fingerprints of their partners.
-
-    Returns:
-        (p,) bool; symmetric.
+    Maps two arrays of (p, 224) fingerprints to (p,) bool; the order of the two does not matter.
     """
     first, second = (_thumbnails(values) for values in (one, other))
     colour = np.abs(first[:, :, 1:] - second[:, :, 1:]).max(axis=2)

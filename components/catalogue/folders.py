@@ -18,7 +18,7 @@ from components.shared.files.ids import safe_id
 from components.shared.files.storage import filesystem_of, is_remote, local_path
 from components.shared.pictures.kinds import FOREIGN_SUFFIXES, PICTURE_SUFFIXES
 
-# Folders that devices and systems make beside people's pictures: thumbnails, snapshots, deleted files (compared in lower case).
+# Folders that devices and systems make beside pictures: thumbnails, snapshots, deleted files (compared in lower case).
 _SYSTEM_FOLDERS = frozenset((
     "@eadir", "@recently-snapshot", "@recycle", "@transcode", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler",
     "recycled", "system volume information", "lost+found", "__macosx", "network trash folder", "temporary items",
@@ -38,10 +38,10 @@ class _File:
 def offer_of_folder(uri: str) -> Offer:
     """List the pictures below a folder.
 
-    A picture's id is its path within the folder, its category the name of the folder that holds it. A folder on the
-    first level that is called train, validation (valid, val) or test decides the split. Hidden files are passed over, and so
-    are the folders in which devices keep thumbnails, snapshots and deleted files, and a home folder of this program. Where
-    a symbolic link leads to a folder that is listed anyway, the real folder gives the ids.
+    A picture's id is its path within the folder, its category the name of the folder that holds it. A first-level folder
+    named train, validation (valid, val) or test decides the split. Hidden files are skipped, and so are the folders in
+    which devices keep thumbnails, snapshots and deleted files, and home folders of this program. If a symbolic link leads
+    to a folder that is listed anyway, ids use the path of the real folder.
 
     Raises:
         SourceError: the folder is missing, unreadable or holds no picture.
@@ -61,7 +61,7 @@ def offer_of_folder(uri: str) -> Offer:
 
 
 def modification_of(info: dict[str, Any]) -> tuple[str | None, datetime.datetime | None]:
-    """Return version and time of modification of a file in an object store, from what fsspec's `info` tells."""
+    """Return version and time of modification of a file in an object store, from fsspec's `info`."""
     found = next((info[key] for key in _TIME_KEYS if info.get(key) is not None), None)
     if isinstance(found, str):
         try:
@@ -80,7 +80,7 @@ def version_of_local(status: os.stat_result) -> tuple[str, datetime.datetime]:
     """Return version and time of modification of a local file."""
     try:
         at = _EPOCH + datetime.timedelta(microseconds=status.st_mtime_ns // 1000)
-    except OverflowError:  # a file system may hold times outside the years 1 to 9999
+    except OverflowError:  # a file system can hold times outside the years 1 to 9999
         at = _EPOCH
     return f"{status.st_size}-{status.st_mtime_ns}", at
 
@@ -100,7 +100,7 @@ def _picture_of(file: _File) -> OfferedPicture:
 
 
 def _with_unique_ids(pictures: list[OfferedPicture]) -> list[OfferedPicture]:
-    """Tell apart names that differ only in their Unicode form, and bring the pictures into the order of their ids."""
+    """Make ids unique that differ only in their Unicode form, and sort the pictures by id."""
     counts = Counter(picture.image_id for picture in pictures)
     unique = [
         p
@@ -116,7 +116,7 @@ def _is_system_folder(name: str) -> bool:
 
 
 def _is_home(folder: str) -> bool:
-    """Tell whether a folder is a home of this program, which holds copies of pictures."""
+    """Whether a folder is a home of this program, which holds copies of pictures."""
     return all((Path(folder) / name).is_dir() for name in ("runs", "workspace/catalogue"))
 
 
@@ -132,7 +132,7 @@ def _local_files(root: Path, offer: Offer) -> Iterator[_File]:
             f"{root} is neither a folder nor a manifest that ends in .csv or .parquet; give one of these",
             source=str(root),
         )
-    start = os.path.abspath(root)  # noqa: PTH100 - symbolic links stay as they are written
+    start = os.path.abspath(root)  # noqa: PTH100 - keeps symbolic links
     seen: set[tuple[int, int]] = set()
     stack, links = [(start, "")], list[tuple[str, str]]()
     while stack or links:  # symbolic links last, so that a real folder wins over the links to it
@@ -190,7 +190,7 @@ def _remote_files(uri: str, offer: Offer) -> Iterator[_File]:
     path = path.rstrip("/")
     try:
         found = filesystem.find(path, detail=True)
-    except Exception as error:  # every driver has its own classes
+    except Exception as error:  # every driver has its own exception classes
         raise SourceError(
             f"{uri} cannot be listed ({str(error) or type(error).__name__}); check the address and the credentials in "
             "the environment",

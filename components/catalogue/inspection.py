@@ -1,4 +1,4 @@
-"""What one picture's file holds: digest, size and fingerprint, or why it cannot be used."""
+"""Facts about one picture's file: digest, size and fingerprint, or the reason why it is unusable."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from components.shared.errors import BadImageError
 from components.shared.pictures.decoder import decode_picture
 from components.shared.pictures.limits import DecodingLimits
 
-# The fingerprint looks at 64 × 64 pixels; three times that leaves averaging enough to do.
+# The fingerprint uses 64 × 64 pixels; three times that leaves enough for area averaging.
 _DECODED_SIDE = 192
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Facts of one file; either `reason` is None, or all facts but sha256 are missing.
+    """Facts of one file; if `reason` is set, all facts but sha256 are missing.
 
     Attributes:
-        sha256: hexadecimal digest of the file's bytes; empty where they could not be read.
-        width: pixels, after EXIF orientation.
-        height: likewise.
+        sha256: hexadecimal digest of the file's bytes; empty if they could not be read.
+        width, height: pixels, after EXIF orientation.
         fingerprint: None for a flat picture.
-        reason: short word for why the picture cannot be used.
-        message: the same in a sentence.
+        reason: short word for the cause of a failure.
+        message: the cause in a sentence.
     """
 
     sha256: str = ""
@@ -36,12 +35,12 @@ class Inspection:
 
     @property
     def is_final(self) -> bool:
-        """Whether the file's bytes alone decided; an unreachable file may be reachable tomorrow."""
+        """Whether the file's bytes alone decided; an unreachable file could be reachable tomorrow."""
         return bool(self.sha256)
 
 
 def inspect_bytes(data: bytes, limits: DecodingLimits) -> Inspection:
-    """Decode a file's bytes and describe them; never raises for what they hold."""
+    """Decode a file's bytes and describe them; never raises because of their contents."""
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         picture = decode_picture(data, limits=limits, minimum_side=_DECODED_SIDE)

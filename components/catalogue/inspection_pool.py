@@ -1,4 +1,4 @@
-"""Several expendable processes that inspect pictures, and the loop that keeps them busy and replaces those that die."""
+"""Several expendable processes that inspect pictures, and the loop that feeds them and replaces those that die."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from components.shared.errors import ResourceError
 from components.shared.pictures.limits import DecodingLimits
 from components.shared.pictures.worker import start_worker
 
-_AHEAD = 24  # pictures handed to a process before it has answered
-_PICTURES_PER_PROCESS = 50  # fewer are not worth another start
+_AHEAD = 24  # pictures sent to a process before it has answered
+_PICTURES_PER_PROCESS = 50  # fewer are not worth another process
 _TIMERS = {signal.SIGPROF, signal.SIGALRM}
 
 
 def inspect_pictures(
     uris: Sequence[str], *, limits: DecodingLimits, timeout_seconds: float, workers: int = 0
 ) -> Iterator[tuple[int, Inspection]]:
-    """Inspect pictures in other processes, so that none of them can crash, hang or exhaust this one.
+    """Inspect pictures in other processes, so that no picture can crash, hang or exhaust this one.
 
     Args:
-        uris: where the pictures lie.
-        limits: what a picture may ask for.
-        timeout_seconds: processor time of one picture; beyond it the reason is "timed_out".
-        workers: processes; 0: one per processor.
+        uris: addresses of the pictures.
+        limits: limits that a picture must meet.
+        timeout_seconds: processor time per picture; beyond it the reason is "timed_out".
+        workers: number of processes; 0: one per processor.
 
     Yields:
-        (position in `uris`, what is there), each position once, in the order in which they are done. A picture on which
-        a process died twice has the reason "crashed".
+        (position in `uris`, inspection), each position once, in order of completion. A picture on which a process died
+        twice has the reason "crashed".
 
     Raises:
-        ResourceError: the processes do not even start.
+        ResourceError: the processes do not start.
     """
     if not uris:
         return
@@ -54,7 +54,7 @@ def inspect_pictures(
                 inspector.feed(uris, todo)
             busy = {inspector.connection: inspector for inspector in inspectors if inspector.ahead}
             for connection in wait(list(busy)):
-                inspector = busy[connection]  # type: ignore[index]  # only connections were waited for
+                inspector = busy[connection]  # type: ignore[index]  # the wait covers connections only
                 answer = inspector.receive()
                 if answer is not None:
                     yield answer
@@ -62,7 +62,7 @@ def inspect_pictures(
                 index, inspection = inspector.bury()
                 inspectors[inspectors.index(inspector)] = _Inspector(limits, timeout_seconds)
                 todo.extendleft(reversed(inspector.ahead))
-                if inspection.reason == "crashed" and index not in crashed:  # it may have been the system; once more
+                if inspection.reason == "crashed" and index not in crashed:  # the system could be the cause; try again
                     crashed.add(index)
                     todo.append(index)
                 else:
@@ -74,7 +74,7 @@ def inspect_pictures(
 
 @dataclass(eq=False)
 class _Inspector:
-    """One process; `ahead` holds what it was given and has not answered, oldest first."""
+    """One process; `ahead` holds the unanswered pictures, oldest first."""
 
     limits: DecodingLimits
     timeout_seconds: float
@@ -97,7 +97,7 @@ class _Inspector:
         self._send((self.limits, self.timeout_seconds))
 
     def feed(self, uris: Sequence[str], todo: deque[int]) -> None:
-        """Hand over pictures until enough are ahead."""
+        """Send pictures until enough are ahead."""
         while todo and len(self.ahead) < _AHEAD:
             index = todo.popleft()
             self.ahead.append(index)
@@ -105,7 +105,7 @@ class _Inspector:
                 return
 
     def _send(self, message: tuple[Any, ...]) -> bool:
-        """Send something; False if the process has died, which `receive` will notice and `bury` tell."""
+        """Send a message; False if the process has died, which `receive` then notices and `bury` reports."""
         try:
             self.connection.send(message)
         except OSError:
@@ -119,16 +119,16 @@ class _Inspector:
                 self.connection.recv()
                 self._is_ready = True
             index, inspection = self.connection.recv()
-        except (EOFError, OSError):  # nothing, or the torn half of an answer
+        except (EOFError, OSError):  # no answer, or only part of one
             return None
         self.ahead.popleft()
         return index, inspection
 
     def bury(self) -> tuple[int, Inspection]:
-        """Say which picture the process died of, and how.
+        """Return the picture on which the process died, with the cause.
 
         Raises:
-            ResourceError: it died before it was ready for any.
+            ResourceError: the process died before it was ready for any picture.
         """
         status = self._process.wait()
         if not self._is_ready:
@@ -144,7 +144,7 @@ class _Inspector:
         return index, Inspection(reason="crashed", message=f"the picture crashed the decoder ({name})")
 
     def stop(self) -> None:
-        """End the process and free what belongs to it."""
+        """End the process and free its resources."""
         self.connection.close()
         if self._process.poll() is None:
             self._process.kill()

@@ -1,7 +1,7 @@
 """The process that reads and decodes pictures for the catalogue: started by `inspection_pool`, expendable.
 
-A picture that makes a decoder crash kills this process only, and one that takes too long lets the kernel's timer kill it;
-the parent notices and goes on. Its parent talks to it through a socket whose number is the only argument.
+A picture that makes a decoder crash kills this process only, and the kernel's timer kills it if a picture takes too long;
+the parent notices and continues. The parent communicates through a socket whose number is the only argument.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from components.shared.files.storage import is_remote, read_bytes
 from components.shared.pictures.limits import DecodingLimits
 from components.shared.pictures.worker import run_worker
 
-_REAL_TIME_FACTOR = 20  # what waits instead of computing, say for a dead disk, is stopped, too, if much later
-_REMOTE_READS = 16  # files under way at once, so that latency does not add up
+_REAL_TIME_FACTOR = (
+    20  # a read that waits instead of computing, for example for a dead disk, is stopped too, but much later
+)
+_REMOTE_READS = 16  # files read at once, so that latency does not add up
 
 
 def serve(connection: Connection) -> None:
@@ -39,7 +41,7 @@ def serve(connection: Connection) -> None:
 def _inspection_of(
     uri: str, limits: DecodingLimits, timeout_seconds: float, readers: ThreadPoolExecutor
 ) -> Callable[[], Inspection]:
-    """Begin to read a remote file at once, a local one when its turn comes."""
+    """Start reading a remote file at once, a local one only on its turn."""
     read: Future[bytes] | None = None
     if is_remote(uri):
         read = readers.submit(read_bytes, uri, limit_bytes=limits.max_bytes)
@@ -61,7 +63,7 @@ def _inspection_of(
 
 
 def _set_timers(seconds: float) -> None:
-    # Nobody handles these signals, so the kernel ends the process, whatever native code it is in.
+    # These signals have no handler, so the kernel ends the process, even within native code.
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.setitimer(signal.ITIMER_REAL, seconds * _REAL_TIME_FACTOR)
 

@@ -1,4 +1,4 @@
-"""What pictures a folder or manifest offers now, without making a catalogue to learn from: for extending what is served."""
+"""The pictures that a folder or manifest offers now, without a catalogue to learn from: for extending a served release."""
 
 from __future__ import annotations
 
@@ -21,24 +21,19 @@ _UNKNOWN_TIME = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures that are offered.
-
-    Attributes:
-        items: table ITEMS of the usable ones.
-        refused: the others, with reasons.
-    """
+    """The pictures of a source: table ITEMS of the usable ones, and the refused ones with reasons."""
 
     items: pa.Table
     refused: list[RefusedPicture]
 
 
 def list_images(images: str, *, workspace: Path, parameters: CatalogueParameters) -> Listing:
-    """Read every new or changed picture once and describe all of them; even a single one will do.
+    """Read every new or changed picture once and describe all pictures; a single one is enough.
 
     Args:
         images: folder, or .csv or .parquet manifest; a local path or a URI of fsspec.
-        workspace: where facts of files are remembered.
-        parameters: of the catalogue step, so that the same pictures are good, and near-duplicates, as there.
+        workspace: folder that keeps the facts of files.
+        parameters: parameters of the catalogue step, so that both accept the same pictures and find the same duplicates.
 
     Raises:
         SourceError: the source is missing or empty, or its manifest is wrong.

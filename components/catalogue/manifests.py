@@ -27,13 +27,13 @@ _REMOTE_THREADS = 32
 def offer_of_manifest(uri: str) -> Offer:
     """List the pictures of a manifest.
 
-    The column uri is required; a relative one is meant relative to the manifest's folder. image_id, item_id, category,
-    is_public, is_appropriate, added_at and split may be given; other columns are passed over, but not one that is one of these
-    misspelt: private pictures would be shown.
+    The column uri is required; relative paths are relative to the manifest's folder. image_id, item_id, category, is_public,
+    is_appropriate, added_at and split are optional; other columns are ignored, except misspelt ones, which are errors:
+    a misspelt is_public would show private pictures.
 
     Raises:
-        SourceError: the manifest is missing or unreadable, lacks uri, misspells a column, names an image twice, or a cell
-            has no meaning.
+        SourceError: the manifest is missing or unreadable, lacks uri, misspells a column, names an image twice, or has an
+            invalid cell.
     """
     table = _read(uri)
     _refuse_misspelt(list(table.columns), uri)
@@ -122,7 +122,7 @@ class _Rows:
         if name not in self._texts:
             return True
         value = _TRUTH.get((self._text(name, row) or "").lower())
-        if value is None:  # an empty cell, too: whether a picture may be shown is not to be guessed
+        if value is None:  # an empty cell is an error too: the program must not guess whether a picture may be shown
             raise self._bad(row, name, f"is {self._text(name, row) or ''!r}", "write true or false")
         return value
 
@@ -167,7 +167,7 @@ def _read(uri: str) -> ForeignTable:
             data = file.read()
     except FileNotFoundError as error:
         raise SourceError(f"the manifest {uri} does not exist; check the path", source=uri) from error
-    except Exception as error:  # every driver has its own classes
+    except Exception as error:  # every driver has its own exception classes
         raise SourceError(
             f"the manifest {uri} cannot be read: {str(error) or type(error).__name__}", source=uri
         ) from error
@@ -188,7 +188,7 @@ def _check_unique(ids: list[str], table: ForeignTable) -> None:
 
 
 def _versions(uris: list[str]) -> list[tuple[str | None, datetime.datetime | None] | str]:
-    """Return version and time of every file, or a sentence where there is none."""
+    """Return version and time of every file, or a sentence if there is no such file."""
     if not any(is_remote(uri) for uri in uris):
         return [_version(uri) for uri in uris]
     with ThreadPoolExecutor(_REMOTE_THREADS) as threads:

@@ -1,4 +1,4 @@
-"""The dials of the catalogue step."""
+"""Parameters of the catalogue step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CatalogueParameters(BaseModel):
             Measured on 3,781 photographs: 40 finds every re-encoded, resized, brightened or noisy copy and 92 % of
             those cropped by 2 %, with no false pair in 7.1 million; 0 leaves nearly only identical pictures.
         limits: limits of one picture; pictures beyond them are quarantined.
-        timeout_seconds: processor time that one picture may take; after it, it is quarantined.
+        timeout_seconds: limit of processor time per picture; a slower one is quarantined.
         workers: processes that read and decode; 0: one per processor. Does not change the result.
     """
 

@@ -1,4 +1,4 @@
-"""A picture that somebody offers for the catalogue, before anybody has looked into its file."""
+"""A picture that is offered for the catalogue, before its file has been read."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class OfferedPicture:
     """One picture of a folder or one row of a manifest.
 
     Attributes:
-        uri: where its file lies; an absolute path or a URI.
-        image_id: unique in the source.
-        version: changes when the file does (size and time or entity tag); None: not known, the file is always read.
-        modified_at: of the file; None where the storage does not tell.
+        uri: absolute path or URI of the file.
+        image_id: id, unique in the source.
+        version: changes when the file does (size and time, or entity tag); None: unknown, the file is always read.
+        modified_at: time of modification of the file; None if the storage does not provide it.
         item_id: None: the picture is an item of its own.
-        category: None: not known.
-        is_public: whether everybody may see it.
+        category: None: unknown.
+        is_public: whether all users may see it.
         is_appropriate: whether it may be shown at all.
-        added_at: when it joined the catalogue; None: when its file was modified.
-        split: train, validation or test where somebody decided it; None: the step decides.
+        added_at: time when it joined the catalogue; None: time of modification of its file.
+        split: train, validation or test if given by the source; None: the step decides.
     """
 
     uri: str
@@ -56,13 +56,13 @@ class RefusedPicture:
 
 @dataclass
 class Offer:
-    """What a folder or manifest offers.
+    """The pictures of a folder or manifest.
 
     Attributes:
         source: path or URI of the folder or manifest.
         pictures: in order of image_id.
-        refused: what could not even be listed or found.
-        ignored: number of files passed over because their names do not end like a picture's.
+        refused: files that could not be listed or found.
+        ignored: number of files skipped because their names do not end like a picture's.
     """
 
     source: str

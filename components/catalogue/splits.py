@@ -1,4 +1,4 @@
-"""Which images are learnt from, which steer training, and which measure: decided by group, so that nothing leaks."""
+"""Which images are for training, validation and test: decided by group, so that nothing leaks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 from components.catalogue.duplicates import connected
 from components.catalogue.parameters import CatalogueParameters
 
-# Where an empty split is filled from; in order of importance.
+# The splits from which an empty one is filled, in order of importance.
 _DONORS = {"train": ("validation", "test"), "test": ("train", "validation"), "validation": ("train",)}
 
 
 @dataclass(frozen=True)
 class SplitImage:
-    """What the split depends on.
+    """The facts on which the split of an image depends.
 
     Attributes:
-        item_id: images of one item stay together.
-        duplicate_group: so do near-duplicates.
+        item_id: item; its images stay together.
+        duplicate_group: near-duplicates; they stay together.
         age: orders images by when they joined the catalogue; any comparable value.
-        given: the split that somebody decided, or None.
+        given: the split given by the source, or None.
     """
 
     item_id: str
@@ -35,11 +35,11 @@ class SplitImage:
 
 @dataclass(frozen=True)
 class Splits:
-    """The outcome.
+    """The result of splitting.
 
     Attributes:
         names: train, validation or test per image.
-        moved: number of images that are not where somebody put them, by "from to".
+        moved: number of images whose split differs from the given one, per "from to".
         groups: number of groups that had to stay together.
     """
 
@@ -51,14 +51,14 @@ class Splits:
 def split_images(images: Sequence[SplitImage], parameters: CatalogueParameters) -> Splits:
     """Assign every image to train, validation or test.
 
-    Images that share an item or a near-duplicate, directly or through others, form a group and get one split:
-    the one that was given to any of them, where several were given train before validation before test (what was learnt
-    from cannot measure); otherwise the one that the hash of the group's oldest item falls on. So adding images moves
-    no group, unless a new image joins two. A split that is then empty, though its share is not zero, is taken from train
-    by the same hash (and a training split from what was held out without being given).
+    Images that share an item or a near-duplicate, directly or through others, form a group and get one split: the one
+    given to any of them, and among several train before validation before test (training images must not be used to
+    measure); otherwise the one chosen by the hash of the group's oldest item. So adding images moves no group, unless a new
+    image joins two. If a split is then empty, though its share is not zero, it is filled from train by the same hash (and
+    an empty training split from held-out groups whose split was not given).
 
     Returns:
-        One name per image; equal for equal inputs in any order.
+        One name per image, independent of the order of the inputs.
     """
     group_of = _groups_of(images)
     oldest: dict[int, SplitImage] = {}
@@ -103,7 +103,7 @@ def _name_at(place: float, parameters: CatalogueParameters) -> str:
 def _fill_empty(
     chosen: dict[int, str], place: dict[int, float], given: dict[int, set[str]], parameters: CatalogueParameters
 ) -> None:
-    """Take groups for an empty split from others: of train also those that were given, of the rest never."""
+    """Take groups for an empty split from others: from train also groups with a given split, from the others only without."""
     shares = {"train": 1.0, "test": parameters.test_share, "validation": parameters.validation_share}
     for name, donors in _DONORS.items():
         for donor in donors:
@@ -115,5 +115,5 @@ def _fill_empty(
                 reverse=name == "train",
             )
             by_hash = [group for group in groups if _name_at(place[group], parameters) == name] or groups[:1]
-            spare = len(groups) - (donor != "validation")  # validation is the one that can be done without
+            spare = len(groups) - (donor != "validation")  # only validation can be left empty
             chosen.update(dict.fromkeys(by_hash[: max(0, spare)], name))

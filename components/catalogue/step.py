@@ -33,19 +33,19 @@ Image = tuple[OfferedPicture, Inspection]
 def run(*, images: str, destination: Path, workspace: Path, parameters: CatalogueParameters) -> Artifact:
     """Make a catalogue of the pictures of a folder or manifest.
 
-    Every file is read and decoded once, in processes that may die of it; a picture that cannot be used is put into
-    quarantine with its reason. What was found is remembered in the workspace, so a killed or repeated run reads only
-    files that are new or have changed. The result depends on the files, the manifest and the parameters alone.
+    Every file is read and decoded once, in expendable processes; an unusable picture is put into quarantine with its
+    reason. Facts are kept in the workspace, so a killed or repeated run reads only new or changed files. The result
+    depends on the files, the manifest and the parameters alone.
 
     Args:
         images: folder of any depth, or .csv or .parquet manifest; a local path, s3://, gs:// or another URI of fsspec.
-        destination: directory to publish; holds `catalogue.parquet` and `quarantine.parquet` afterwards.
-        workspace: where finished and unfinished work lies.
-        parameters: see there.
+        destination: directory to publish, with `catalogue.parquet` and `quarantine.parquet`.
+        workspace: folder for finished and unfinished work.
+        parameters: parameters of this step.
 
     Raises:
-        SourceError: the source is missing, empty, has no usable picture or only one, or its manifest is wrong.
-        ResourceError: the disk is full, the workspace cannot be written to, or another process does the same work.
+        SourceError: the source is missing or empty, has no usable picture or only one, or its manifest is wrong.
+        ResourceError: the disk is full, or the workspace is not writable.
     """
     require_writable(workspace)
     offer = offer_of_manifest(images) if images.lower().endswith(MANIFEST_SUFFIXES) else offer_of_folder(images)

@@ -1,1 +1,1 @@
-"""Evaluation: how well the encoder and its index find what people call similar, the gate, and the picture report."""
+"""The evaluation step: how well encoder and index find what people consider similar, the gate, and the picture report."""

@@ -1,4 +1,4 @@
-"""What needs no learning: descriptions of a picture that a trained encoder must beat."""
+"""Baselines without learning: descriptions of a picture that a trained encoder must beat."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ PIXEL_SIDE = 16
 
 
 def colour_histogram(pictures: Pixels) -> Vectors:
-    """Describe pictures by their colours: 8 × 8 × 8 bins of hue, saturation and value.
+    """Describe pictures, (b, h, w, 3) uint8 RGB, by their colours: 8 × 8 × 8 bins of hue, saturation and value.
 
-    The square roots of the shares are unit vectors whose inner product is the Bhattacharyya coefficient, so that
-    ranking by it is ranking by Hellinger distance.
-
-    Args:
-        pictures: (b, h, w, 3) uint8 RGB.
+    The square roots of the shares are unit vectors whose inner product is the Bhattacharyya coefficient, so ranking by it
+    equals ranking by Hellinger distance.
 
     Returns:
         (b, 512) float32, rows of unit L2 norm.
@@ -29,13 +26,10 @@ def colour_histogram(pictures: Pixels) -> Vectors:
 
 
 def centred_pixels(pictures: Pixels) -> Vectors:
-    """Describe pictures by themselves, small: 16 × 16 × 3 values less their mean per channel, scaled to unit norm.
-
-    Args:
-        pictures: (b, h, w, 3) uint8 RGB.
+    """Describe pictures by their pixels: 16 × 16 × 3 values minus their mean per channel, scaled to unit norm.
 
     Returns:
-        (b, 768) float32, rows of unit L2 norm; zero for a picture of one colour, which then resembles nothing.
+        (b, 768) float32, rows of unit L2 norm; zero for a picture of one colour, whose similarity to others is then 0.
     """
     size = (PIXEL_SIDE, PIXEL_SIDE)
     small = np.stack([cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]).astype(

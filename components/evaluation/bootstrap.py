@@ -1,8 +1,8 @@
 """Bootstrap intervals of means over queries, resampled by item.
 
-The views of one item are found, or missed, together: to resample single queries would take them for independent and
-give intervals that are too narrow. So whole items are drawn, with replacement. All metrics and all rankers are
-resampled by the same draws, so that a difference between two rankers is automatically paired.
+The views of one item are found, or missed, together: resampling single queries would treat them as independent and
+give intervals that are too narrow. So whole items are drawn, with replacement. All metrics and all rankers share the
+same draws, so that a difference between two rankers is automatically paired.
 """
 
 from __future__ import annotations
@@ -27,11 +27,9 @@ class Interval:
     """A mean over queries with its bootstrap interval.
 
     Attributes:
-        value: the mean; NaN where no query has a value.
-        low: lower end.
-        high: upper end.
-        queries: how many queries have a value.
-        left_out: how many have none.
+        value: the mean; NaN if no query has a value.
+        queries: number of queries with a value.
+        left_out: number of queries without.
     """
 
     value: float
@@ -50,22 +48,22 @@ def bootstrap(
     kind: Literal["bca", "percentile"] = "bca",
     seed: int = 0,
 ) -> list[Interval]:
-    """Give the mean of every column an interval by resampling clusters.
+    """Compute an interval for the mean of every column by resampling clusters.
 
     Args:
-        values: (q, m) one column for each metric (of each ranker); NaN: this query has no value.
+        values: (q, m) one column per metric (and ranker); NaN: this query has no value.
         clusters: (q,) int, equal for queries that depend on each other (one item's views).
         resamples: number of draws.
-        confidence: for example 0.95.
+        confidence: level, for example 0.95.
         kind: "percentile", or "bca": corrected for bias and skew by the jackknife over clusters.
-        seed: equal seeds, equal draws.
+        seed: equal seeds give equal draws.
 
     Returns:
-        m intervals. Where all values agree, or there is one cluster only, both ends are the value: the bootstrap
-        cannot say more.
+        m intervals. If all values agree, or there is only one cluster, both ends are the value, since the bootstrap has
+        no spread to measure.
 
     Raises:
-        InputError: the shapes do not belong together.
+        InputError: the shapes do not match.
 
     Source:
         Efron, Tibshirani, An Introduction to the Bootstrap, 1993, §14.3 (BCa); Field, Welsh, Bootstrapping clustered
@@ -96,7 +94,7 @@ def _by_cluster(table: NDArray[np.float64], codes: NDArray[np.int64], size: int)
 def _resampled_means(
     sums: NDArray[np.float64], counts: NDArray[np.float64], resamples: int, seed: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield (block, m) means: a draw of clusters is a row of multiplicities, and the means are two matrix products."""
+    """Yield (block, m) means; a draw of clusters is a row of multiplicities, and the means are two matrix products."""
     rng, size = np.random.default_rng(seed), len(sums)
     block = max(1, _BLOCK_ELEMENTS // size)
     for start in range(0, resamples, block):
@@ -114,7 +112,7 @@ def _interval(
     if not queries:
         return Interval(float("nan"), float("nan"), float("nan"), 0, left_out)
     value = total / queries
-    means = means[~np.isnan(means)]  # a draw may hold no query with a value
+    means = means[~np.isnan(means)]  # a draw can be without any query that has a value
     tails = ((1 - confidence) / 2, (1 + confidence) / 2)
     if kind == "bca" and np.ptp(means) > 1e-12:
         tails = _corrected(tails, value, means, sums, counts)

@@ -1,4 +1,4 @@
-"""Asks the built index, end to end, and compares it with the exact search."""
+"""End-to-end answers of the built index, compared with the exact search."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BuiltIndex:
     Args:
         directory: output of the indexing step.
         image_ids: ids of all embeddings, in their order.
-        vectors: (N, d) float32, all embeddings; the exact search is over them.
+        vectors: (N, d) float32, all embeddings, for the exact search.
 
     Raises:
         ContractError: index and embeddings are not of the same images.
@@ -47,17 +47,17 @@ class BuiltIndex:
         self._vectors = vectors[[place[image_id] for image_id in self.image_ids]]
 
     def answer(self, gallery: Gallery, vectors: Vectors, depth: int) -> tuple[Rows, NDArray[np.float32]]:
-        """Search the index for every query among the gallery's images alone.
+        """Search the index for every query, keeping only the gallery's images.
 
         Args:
             gallery: n images and q queries.
             vectors: (n, d) embeddings of the gallery.
-            depth: how many neighbours to ask for.
+            depth: number of neighbours to request.
 
         Returns:
-            (q, min(depth, n − 1)) gallery rows, −1 where the index gave fewer, and their scores.
+            (q, min(depth, n − 1)) gallery rows, −1 where the index found fewer, and their scores.
         """
-        gallery_row = np.full(len(self.image_ids) + 1, -1, np.int64)  # the last: what −1 points to
+        gallery_row = np.full(len(self.image_ids) + 1, -1, np.int64)  # the last one is for −1
         place = {image_id: row for row, image_id in enumerate(gallery.column("image_id"))}
         gallery_row[:-1] = [place.get(image_id, -1) for image_id in self.image_ids]
         allowed, k = gallery_row[:-1] >= 0, min(depth, gallery.size - 1)
@@ -71,7 +71,7 @@ class BuiltIndex:
         return np.concatenate(rows), np.concatenate(scores)
 
     def ann_recall(self, gallery: Gallery, vectors: Vectors) -> PerQuery:
-        """Compare the index with the exact search over the whole catalogue, the query's own image left out.
+        """Compare the index with the exact search over the whole catalogue, without the query's own image.
 
         Returns:
             (q,) share of the exact 10 nearest that the index returns among its first 10.

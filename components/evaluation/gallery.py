@@ -1,4 +1,4 @@
-"""The held-out images: each is a query to all the others."""
+"""The held-out images; each is a query against all the others."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from components.shared.vectors.embeddings import Vectors
 
 @dataclass(frozen=True)
 class Gallery:
-    """Held-out images, in order of their ids; all rankers search the same ones for the same queries.
+    """Held-out images, in order of their ids; all rankers search the same images for the same queries.
 
     Attributes:
         images: table CATALOGUE, n rows.
         queries: (q,) rows of the images that serve as queries, ascending.
-        truths: what counts as relevant, by label source: "all" is the truth of record; "item" knows item membership
-            alone, "category" categories alone. n × n is never made.
-        judged: (q,) whether a person judged something for this query.
-        not_embedded: held-out images without an embedding.
+        truths: relevance per label source: "all" is the main truth; "item" uses item membership alone, "category"
+            categories alone. They are computed block by block, never as n × n.
+        judged: (q,) whether a person judged an image for this query.
+        not_embedded: number of held-out images without an embedding.
     """
 
     images: pa.Table
@@ -108,10 +108,10 @@ def make_gallery(
 
 
 def align(images: pa.Table, image_ids: list[str], vectors: Vectors) -> tuple[NDArray[np.bool_], Vectors]:
-    """Bring embeddings into the order of `images`.
+    """Sort embeddings into the order of `images`.
 
     Returns:
-        (n,) bool: which images have one; (n, d) float32: zero rows where they have none.
+        (n,) bool: which images have an embedding; (n, d) float32: zero rows where they have none.
     """
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
     rows = np.array([row_of.get(image_id, -1) for image_id in images.column("image_id").to_pylist()], np.int64)

@@ -1,4 +1,4 @@
-"""Decides whether a release may go on, and says why not."""
+"""The gate: decides whether a release may be registered, and gives the reasons."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ class GateCheck:
     """One condition of the gate.
 
     Attributes:
-        name: machine-readable.
-        value: what was measured.
-        threshold: what it is compared with; it must not lie below.
-        passed: whether it holds.
+        threshold: smallest value that passes.
+        passed: whether the condition is met.
         explanation: one sentence for people.
     """
 
@@ -32,12 +30,11 @@ class GateCheck:
 
 @dataclass(frozen=True)
 class GateDecision:
-    """What the gate says.
+    """The gate's decision.
 
     Attributes:
-        passed: whether every check holds, or the gate only reports.
-        reasons: explanations of those that do not.
-        checks: all of them.
+        passed: whether every check passed, or the gate only reports.
+        reasons: explanations of the failed checks.
     """
 
     passed: bool
@@ -45,7 +42,7 @@ class GateDecision:
     checks: list[GateCheck]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `gate.json` holds."""
+        """Return the contents of `gate.json`."""
         return asdict(self)
 
 
@@ -57,10 +54,10 @@ def decide(
     baselines: Mapping[str, str],
     parameters: EvaluationParameters,
 ) -> GateDecision:
-    """Judge the measurements.
+    """Apply every check to the measurements.
 
     Args:
-        measured: ranker → metric → interval; holds "trained" and every baseline.
+        measured: ranker → metric → interval; contains "trained" and every baseline.
         ahead: ranker → metric → interval of (trained − ranker) on the same queries; with "champion" if there is one.
         ann_recall: share of the exact neighbours that the index returns.
         baselines: name → title of the rankers that must be beaten.
@@ -114,8 +111,8 @@ def _ahead_apart(metric: str, name: str, title: str, trained: Interval, other: I
 
 
 def _index_recall(recall: Interval, parameters: EvaluationParameters) -> GateCheck:
-    # Tuning stops at the first setting that reaches the target, so on other queries the mean lies below it half of the
-    # time; only an interval wholly below says that the index misses it.
+    # Tuning stops at the first setting that reaches the target, so on other queries the mean is below it half of the
+    # time; only an interval that is wholly below shows that the index misses it.
     target = parameters.index_recall_target
     passed = recall.high >= target
     text = (

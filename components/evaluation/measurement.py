@@ -1,4 +1,4 @@
-"""Lets every ranker answer the same queries and measures the answers, block by block."""
+"""Answers of every ranker to the same queries, and their metrics, block by block."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ METRIC_TITLES = {
     "mrr": "MRR",
 }
 CURVE_CUTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 1000)
-TOP = 20  # neighbours kept for people to look at
+TOP = 20  # neighbours kept for people to view
 
 _IDEAL_DEPTH = 10
 _BLOCK_ELEMENTS = 2_000_000
@@ -60,13 +60,13 @@ _BLOCK_ELEMENTS = 2_000_000
 
 @dataclass(frozen=True)
 class Ranker:
-    """Something that ranks the gallery for a query. Exactly one of `vectors`, `answers` and neither (chance) is given.
+    """A method that ranks the gallery for a query: by `vectors`, by `answers`, or, without either, by chance.
 
     Attributes:
-        name: short, legal in names of metrics.
-        title: for people.
+        name: short name, legal in names of metrics.
+        title: name for people.
         vectors: (n, d) float32; the score is the inner product.
-        answers: (q, k) gallery rows, −1 where there are fewer, and their (q, k) scores; what an index returned.
+        answers: (q, k) gallery rows, −1 where there are fewer, and their (q, k) scores, as returned by an index.
     """
 
     name: str
@@ -77,16 +77,15 @@ class Ranker:
 
 @dataclass(frozen=True)
 class RankerOutcome:
-    """What became of one ranker's answers.
+    """The measured answers of one ranker.
 
     Attributes:
-        ranker: who answered.
-        values: by label source: (q, m) metrics in the order of METRICS, NaN where nothing is relevant.
-        curve: (q, len(CURVE_CUTS)) recall at every cut, by the truth of record.
+        values: metrics per label source, (q, m) in the order of METRICS, NaN where nothing is relevant.
+        curve: (q, len(CURVE_CUTS)) recall at every cut, by the main truth.
         top_rows: (q, ≤ 20) gallery rows in rank order, −1 where there are fewer.
         top_scores: (q, ≤ 20) their scores.
         top_grades: (q, ≤ 20) their grades.
-        first_relevant: (q,) rank of the first relevant image, 0 where none was returned.
+        first_relevant: (q,) rank of the first relevant image, 0 if none was returned.
     """
 
     ranker: Ranker
@@ -98,7 +97,7 @@ class RankerOutcome:
     first_relevant: Rows
 
     def metric(self, name: str, source: str = "all") -> PerQuery:
-        """Return one metric, one value per query."""
+        """Return one metric: a value per query."""
         return self.values[source][:, list(METRICS).index(name)]
 
 
@@ -111,12 +110,12 @@ class _Parts:
 
 
 def measure(gallery: Gallery, rankers: list[Ranker], *, seed: int) -> dict[str, RankerOutcome]:
-    """Let every ranker answer every query and measure the answers under every label source.
+    """Measure every ranker's answer to every query under every label source.
 
-    A block of queries × the whole gallery is in memory at a time. The query's own image is left out of its answer.
+    One block of queries × the whole gallery is in memory at a time. A query's own image is removed from its answer.
 
     Returns:
-        An outcome by the ranker's name, in the given order.
+        Ranker's name → measured answers, in the given order.
     """
     parts = {ranker.name: _Parts({source: [] for source in gallery.truths}) for ranker in rankers}
     step = max(1, _BLOCK_ELEMENTS // gallery.size)
@@ -138,12 +137,12 @@ def measure(gallery: Gallery, rankers: list[Ranker], *, seed: int) -> dict[str, 
 
 
 def without_own(rows: Rows, scores: NDArray[np.float32], queries: Rows, k: int) -> tuple[Rows, NDArray[np.float32]]:
-    """Drop the query's own image from its answer, close the gap and cut at k.
+    """Remove the query's own image from its answer, close the gap and cut at k.
 
     Args:
         rows: (q, ≥ k + 1) rows in rank order, −1 where there are fewer.
-        scores: (q, ≥ k + 1).
-        queries: (q,) own rows.
+        scores: (q, ≥ k + 1) their scores.
+        queries: (q,) each query's own row.
         k: length of the result.
     """
     order = np.argsort(rows == queries[:, None], axis=1, kind="stable")[:, :k]
@@ -175,7 +174,7 @@ def _look(
     curve = np.stack([recall_at_k(ranked, relevant, cut) for cut in CURVE_CUTS], axis=1)
     reciprocal = np.nan_to_num(reciprocal_rank(ranked, relevant))
     first = np.where(reciprocal > 0, np.rint(1 / np.where(reciprocal > 0, reciprocal, 1)), 0).astype(np.int64)
-    # Copies: a view would keep the whole block in memory.
+    # Copies, since a view would keep the whole block in memory.
     return curve, rows[:, :TOP].copy(), scores.copy(), ranked[:, :TOP].copy(), first
 
 

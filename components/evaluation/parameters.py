@@ -1,4 +1,4 @@
-"""The dials of the evaluation."""
+"""Parameters of the evaluation step."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class EvaluationParameters(BaseModel):
             intervals do not overlap, which is stricter.
         min_queries: fewer queries with something relevant cannot decide, so the gate refuses.
         index_recall_target: share of the exact top 10 that the index must return.
-        champion_margin: how far below the champion the lower end of the paired difference may be.
+        champion_margin: largest accepted loss against the champion, at the lower end of the paired difference.
         report_queries: queries on the result sheets.
         map_images: images on the 2-D map; 0 leaves the map out.
         threads: threads for decoding and encoding; 0 uses all cores.

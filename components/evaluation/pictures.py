@@ -1,4 +1,4 @@
-"""Describes every held-out picture for the rankers that need pixels: baselines and the champion's encoder."""
+"""Descriptions of every held-out picture for the rankers that need pixels: baselines and the champion's encoder."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Describe = Callable[[Pixels], Vectors]
 
 @dataclass(frozen=True)
 class Descriptions:
-    """Vectors of the pictures that could be read.
+    """Vectors of the readable pictures.
 
     Attributes:
-        usable: (n,) whether a picture could be read.
-        failures: how many could not, by reason.
-        vectors: (n, d) float32 by ranker, zero rows where a picture could not be read.
+        usable: (n,) whether a picture is readable.
+        failures: number of unreadable pictures per reason.
+        vectors: (n, d) float32 per ranker, zero rows for unreadable pictures.
     """
 
     usable: NDArray[np.bool_]
@@ -46,14 +46,14 @@ def describe_pictures(
 ) -> Descriptions:
     """Read every picture once per preprocessing and describe it for every ranker.
 
-    Works shard by shard and keeps finished ones in `scratch`, so that a killed run goes on where it stopped and memory
-    does not grow with the number of pictures. A picture that cannot be read is left out and counted.
+    Finished shards are kept in `scratch`, so that a killed run resumes where it stopped and memory does not grow with the
+    number of pictures. An unreadable picture is left out and counted.
 
     Args:
         images: table CATALOGUE, n rows.
         rankers: name → preprocessing, and pictures (b, side, side, 3) uint8 → (b, d) float32.
         scratch: directory for the shards.
-        threads: threads that read and decode; 0: one a core.
+        threads: number of threads that read and decode; 0: one per core.
     """
     uris: list[str] = images.column("uri").to_pylist()
     shards: list[dict[str, Any]] = []
@@ -91,7 +91,7 @@ def _describe_shard(
 
 
 def _join(parts: list[NDArray[np.float32]]) -> Vectors:
-    dimension = max(part.shape[1] for part in parts)  # a shard of which no picture could be read has 0
+    dimension = max(part.shape[1] for part in parts)  # 0 in a shard without a readable picture
     return np.concatenate([part if part.shape[1] else np.zeros((len(part), dimension), np.float32) for part in parts])
 
 

@@ -1,4 +1,4 @@
-"""Turns per-query values into figures with intervals, and these into metrics.json."""
+"""From per-query values to figures with intervals, and to metrics.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from components.shared.truth.metrics import PerQuery
 
 Figures = dict[str, Interval]
 
-MAX_CATEGORIES = 50  # the largest; the rest are reported as one
+MAX_CATEGORIES = 50  # the largest ones; the rest are reported together
 UNKNOWN_CATEGORY = "(none)"
 OTHER_CATEGORIES = "(others)"
 _TOP_STORED = 10
@@ -32,11 +32,11 @@ class Results:
     """All figures of an evaluation.
 
     Attributes:
-        rankers: ranker → metric → interval, by the truth of record.
+        rankers: ranker → metric → interval, by the main truth.
         ahead: ranker → metric → interval of (trained − ranker) on the same queries.
         categories: category → ranker → metric → interval; the largest first.
-        sources: label source → ranker → metric → interval: "item" and "category" take only that truth, "judged" only
-            the queries for which a person judged.
+        sources: label source → ranker → metric → interval: "item" and "category" use only that truth, "judged" only
+            the queries with a judgement.
         ann_recall: share of the exact 10 nearest that the index returns.
     """
 
@@ -50,7 +50,7 @@ class Results:
 def summarise(
     gallery: Gallery, outcomes: Mapping[str, RankerOutcome], ann_recall: PerQuery, parameters: EvaluationParameters
 ) -> Results:
-    """Give every figure its interval; all of them by the same draws of items."""
+    """Compute every figure with its interval, all from the same draws of items."""
     clusters = gallery.clusters()
     alike = [name for name in outcomes if name not in ("chance", "index")]
 
@@ -67,7 +67,7 @@ def summarise(
     rankers, ahead = figures(list(outcomes)), _with_intervals(differences, clusters, parameters)
     if "index" in outcomes and parameters.index_depth < gallery.size - 1:
         for table in (rankers, ahead):
-            del table["index"]["map"]  # of a list that was cut: not comparable
+            del table["index"]["map"]  # computed from a truncated list, so not comparable
     (recall,) = bootstrap(ann_recall[:, None], clusters, **_options(parameters))
     return Results(
         rankers=rankers,
@@ -79,7 +79,7 @@ def summarise(
 
 
 def category_masks(gallery: Gallery) -> dict[str, NDArray[np.bool_]]:
-    """Return category → (q,) whether a query is of it; the largest first, those beyond the 50 largest together."""
+    """Return category → (q,) whether a query belongs to it; the largest first, those beyond the 50 largest together."""
     names = [name if name is not None else UNKNOWN_CATEGORY for name in gallery.query_categories()]
     ordered = sorted(Counter(names).items(), key=lambda entry: (-entry[1], entry[0]))
     kept = {name for name, _ in ordered[:MAX_CATEGORIES]}
@@ -97,14 +97,14 @@ def metrics_json(
     parameters: EvaluationParameters,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return what `metrics.json` holds: flat names for MLflow, then every figure with its interval.
+    """Return the contents of `metrics.json`: flat names for MLflow, then every figure with its interval.
 
     Args:
         results: the figures.
-        gallery: what was searched.
-        outcomes: by ranker.
-        parameters: how it was measured.
-        facts: more to write down (space, champion, pictures left out).
+        gallery: the searched images.
+        outcomes: measured answers per ranker.
+        parameters: parameters of the evaluation.
+        facts: further facts to include (space, champion, pictures left out).
     """
     queries = results.rankers["trained"]["map"]
     return {
@@ -132,7 +132,7 @@ def metrics_json(
 
 
 def flat_metrics(results: Results) -> dict[str, float]:
-    """Return name → value with names that MLflow takes: the trained encoder's as they are, others' with a prefix."""
+    """Return name → value with names that MLflow accepts: those of the trained encoder unchanged, others with a prefix."""
     flat = {}
     for ranker, figures in results.rankers.items():
         prefix = "" if ranker == "trained" else f"{ranker}_"
@@ -145,7 +145,7 @@ def flat_metrics(results: Results) -> dict[str, float]:
 
 
 def per_query_table(gallery: Gallery, outcomes: Mapping[str, RankerOutcome]) -> pa.Table:
-    """Return a row for each ranker and query: metrics (null: nothing relevant) and the first ten answers."""
+    """Return a row per ranker and query: metrics (null: nothing relevant) and the first ten answers."""
     ids = gallery.column("image_id")
     items, categories = gallery.column("item_id"), gallery.column("category")
     tables = []
@@ -197,5 +197,5 @@ def _interval_json(interval: Interval) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float | None:
-    """Keep six decimals: beyond them, machines differ in how they sum."""
+    """Keep six decimals, since beyond them machines differ in how they sum."""
     return None if math.isnan(value) else round(value, 6)

@@ -1,4 +1,4 @@
-"""The score from which on what is shown can be trusted: the floor of "no good match", at a stated precision."""
+"""Score floors: the smallest score whose results reach a stated precision, behind the answer "no good match"."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ class ScoreFloors:
     """Floors of one release.
 
     Attributes:
-        floors: precision, as text → least score; None where no score reaches it.
-        confidence: of the lower bounds, one-sided.
-        queries: how many were asked.
-        results: how many results were looked at.
-        method: how it was found.
-        source: on what.
+        floors: precision, as text → smallest score; None if no score reaches it.
+        confidence: one-sided level of the lower bounds.
+        results: number of examined results.
+        method: description of the method.
+        source: description of the data.
     """
 
     floors: dict[str, float | None]
@@ -45,7 +44,7 @@ class ScoreFloors:
     source: str = _SOURCE
 
     def as_json(self) -> dict[str, Any]:
-        """Return what metrics.json and the release's manifest hold."""
+        """Return the floors for metrics.json and the release's manifest."""
         return asdict(self)
 
 
@@ -53,9 +52,9 @@ def floors_of(outcome: RankerOutcome, clusters: NDArray[np.int64], *, confidence
     """Return the floors of a ranker's answers.
 
     Args:
-        outcome: of the built index.
-        clusters: (q,) the queries' items: answers to views of one item are not independent.
-        confidence: of the lower bounds.
+        outcome: measured answers of the built index.
+        clusters: (q,) the queries' items, since answers to views of one item are not independent.
+        confidence: level of the lower bounds.
     """
     return calibrate(outcome.top_scores, outcome.top_grades, outcome.top_rows, clusters, confidence=confidence)
 
@@ -69,15 +68,15 @@ def calibrate(
     confidence: float,
     precisions: Sequence[float] = PRECISIONS,
 ) -> ScoreFloors:
-    """Find, for each precision, the lowest score above which its lower bound holds.
+    """Find, per precision, the lowest score above which its lower bound reaches the precision.
 
     Args:
-        scores: (q, k) of the results.
-        grades: (q, k) of the results.
+        scores: (q, k) scores of the results.
+        grades: (q, k) grades of the results.
         rows: (q, k); −1 where there is no result.
         clusters: (q,) codes of the queries' items, from 0.
-        confidence: of the lower bounds, one-sided, above 0.5.
-        precisions: to reach.
+        confidence: level of the lower bounds, one-sided, above 0.5.
+        precisions: precisions to reach.
     """
     kept = slice(None), slice(_MOST_RESULTS)
     there = (rows[kept] >= 0).ravel()
@@ -88,7 +87,7 @@ def calibrate(
     if len(flat):
         order = np.argsort(flat)
         places = np.unique(np.linspace(0, len(flat) - 1, min(_CANDIDATES, len(flat))).astype(np.int64))
-        for place in places[::-1]:  # from strict to lenient: the last that holds is the lowest
+        for place in places[::-1]:  # from strict to lenient, so the last score that passes is the lowest
             floor = math.floor(flat[order[place]] * 1e6) / 1e6
             among = flat >= floor
             bound = lower_bound(relevant[among], cluster[among], confidence=confidence)
@@ -101,8 +100,8 @@ def calibrate(
 def lower_bound(relevant: NDArray[np.bool_], clusters: NDArray[np.int64], *, confidence: float) -> float:
     """Return a one-sided lower bound of a share whose cases come in clusters.
 
-    The number of cases is cut to the one at which independent cases would spread as the clusters do (where they do not
-    spread at all, to the number of clusters); then Wilson's bound is taken.
+    The number of cases is reduced to the one at which independent cases would have the spread of the clusters (to the number
+    of clusters if they have no spread); then Wilson's bound is computed.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927); Kish, "Survey
     Sampling" (1965), the design effect of a ratio.

@@ -75,16 +75,16 @@ def run(
         catalogue: output of the catalogue step.
         labels: output of the labelling step.
         encoder: output of the training step; or the champion's release, whose encoder is kept when new images are
-            indexed. Then there is no untrained encoder to compare with.
+            indexed. Then there is no untrained encoder for comparison.
         embeddings: output of the embedding step.
         index: output of the indexing step.
         champion: a release directory, or a directory with `absent.json` alone.
-        destination: where metrics.json, gate.json, per_query.parquet and report.html go.
-        workspace: root of the workspace.
-        parameters: how to measure and what to reach.
+        destination: directory to publish: metrics.json, gate.json, per_query.parquet and report.html.
+        workspace: folder for finished and unfinished work.
+        parameters: parameters of this step.
 
     Raises:
-        DataError: too few held-out images, or none with anything relevant.
+        DataError: there are too few held-out images, or none has a relevant image.
         ContractError: the artifacts do not belong together.
     """
     paths = {
@@ -169,7 +169,7 @@ def _prepare(
     champion: EncoderSpec | None,
     parameters: EvaluationParameters,
 ) -> tuple[Gallery, list[Ranker], BuiltIndex, dict[str, int]]:
-    """Read what all rankers need and keep the images that all of them can see."""
+    """Read the inputs of all rankers and keep the images that every ranker can use."""
     images = held_out_images(inputs.catalogue)
     ids, vectors = read_all_embeddings(inputs.embeddings, space_id=spec.space_id)
     built = BuiltIndex(inputs.index, ids, vectors)

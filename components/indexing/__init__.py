@@ -1,1 +1,1 @@
-"""Embeddings → index: choose, forecast, train, build, tune, verify."""
+"""The indexing step, from embeddings to an index: choose, forecast, train, build, tune, verify."""

@@ -26,10 +26,10 @@ def train(plan: IndexPlan, vectors: Vectors, *, training_rows_per_list: int, see
     """Return an empty index that is ready to take vectors.
 
     Args:
-        plan: what to build.
+        plan: index to build.
         vectors: (n, d) float32 unit vectors; only a sample is read.
-        training_rows_per_list: vectors by inverted list that k-means learns from.
-        seed: of sampling and k-means.
+        training_rows_per_list: number of training vectors of k-means per inverted list.
+        seed: seed of sampling and k-means.
     """
     d, metric = plan.dimension, faiss.METRIC_INNER_PRODUCT
     if plan.kind == "exact":
@@ -47,8 +47,8 @@ def train(plan: IndexPlan, vectors: Vectors, *, training_rows_per_list: int, see
         lists.train(sample)
         return lists
     lists = faiss.IndexIVFPQFastScan(quantizer, d, plan.lists, plan.code_parts, _CODE_BITS, metric)
-    # Codes of what lists leave over are finer: at recall 0.95 half as many candidates have to be rescored. For inner
-    # products one table of distances serves all lists either way.
+    # Codes of residuals are finer: at recall 0.95 half as many candidates have to be rescored. For inner products
+    # one table of distances serves all lists either way.
     lists.by_residual = plan.lists > 1
     lists.pq.cp.seed = seed
     lists.train(sample[: max(_CODE_TRAINING_ROWS, 1)])
@@ -59,9 +59,9 @@ def train(plan: IndexPlan, vectors: Vectors, *, training_rows_per_list: int, see
 
 
 def fill(index: Any, vectors: Vectors) -> None:
-    """Add all vectors; row i gets Faiss id i. The same vectors give the same index, whatever the number of threads."""
+    """Add all vectors; row i gets Faiss id i. The result does not depend on the number of threads."""
     if isinstance(index, faiss.IndexIVF):
-        index.set_direct_map_type(faiss.DirectMap.NoMap)  # a reader makes it; in the file it is dead weight
+        index.set_direct_map_type(faiss.DirectMap.NoMap)  # the reader rebuilds it; in the file it would only take space
     blocks = range(0, len(vectors), BLOCK_ROWS)
     for start in progress(blocks, "building the index", total=len(blocks), unit="block"):
         index.add(np.ascontiguousarray(vectors[start : start + BLOCK_ROWS], np.float32))
@@ -73,7 +73,7 @@ def write_index(index: Any, path: Path) -> None:
         try:
             faiss.write_index(index, str(temporary))
         except RuntimeError as error:
-            # Faiss hides the cause; asking for the same room again names a full disk.
+            # Faiss hides the cause; allocating the same space again reveals a full disk.
             with temporary.open("ab") as file:
                 file.write(b"\0" * (1 << 20))
                 file.flush()
@@ -92,7 +92,7 @@ def _quantizer(plan: IndexPlan, sample: Vectors, seed: int) -> Any:
     if plan.kind == "ivf_hnsw_pq":
         quantizer = faiss.IndexHNSWFlat(plan.dimension, CENTROID_LINKS, faiss.METRIC_INNER_PRODUCT)
         quantizer.hnsw.efConstruction = EF_CONSTRUCTION
-        quantizer.hnsw.efSearch = 64  # of the assignment while filling
+        quantizer.hnsw.efSearch = 64  # for the assignment while filling
     else:
         quantizer = faiss.IndexFlatIP(plan.dimension)
     quantizer.add(centroids)

@@ -1,8 +1,9 @@
-"""Which index: from the number of vectors, their length, the memory budget and what matters more, latency or throughput.
+"""Choice of the index by number of vectors, dimension, memory budget and objective (latency or throughput).
 
-The order of preference follows measurements at recall 0.95 (queries per second beside HNSW16 in batches at 1,000,000 × 128):
-codes with refinement 2.1 to 2.5 by processor, HNSW16 1, IVF4096,SQ8 0.53, IVF4096,Flat 0.41, the exact scan 0.06. With
-fewer rows the scan of all codes catches up: in batches it takes 1.2 × as long as inverted lists at 20,000 rows, 2.4 × at 60,000.
+The order of preference follows measurements at recall 0.95 (queries per second relative to HNSW16 in batches at
+1,000,000 × 128): codes with refinement 2.1 to 2.5 by processor, HNSW16 1, IVF4096,SQ8 0.53, IVF4096,Flat 0.41, exact scan
+0.06. With fewer rows the scan of all codes catches up: in batches it takes 1.2 × as long as inverted lists at 20,000 rows,
+2.4 × at 60,000.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from components.shared.errors import ParameterError
 from components.shared.vectors.search import Forecast, Kind
 
 EXACT_KINDS = ("exact", "exact_f16")
-EXACT_VALUES = 50_000 * 128  # up to here the vectors fit a CPU's cache, and a scan takes about a millisecond
+EXACT_VALUES = 50_000 * 128  # up to this size the vectors fit a CPU's cache, and a scan takes about a millisecond
 EXHAUSTIVE_ROWS = 50_000
 HNSW_ROWS = 2_000_000  # beyond, building the graph takes more than ten minutes of CPU time
 FLAT_CENTROID_ROWS = 10_000_000  # beyond, comparing with every centroid costs more than scanning the lists
 _MIN_ROWS_PER_LIST = 8
-_MIN_CODE_ROWS = 256  # k-means of 16 centroids for each sub-quantizer
+_MIN_CODE_ROWS = 256  # for k-means of 16 centroids per sub-quantizer
 
 
 def choose(rows: int, dimension: int, parameters: IndexingParameters) -> tuple[IndexPlan, Forecast]:
     """Return the first plan, in order of preference, whose memory fits the budget, with its forecast.
 
     Raises:
-        ParameterError: no plan fits, or the kind that was asked for does not fit the data.
+        ParameterError: no plan fits, or the requested kind does not fit the data.
     """
     plans = _preferred(rows, dimension, parameters)
     forecasts = [
@@ -48,9 +49,9 @@ def choose(rows: int, dimension: int, parameters: IndexingParameters) -> tuple[I
 
 
 def finer(plan: IndexPlan, parameters: IndexingParameters) -> tuple[IndexPlan, Forecast] | None:
-    """Return a plan that reaches any recall, to be built where codes do not; None if it was not asked for or does not fit.
+    """Return a plan that reaches any recall, for use if codes do not; None if such a plan is not allowed or does not fit.
 
-    Only the choice of `kind="auto"` is revised.
+    Only a choice by `kind="auto"` is revised.
     """
     better = IndexPlan("exact_f16", plan.rows, plan.dimension)
     needs = forecast(
@@ -71,11 +72,11 @@ def _preferred(rows: int, dimension: int, parameters: IndexingParameters) -> lis
     if rows >= _MIN_CODE_ROWS:
         order.append("pq" if rows <= EXHAUSTIVE_ROWS else "ivf_pq" if rows <= FLAT_CENTROID_ROWS else "ivf_hnsw_pq")
     plans = [plan for kind in order for plan in _of_kind(kind, rows, dimension)]
-    return sorted(plans, key=lambda plan: plan.maps_vectors)  # stable: files only where memory does not do
+    return sorted(plans, key=lambda plan: plan.maps_vectors)  # stable: files only if memory is too small
 
 
 def _of_kind(kind: Kind, rows: int, dimension: int) -> list[IndexPlan]:
-    """Return the plans of one kind: as measured best, then with vectors on disk, then with shorter codes."""
+    """Return the plans of one kind: the fastest as measured, then with vectors on disk, then with shorter codes."""
     if kind in (*EXACT_KINDS, "hnsw"):
         return [IndexPlan(kind, rows, dimension)]
     lists = 1 if kind == "pq" else lists_for(rows, graph=kind == "ivf_hnsw_pq")
@@ -95,8 +96,8 @@ def _of_kind(kind: Kind, rows: int, dimension: int) -> list[IndexPlan]:
 def lists_for(rows: int, *, graph: bool = False) -> int:
     """Return the number of inverted lists: 3.5 · √rows, 3,500 at a million.
 
-    There the scan of the probed lists costs about as much as that of the centroids, and an index of 128 dimensions with
-    its refinement stays below 300 bytes by vector; with a graph over the centroids, which makes them cheap, four times as
+    The scan of the probed lists then costs about as much as that of the centroids, and an index of 128 dimensions with its
+    refinement stays below 300 bytes per vector. A graph over the centroids makes them cheap; then there are four times as
     many (at most 262,144).
     """
     lists = min(round(3.5 * math.sqrt(rows)), rows // _MIN_ROWS_PER_LIST) or 1

@@ -1,4 +1,4 @@
-"""Two-level k-means on the unit sphere: k centroids for the price of about 2·√k."""
+"""Two-level k-means on the unit sphere: k centroids for the cost of about 2·√k."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def two_level_kmeans(vectors: Vectors, k: int, *, seed: int, iterations: int = I
     """Find k centroids: √k regions first, then centroids within each region in proportion to its vectors.
 
     One level compares every vector with k centroids in every iteration, two levels with 2·√k: at 4,096 centroids about
-    20 × cheaper, for a quantisation error 0.4 % larger.
+    20 × cheaper, with a quantisation error 0.4 % larger.
 
     Args:
-        vectors: (n, d) float32 unit vectors to learn from, n ≥ k.
+        vectors: (n, d) float32 unit training vectors, n ≥ k.
         k: number of centroids.
-        seed: of the starting points.
-        iterations: of Lloyd's algorithm, on either level.
+        seed: seed of the starting points.
+        iterations: iterations of Lloyd's algorithm on either level.
 
     Returns:
         (k, d) float32 unit centroids.
@@ -49,7 +49,7 @@ def apportion(sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     """Divide `total` seats in proportion to `sizes`, no region more than its size (largest remainders, then order)."""
     exact = sizes * (total / sizes.sum())
     seats: NDArray[np.int64] = np.minimum(np.floor(exact).astype(np.int64), sizes)
-    # Seats left over go to the largest remainders; a full region passes its claim on.
+    # Remaining seats go to the largest remainders; a full region is skipped.
     for region in np.tile(np.argsort(-(exact - seats), kind="stable"), total):
         missing = total - seats.sum()
         if not missing:

@@ -1,7 +1,7 @@
-"""What an index will need, before it is built: memory, disk, time, recall.
+"""Expected needs of an index, before it is built: memory, disk, time, recall.
 
 The constants were measured with Faiss 1.15.1 on 1,000,000 × 128 vectors of a clustered manifold of local dimension ~20 (AVX-512,
-process CPU time of one core); `benchmarks/indexing.py` measures them anew.
+process CPU time of one core); `benchmarks/indexing.py` measures them again.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 from components.shared.vectors.search import Forecast, Kind
 
-HNSW_LINKS = 16  # of the index "hnsw": 2 × 16 links on the ground level
+HNSW_LINKS = 16  # for the kind "hnsw": 2 × 16 links on the ground level
 CENTROID_LINKS = 32
 _HNSW_LINK_BYTES = 4 * 2 * HNSW_LINKS + 16  # links, and offsets and upper levels spread over all rows
 _CENTROID_LINK_BYTES = 4 * 2 * CENTROID_LINKS + 24
 _ROW_ID_BYTES = 8
 _BLOCK_ROWS = 32  # a fast-scan list is padded to whole blocks
 
-# CPU seconds by million rows of 128 dimensions.
+# CPU seconds per million rows of 128 dimensions.
 _COPY_SECONDS = 0.2
 _HNSW_SECONDS = 291.0
 _ENCODE_SECONDS = 4.0
-_MULTIPLICATIONS_PER_SECOND = 8.0e10  # of dense float32 products, for k-means and assignment
+_MULTIPLICATIONS_PER_SECOND = 8.0e10  # in dense float32 products, for k-means and assignment
 _KMEANS_ITERATIONS = 10
 _GRAPH_ASSIGN_SECONDS = 60.0
 
@@ -42,12 +42,11 @@ class IndexPlan:
     """An index that could be built.
 
     Attributes:
-        kind: its family.
-        rows: n.
-        dimension: d.
-        lists: inverted lists; 0 where there are none.
-        code_parts: sub-quantizers of 4 bits by vector; 0 where there are none.
-        maps_vectors: whether vectors for rescoring lie in a memory-mapped file instead of memory.
+        rows: number n of vectors.
+        dimension: length d of a vector.
+        lists: inverted lists; 0 if the kind has none.
+        code_parts: sub-quantizers of 4 bits per vector; 0 if the kind has none.
+        maps_vectors: whether vectors for rescoring are in a memory-mapped file instead of memory.
     """
 
     kind: Kind
@@ -74,7 +73,7 @@ class IndexPlan:
 
 
 def forecast(plan: IndexPlan, *, training_rows_per_list: int, recall_target: float) -> Forecast:
-    """Return what the plan will need."""
+    """Return the expected needs of a plan."""
     ram = _index_bytes(plan)
     mapped = 2 * plan.rows * plan.dimension if plan.maps_vectors else 0
     expected = EXPECTED_RECALL[plan.kind]
@@ -109,7 +108,7 @@ def _index_bytes(plan: IndexPlan) -> int:
     centroids = 4 * d * plan.lists + (_CENTROID_LINK_BYTES * plan.lists if plan.kind == "ivf_hnsw_pq" else 0)
     if plan.kind == "ivf_flat":
         return (4 * d + _ROW_ID_BYTES) * rows + centroids
-    # Half a block a list; more in very short lists.
+    # Half a block per list; more in very short lists.
     padding = plan.lists * max(_BLOCK_ROWS / 2, _BLOCK_ROWS - rows / plan.lists)
     codes = int(rows + padding) * ((plan.code_parts + 1) // 2) + _ROW_ID_BYTES * rows
     return codes + centroids + 16 * 4 * d + (0 if plan.maps_vectors else 2 * d * rows)

@@ -1,4 +1,4 @@
-"""All embeddings in one matrix, checked, with the table that says which row is which image."""
+"""All embeddings in one matrix, checked, with the table that maps rows to images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_image_ids(embeddings: Path) -> list[str]:
     Raises:
         PoisonedVectorError: an image occurs twice.
         DataError: there is nothing to index.
-        ContractError: the shards hold more or fewer vectors than they say.
+        ContractError: the shards hold more or fewer vectors than their description states.
     """
     spec = read_embeddings_spec(embeddings)
     image_ids: list[str] = []
@@ -40,18 +40,18 @@ def read_image_ids(embeddings: Path) -> list[str]:
 
 
 def gather(embeddings: Path, places: NDArray[np.int64], scratch: Path) -> Vectors:
-    """Bring all shards together, in memory up to 1 GiB, else as a memory map in `scratch`.
+    """Read all shards into one matrix, in memory up to 1 GiB, else as a memory map in `scratch`.
 
     Args:
         embeddings: output of the embedding step.
         places: (n,) the index's row of each embedding, in the order of the shards; a permutation.
-        scratch: for the memory map.
+        scratch: folder for the memory map.
 
     Returns:
         (n, d) float32; every row a finite unit vector.
 
     Raises:
-        PoisonedVectorError: naming shard, row and image of a vector that must not be published.
+        PoisonedVectorError: a vector is not finite or not of unit norm; the message names shard, row and image.
     """
     spec = read_embeddings_spec(embeddings)
     shape = (spec.rows, spec.dimension)
@@ -68,10 +68,10 @@ def gather(embeddings: Path, places: NDArray[np.int64], scratch: Path) -> Vector
 
 
 def check_distinct(image_ids: list[str], *, source: str) -> None:
-    """Check that each image has one vector, over all shards.
+    """Check that each image has only one vector in all shards.
 
     Raises:
-        PoisonedVectorError: naming the first row that repeats an image.
+        PoisonedVectorError: an image repeats; the message names the first such row.
     """
     if len(set(image_ids)) == len(image_ids):
         return
@@ -88,12 +88,9 @@ def check_distinct(image_ids: list[str], *, source: str) -> None:
 
 
 def locate(images: pa.Table, image_ids: list[str], source: str) -> NDArray[np.int64]:
-    """Return, for each embedding, its row in the catalogue.
+    """Return the row in the catalogue of each embedding.
 
-    Args:
-        images: table CATALOGUE.
-        image_ids: n ids of embedded images.
-        source: where the embeddings came from, for the message.
+    `images` is the table CATALOGUE; `source`, the origin of the embeddings, is for messages.
 
     Raises:
         ContractError: an embedding's image is not in the catalogue.

@@ -44,15 +44,15 @@ def run(
     Args:
         catalogue: output of the catalogue step.
         embeddings: output of the embedding step.
-        destination: where to publish `index.faiss`, `vectors.f16` (some kinds), `items.parquet` and `index.json`.
-        workspace: where finished and unfinished work is kept.
-        parameters: how to build.
+        destination: directory to publish: `index.faiss`, `vectors.f16` (some kinds), `items.parquet` and `index.json`.
+        workspace: folder for finished and unfinished work.
+        parameters: parameters of this step.
 
     Returns:
         The artifact; its summary holds kind, rows, recall, bytes per vector and settings.
 
     Raises:
-        PoisonedVectorError: a vector is not a finite unit vector, or an image occurs twice; names row and image.
+        PoisonedVectorError: a vector is not a finite unit vector, or an image occurs twice; the message names row and image.
         ParameterError: the memory budget or the kind does not fit the data.
         DataError: there are no embeddings.
         ContractError: inputs do not belong together, or the index read back differs from the one that was built.
@@ -77,13 +77,13 @@ def run(
 
 
 def build_index(output: Path, vectors: Vectors, queries: int, parameters: IndexingParameters) -> dict[str, Any]:
-    """Build the index of `vectors` in `output` and return what it is, in a few numbers.
+    """Build the index of `vectors` in `output` and return its main figures.
 
     Args:
         output: directory for `index.faiss`, `index.json` and, for some kinds, `vectors.f16`.
-        vectors: (n, d) float32 unit vectors; may be a memory map.
-        queries: number of rows, the last ones, to tune on.
-        parameters: how to build.
+        vectors: (n, d) float32 unit vectors, possibly a memory map.
+        queries: number of rows, the last ones, for tuning.
+        parameters: parameters of this step.
 
     Raises:
         PoisonedVectorError: a row is not a finite unit vector.
@@ -114,7 +114,7 @@ def build_index(output: Path, vectors: Vectors, queries: int, parameters: Indexi
 
 
 def tuning_rows(splits: NDArray[np.str_], plan: IndexPlan, parameters: IndexingParameters) -> NDArray[np.int64]:
-    """Return the rows to tune on: held-out images, or any where those are too few; at most a tenth of all.
+    """Return the rows for tuning: held-out images, or any if those are too few; at most a tenth of all.
 
     An exact index needs none: its rows keep the catalogue's order.
     """

@@ -23,9 +23,9 @@ from components.shared.vectors.search import (
 
 _NEARLY_EXACT = 0.9995  # the curve ends here
 RESCORED = (10, 20, 40, 60, 80, 120, 160, 250, 400)
-_STANDSTILL = 0.001  # a ladder ends where two steps have gained less recall than this
-_FINEST_STEP = 1 / 24  # of what is probed: the least work that reaches the target is found to this much
-# Modelled cost by which points are compared: nanoseconds on one core at 128 dimensions, measured once. Counted, not timed,
+_STANDSTILL = 0.001  # a ladder ends when two steps have gained less recall than this
+_FINEST_STEP = 1 / 24  # share of the probed work: the least work that reaches the target is found to this accuracy
+# Modelled cost for comparing points: nanoseconds on one core at 128 dimensions, measured once. Counted, not timed,
 # so that the same inputs choose the same settings on any machine.
 _CODE_NS = 2.3
 _VECTOR_NS = 22.0
@@ -36,7 +36,7 @@ _MAPPED_VECTOR_NS = 400.0
 
 @dataclass(frozen=True)
 class Tuning:
-    """The settings to search with, how near to exact they come, and all points that were measured."""
+    """The chosen settings, how close they come to the exact answer, and all measured points."""
 
     settings: SearchSettings
     recall: RecallFacts
@@ -44,18 +44,18 @@ class Tuning:
 
 
 def tune(index: CatalogueIndex, vectors: Vectors, queries: Vectors, *, recall_target: float) -> Tuning:
-    """Find the cheapest settings whose recall of the exact top 10 is at the target, by a margin of one standard error.
+    """Find the cheapest settings whose recall of the exact top 10 exceeds the target by one standard error.
 
     Args:
-        index: built, over `vectors`.
-        vectors: (n, d) float32, the truth.
-        queries: (q, d) float32, none of them in the index: a vector that is finds itself and its neighbourhood more
-            easily than a stranger's does (for HNSW16, recall 0.99 instead of 0.97 was measured).
+        index: index over `vectors`.
+        vectors: (n, d) float32, for the exact answer.
+        queries: (q, d) float32, none of them in the index: an indexed vector finds itself and its neighbourhood more easily
+            than a new one does (for HNSW16, recall 0.99 instead of 0.97 was measured).
         recall_target: 0 to 1.
 
     Returns:
-        The tuning; `recall.reached` is False if even the most work does not reach the target, which is then chosen. An
-        exact index has nothing to tune; without queries, the most work is chosen.
+        The tuning; `recall.reached` is False if even the most work misses the target; the settings of most work are then
+        chosen. An exact index needs no tuning; without queries, the settings of most work are chosen.
     """
     if index.spec.kind in EXACT_KINDS:
         facts = RecallFacts(target=recall_target, reached=True, ann_recall_at_10=1.0, standard_error=0.0, queries=0)
@@ -66,7 +66,7 @@ def tune(index: CatalogueIndex, vectors: Vectors, queries: Vectors, *, recall_ta
     queries = np.ascontiguousarray(queries, np.float32)
     course = _Course(index, vectors, queries)
     best: _Measured | None = None
-    below: SearchSettings | None = None  # the step before the best, on its ladder
+    below: SearchSettings | None = None  # the step before the best one on its ladder
     for ladder in _ladders(index):
         before = idle = 0.0
         for step, settings in enumerate(ladder):
@@ -123,7 +123,7 @@ class _Measured:
 
 
 class _Course:
-    """The held-out queries, and every point that was measured on them."""
+    """The held-out queries, and every point measured on them."""
 
     def __init__(self, index: CatalogueIndex, vectors: Vectors, queries: Vectors) -> None:
         self._index, self._queries = index, queries
@@ -146,7 +146,7 @@ class _Course:
         return point
 
     def _work(self, settings: SearchSettings, graph_rows: float) -> tuple[float, float]:
-        """Return mean rows by query whose score was computed or estimated, and the modelled microseconds of one query."""
+        """Return the mean number of rows scored or estimated per query, and the modelled microseconds of one query."""
         width = self._index.dimension / 128
         if self._list_sizes is None:
             return graph_rows, graph_rows * _RANDOM_VECTOR_NS * width / 1e3
@@ -165,7 +165,7 @@ class _Course:
 
 
 def _ladders(index: CatalogueIndex) -> Iterator[list[SearchSettings]]:
-    """Yield ladders of settings of growing work, from the dials that the kind has."""
+    """Yield ladders of settings with growing work, from the dials of the kind."""
     kind = index.spec.kind
     if kind == "hnsw":
         yield [SearchSettings(ef_search=ef) for ef in (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)]
@@ -186,12 +186,12 @@ def _ladders(index: CatalogueIndex) -> Iterator[list[SearchSettings]]:
 
 
 def _quantizer_ef(nprobe: int) -> int:
-    """Return how widely the graph of centroids is searched for so many of them."""
+    """Return the search width in the graph of centroids for this number of probed lists."""
     return max(32, 2 * nprobe)
 
 
 def _between(lower: SearchSettings, upper: SearchSettings) -> SearchSettings | None:
-    """Return the settings halfway between two steps of a ladder; None where these are near enough."""
+    """Return the settings halfway between two steps of a ladder; None if these are close enough."""
     dial = "nprobe" if upper.nprobe is not None else "ef_search"
     low, high = getattr(lower, dial), getattr(upper, dial)
     middle = (low + high) // 2
@@ -204,7 +204,7 @@ def _between(lower: SearchSettings, upper: SearchSettings) -> SearchSettings | N
 
 
 def _beyond(index: CatalogueIndex, settings: SearchSettings) -> list[SearchSettings]:
-    """Return settings of more and more work than these, on all dials at once, to show where the curve goes."""
+    """Return settings with more and more work than these, on all dials at once, to show the further course of the curve."""
     if settings.nprobe is None:
         return [SearchSettings(ef_search=2**i) for i in range(4, 11) if 2**i > (settings.ef_search or 0)]
     probes = [nprobe for nprobe in _probes(index)[::2] if nprobe > settings.nprobe] or [settings.nprobe]

@@ -1,4 +1,4 @@
-"""Whether the files on disk hold the vectors that went in and give the answers that the built index gave."""
+"""Checks that the files on disk hold the indexed vectors and give the same answers as the index that was built."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.shared.vectors.embeddings import Vectors, check_vectors
 from components.shared.vectors.neighbours import BLOCK_ROWS
 from components.shared.vectors.search import CatalogueIndex, IndexSpec, Neighbours
 
-_FLOAT16_ERROR = 1e-3  # of a component of a unit vector: half a unit in the 11th binary place
+_FLOAT16_ERROR = 1e-3  # per component of a unit vector: half a unit in the 11th binary place
 SAMPLED_ROWS = 256
 
 
@@ -20,7 +20,7 @@ def check_blocks(vectors: Vectors) -> None:
     """Check all rows, without copying a memory map into memory.
 
     Raises:
-        PoisonedVectorError: naming the first row that is not a finite unit vector.
+        PoisonedVectorError: a row is not a finite unit vector; the message names the first one.
     """
     for start in range(0, len(vectors), BLOCK_ROWS):
         try:
@@ -34,17 +34,12 @@ def check_blocks(vectors: Vectors) -> None:
 
 
 def verify_index(directory: Path, spec: IndexSpec, vectors: Vectors, built: CatalogueIndex, *, seed: int) -> None:
-    """Read the index back from disk, compare its rows with what went in, and its answers with those of the built one.
+    """Read the index back from disk, and compare its rows with the input and its answers with those of the built index.
 
-    Args:
-        directory: where the files lie.
-        spec: what they must be.
-        vectors: (n, d) what went in.
-        built: the index in memory.
-        seed: of the sample of rows.
+    `vectors` are the input, `built` is the index in memory; `seed` chooses the sampled rows.
 
     Raises:
-        ContractError: naming the first row that differs.
+        ContractError: a row differs; the message names the first one.
         PoisonedVectorError: a stored row is not a unit vector.
     """
     index = CatalogueIndex.open(directory, spec)
@@ -73,7 +68,7 @@ def check_equal_answers(found: Neighbours, expected: Neighbours, rows: NDArray[n
     """Check that two answers are equal, number by number.
 
     Raises:
-        ContractError: naming the first query that differs.
+        ContractError: a query differs; the message names the first one.
     """
     same = (found.rows == expected.rows).all(axis=1) & (found.scores == expected.scores).all(axis=1)
     if not same.all():

@@ -1,4 +1,4 @@
-"""How attractive a result is for a query, whatever its position: corrected click rates, shrunk where evidence is thin."""
+"""How attractive a result is for a query, independent of its position: corrected click rates, shrunk if evidence is thin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BetaPrior:
     def posterior(self, engine: Engine, successes: Column, trials: Column, z: float) -> tuple[Column, Column]:
         """Return the posterior's mean, and mean − z standard deviations, at least 0.
 
-        For a Beta-distributed rate after `successes` in `trials`, which may be fractions. Both grow with the successes
+        For a Beta-distributed rate after `successes` in `trials`, which can be fractions. Both grow with the successes
         and, at an equal rate above the prior mean, with the trials.
         """
         a, b = successes + self.alpha, trials - successes + self.beta
@@ -37,7 +37,7 @@ class BetaPrior:
 
 
 def genuine_results(engine: Engine, shown: Frame, bots: Frame) -> Frame:
-    """Return what was shown to people: without bots, without results never shown, without the query image itself."""
+    """Return the results shown to people: without bots, results never shown, and the query image itself."""
     col = engine.functions.col
     other = col("query_image_id").isNull() | (col("query_image_id") != col("image_id"))
     return engine.cut(
@@ -49,9 +49,9 @@ def result_cells(engine: Engine, genuine: Frame, catalogue: Frame) -> Frame:
     """Count by query image, image and position.
 
     Returns:
-        query_image_id (null: not in the catalogue), image_id, position, n (times shown), c (clicks), s (short ones among
-        them), first_user and last_user (of those who clicked, by id), relation ("self": a near-duplicate of the query;
-        "item", "category", "other", or "unknown" where either is not in the catalogue), trainable (0 or 1: both are).
+        query_image_id (null: not in the catalogue), image_id, position, n (times shown), c (clicks), s (short clicks),
+        first_user and last_user (by id, of the users who clicked), relation ("self": a near-duplicate of the query;
+        "item", "category", "other", or "unknown" if one is not in the catalogue), trainable (1 if both are trainable, else 0).
     """
     F = engine.functions  # noqa: N806
     col, when, total = F.col, F.when, engine.total
@@ -88,17 +88,17 @@ def result_cells(engine: Engine, genuine: Frame, catalogue: Frame) -> Frame:
 
 
 def propensity_table(engine: Engine, propensities: Propensities, floor: float) -> Frame:
-    """Hand position → propensity, at least `floor`, to the engine."""
+    """Pass position → propensity, at least `floor`, to the engine."""
     values = {"position": propensities.positions, "p": [max(value, floor) for value in propensities.values]}
     return engine.small("propensities", pa.table(values, pa.schema([("position", pa.int64()), ("p", pa.float64())])))
 
 
 def attraction_rates(engine: Engine, cells: Frame, propensities: Frame, parameters: LabellingParameters) -> Frame:
-    """Return the inverse-propensity-weighted click rate of each pair and how many looks it is worth.
+    """Return the inverse-propensity-weighted click rate of each pair and its effective number of trials.
 
-    rate = Σ clicks / p over the times shown (clipped: p is at least the floor; the rate at most 1). Its effective
-    number of trials is shown² / Σ (1 / p): equal to the looks shown · p at a single position, and smaller than the
-    clicks pretend where much of the weight hangs on a few deep positions. Clicks left quickly count less.
+    rate = Σ clicks / p over the times shown (clipped: p is at least the floor; the rate at most 1). The effective number
+    of trials is shown² / Σ (1 / p): equal to shown · p at a single position, and smaller if much of the weight comes from
+    a few deep positions. Clicks with a short dwell count less.
 
     Returns:
         query_image_id, image_id, n, clicks, rate, trials, first_user, last_user, trainable.
@@ -163,8 +163,8 @@ def prior_from_moments(
         squares: Σ n · rate².
         trials_squared: Σ n².
 
-    The strength alpha + beta stays within 1 … 1000: below, a handful of clicks would decide alone; above, the pairs do
-    not differ measurably and any figure would do.
+    The strength alpha + beta is limited to 1 … 1000: below, a handful of clicks would decide alone; above, the pairs do
+    not differ measurably.
     """
     if trials <= 0:
         return BetaPrior(0.5, 0.5)

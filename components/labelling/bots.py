@@ -1,4 +1,4 @@
-"""Users who are programs, by three rules over what they did: how fast, how much, and where they clicked."""
+"""Users who are programs, found by three rules: how fast they query, how much they click, and at which positions."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RULES = ("rate", "clicks_per_query", "positions")
 
 
 def find_bots(engine: Engine, shown: Frame, parameters: LabellingParameters) -> Frame:
-    """Return the users taken for bots: user_id and, 0 or 1, a column for each rule.
+    """Return the users classed as bots: user_id and one column per rule, 0 or 1.
 
     rate: more than `bot_queries_per_minute` queries within one minute of the clock.
     clicks_per_query: more than `bot_clicks_per_query` on average, over at least `bot_minimum_queries` queries.
-    positions: people click where they look, mostly at the top; a program clicks anywhere. Each click at position k adds
-        log(share of results shown at k / share of other users' clicks at k); a user whose sum exceeds
-        `bot_position_evidence` clicks as if all positions were equal. That a person does is less likely than e^−x.
+    positions: people click results that they examine, mostly at the top; a program clicks anywhere. Each click at position k
+        adds log(share of results shown at k / share of other users' clicks at k); a user whose sum exceeds
+        `bot_position_evidence` clicks as if all positions were equal. A person's sum exceeds x with probability below e^−x.
 
     Args:
-        engine: runs it.
-        shown: of `shown_results`; rows that were never shown are ignored.
+        engine: engine that runs the query.
+        shown: output of `shown_results`; rows that were never shown are ignored.
         parameters: the limits.
 
     Source: the third rule is the likelihood ratio test; its bound is Ville's inequality (as in Wald, 1945, Sequential
@@ -76,7 +76,7 @@ def find_bots(engine: Engine, shown: Frame, parameters: LabellingParameters) -> 
 
 
 def _position_evidence(engine: Engine, results: Frame, suspects: Frame) -> Frame:
-    """Return position → evidence (fixed point) that a click there gives for a user who does not look."""
+    """Return position → evidence (fixed point) of a click there for a user who clicks without examining."""
     col = engine.functions.col
     others = suspects.where(col("rate") + col("clicks_per_query") == 0).select("user_id")
     counts = engine.rows(
@@ -97,7 +97,7 @@ def _position_evidence(engine: Engine, results: Frame, suspects: Frame) -> Frame
 
 
 def count_bots(engine: Engine, shown: Frame, bots: Frame) -> dict[str, Any]:
-    """Count users and bots, by rule, and the clicks of each."""
+    """Count users and bots, per rule, and the clicks of each."""
     F = engine.functions  # noqa: N806
     col, total = F.col, engine.total
     by_rule = engine.rows(bots.agg(F.count("*").alias("bots"), *(total(col(rule)).alias(rule) for rule in RULES)))[0]

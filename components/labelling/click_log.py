@@ -1,4 +1,4 @@
-"""Click logs: which files a URI names, whether each is whole, and what was shown and clicked in them."""
+"""Click logs: the files behind a URI, their completeness, and the results that were shown and clicked."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _FOOTER_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class ClickLog:
-    """The whole files of a click log.
+    """The complete files of a click log.
 
     Attributes:
-        uri: what was asked for.
+        uri: address given by the user.
         files: local paths, or URIs of an object store, in order of their names.
-        rows: number of events, by the files' own account.
+        rows: number of events, from the files' footers.
         digest: changes when a file does (sizes and footers, not every byte).
         filesystem: fsspec's, for remote files; None for local ones.
     """
@@ -42,13 +42,13 @@ class ClickLog:
 
 
 def open_click_log(uri: str) -> ClickLog:
-    """Find the files of a log and check that each is whole and has the columns of the events table.
+    """Find the files of a log and check that each is complete and has the columns of the events table.
 
-    A folder is searched at any depth for `*.parquet`; names that begin with "." or "_" are work in progress and skipped,
+    A folder is searched at any depth for `*.parquet`; names that begin with "." or "_" are unfinished files and skipped,
     as Spark does.
 
     Raises:
-        SourceError: nothing there, or a file that is not whole or lacks a column, by name.
+        SourceError: there is no file, or a file is incomplete or lacks a column; the message names it.
     """
     filesystem, root = filesystem_of(uri)
     paths = _event_files(filesystem, root, uri)
@@ -126,7 +126,7 @@ def _check_columns(schema: pa.Schema, name: str) -> None:
 
 
 def read_events(engine: Engine, log: ClickLog) -> Frame:
-    """Return the columns of the log that mining needs, in plain types."""
+    """Return the columns that mining needs, in plain types."""
     if log.filesystem is not None and engine.connection is not None:
         engine.connection.register_filesystem(log.filesystem)
     col = engine.functions.col
@@ -138,7 +138,7 @@ def read_events(engine: Engine, log: ClickLog) -> Frame:
 
 
 def usable(engine: Engine, parameters: LabellingParameters) -> Any:
-    """Return the condition for an event that says what was shown where, to whom, for what."""
+    """Return the condition for an event that has a query, a result, a user and a valid position."""
     col = engine.functions.col
     complete = col("query_id").isNotNull() & col("user_id").isNotNull() & col("returned_image_id").isNotNull()
     known = col("type").isin("impression", "click", "dwell")
@@ -148,14 +148,14 @@ def usable(engine: Engine, parameters: LabellingParameters) -> Any:
 def shown_results(engine: Engine, events: Frame, parameters: LabellingParameters) -> Frame:
     """Fold the events into one row per query and returned image.
 
-    Folding takes minima and maxima, so neither the order of the events nor a second delivery of the same event
-    changes a row: that is how duplicated event ids stay harmless, without a look-up of every id. An image shown twice
-    in one query counts once, at its first position; several clicks count as one; the longest dwell counts.
+    Folding takes minima and maxima, so neither the order of the events nor a second delivery of an event changes a row;
+    duplicated event ids are therefore harmless. An image shown twice in one query counts once, at its first position;
+    several clicks count as one; the longest dwell counts.
 
     Returns:
-        query_id, image_id, user_id, query_image_id (null: not in the catalogue), position (null: never shown, the
-        impression is missing), clicked (0 or 1), short (1: clicked, and left sooner than `short_dwell_ms`), at, events
-        (rows folded), kinds (different types among them).
+        query_id, image_id, user_id, query_image_id (null: not in the catalogue), position (null: the impression is
+        missing), clicked (0 or 1), short (1: clicked, with a dwell below `short_dwell_ms`), at, events (number of folded
+        rows), kinds (number of different types among them).
     """
     F = engine.functions  # noqa: N806, the usual name of this module
     is_shown, is_click, is_dwell = (F.col("type") == kind for kind in ("impression", "click", "dwell"))
@@ -200,7 +200,7 @@ def foreign_ids(engine: Engine, shown: Frame, known: set[str]) -> list[str]:
 
 
 def with_ids(engine: Engine, events: Frame, found: Mapping[str, str]) -> Frame:
-    """Return the events with the ids that people wrote replaced by those of the catalogue."""
+    """Return the events with the ids that users wrote replaced by those of the catalogue."""
     F = engine.functions  # noqa: N806
     names = pa.table(
         {"written": pa.array(list(found), pa.string()), "found": pa.array(list(found.values()), pa.string())}
@@ -215,9 +215,9 @@ def with_ids(engine: Engine, events: Frame, found: Mapping[str, str]) -> Frame:
 
 
 def count_events(engine: Engine, events: Frame, shown: Frame, parameters: LabellingParameters) -> dict[str, int]:
-    """Count what became of the events: how many there are, and how many were dropped, by reason.
+    """Count the events, in total and dropped per reason.
 
-    `repeated` are events that say again what another one says: delivered twice, or clicked twice.
+    `repeated` are redundant events: delivered twice, or clicked twice.
     """
     F = engine.functions  # noqa: N806
     col, when = F.col, F.when

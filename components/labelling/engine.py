@@ -1,10 +1,10 @@
 """The engines that run the click mining: one DataFrame API, DuckDB in this process or Spark on a cluster.
 
-The mining modules are written once, in the PySpark DataFrame API. They get everything from an `Engine` and so never
-import pyspark or sqlframe themselves.
+The mining modules are written once, in the PySpark DataFrame API. They use pyspark or sqlframe only through an `Engine`
+and never import them.
 
-Sums of fractions are taken in fixed point (`fixed`): integers add up to the same in any order, so the result is the
-same to the last bit on every engine, with every number of threads, in every run.
+Sums of fractions use fixed point (`fixed`): integers add up to the same in any order, so the result is the same to the
+last bit on every engine, with every number of threads, in every run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from components.labelling.parameters import LabellingParameters
 from components.shared.errors import ResourceError
 from components.shared.files.atomic import whole_file
 
-Frame = Any  # pyspark.sql.DataFrame or its equal of sqlframe
+Frame = Any  # pyspark.sql.DataFrame or sqlframe's equivalent
 Column = Any
 
 _NUMBERS = itertools.count()
@@ -39,11 +39,11 @@ class Engine:
     """A session of the DataFrame API.
 
     Attributes:
-        session: SparkSession or its equal.
-        functions: the module pyspark.sql.functions or its equal.
+        session: SparkSession or sqlframe's equivalent.
+        functions: the module pyspark.sql.functions or sqlframe's equivalent.
         scratch: folder for tables between the stages (on a cluster: one that all nodes see).
         connection: DuckDB's connection, None on Spark.
-        damages: what the engine may raise when a file is damaged.
+        damages: exceptions that the engine raises on damaged files.
     """
 
     session: Any
@@ -53,22 +53,22 @@ class Engine:
     damages: tuple[type[Exception], ...] = ()
 
     def read(self, paths: list[str]) -> Frame:
-        """Read Parquet files as one table, columns matched by name."""
+        """Read Parquet files as one table, with columns matched by name."""
         if self.connection is None:
             return self.session.read.parquet(*(_hadoop_uri(path) for path in paths))
         listed = ", ".join(f"'{_duckdb_glob(path)}'" for path in paths)
         return self._view(f"SELECT * FROM read_parquet([{listed}], union_by_name = true)")  # noqa: S608, no user's SQL
 
     def _view(self, query: str) -> Frame:
-        """Give a query a name in DuckDB (sqlframe reads files one by one, and copies all of a query at every step)."""
+        """Make a DuckDB view of a query (sqlframe reads files one by one, and copies a whole query at every step)."""
         name = f"view_{next(_NUMBERS)}"  # never used twice: sqlframe remembers the columns of a name
         self.connection.execute(f"CREATE VIEW {name} AS {query}")
         return self.session.table(name)
 
     def cut(self, frame: Frame) -> Frame:
-        """Return the same table as if read from one: shortens what comes after, changes nothing else.
+        """Return the same table as if read from one file: shortens the following queries, changes nothing else.
 
-        After a join, sqlframe 4.10 mixes up the tables in expressions of several columns (`when(a == 1, b)`) within `agg`
+        After a join, sqlframe 4.10 confuses the tables in expressions of several columns (`when(a == 1, b)`) within `agg`
         and in columns used twice within `select`; cut, or select plain names, in between.
         """
         if self.connection is None:
@@ -78,10 +78,10 @@ class Engine:
     def keep(self, name: str, frame: Frame) -> Frame:
         """Write `frame` to the scratch folder once and return it as read from there.
 
-        A later run finds the table finished; half-written ones are started anew.
+        A later run reuses a finished table and recomputes a half-written one.
 
         Raises:
-            ResourceError: memory or disk is too small.
+            ResourceError: memory or disk space is insufficient.
         """
         path = self.scratch / f"{name}.parquet"
         if not path.exists():
@@ -101,7 +101,7 @@ class Engine:
         self.connection.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet)")
 
     def small(self, name: str, table: pa.Table) -> Frame:
-        """Hand a small Arrow table to the engine (through a file: literals in SQL would round floats)."""
+        """Pass a small Arrow table to the engine (through a file, since literals in SQL would round floats)."""
         path = self.scratch / f"{name}.parquet"
         with whole_file(path) as temporary:
             pq.write_table(table, temporary)
@@ -127,10 +127,10 @@ class Engine:
 
 @contextmanager
 def open_engine(parameters: LabellingParameters, scratch: Path) -> Iterator[Engine]:
-    """Open the engine that the parameters name; it is closed at the end.
+    """Open the engine that the parameters name; close it at the end.
 
     Raises:
-        ResourceError: Spark is asked for but pyspark or Java is missing, or the master does not answer.
+        ResourceError: Spark is requested but pyspark or Java is missing, or the master does not answer.
     """
     opened = _open_duckdb if parameters.engine == "duckdb" else _open_spark
     with opened(parameters, scratch) as engine:
@@ -143,7 +143,7 @@ def _open_duckdb(parameters: LabellingParameters, scratch: Path) -> Iterator[Eng
     from sqlframe.duckdb import DuckDBSession, functions
 
     spill = scratch / "spill"
-    shutil.rmtree(spill, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(spill, ignore_errors=True)  # left by a killed run
     config: dict[str, Any] = {
         "memory_limit": f"{round(parameters.memory_gigabytes * 1000)}MB",
         "temp_directory": str(spill),
@@ -211,7 +211,7 @@ def _open_spark(parameters: LabellingParameters, scratch: Path) -> Iterator[Engi
 def _shortages_named(scratch: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # the engines have classes of their own, and Spark hides what happened in its text
+    except Exception as error:  # the engines have classes of their own, and Spark names the cause only in its text
         if any(sign in str(error) for sign in _SHORTAGES):
             raise ResourceError(
                 f"mining the clicks needs more memory, or more disk below {scratch}, than there is "
@@ -225,7 +225,7 @@ def _hadoop_uri(path: str) -> str:
 
 
 def _duckdb_glob(path: str) -> str:
-    """Return the path as DuckDB's pattern that matches it alone, ready to be quoted."""
+    """Return DuckDB's pattern that matches this path alone, ready to be quoted."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path).replace("'", "''")
 
 

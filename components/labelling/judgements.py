@@ -1,4 +1,4 @@
-"""Human judgements: read, cleaned, counted, and how far the judges agree."""
+"""Human judgements: read, cleaned, counted, and the agreement of the judges."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Statement:
-    """One judge's word on one pair, as it came: nothing is checked yet."""
+    """One judge's grade for one pair, as read and not yet checked."""
 
     query_image_id: str
     image_id: str
@@ -38,7 +38,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Judgements:
-    """What people said.
+    """The usable judgements.
 
     Attributes:
         table: JUDGEMENTS, one row per judge and pair, sorted.
@@ -59,22 +59,22 @@ class Judgements:
 
 
 def read_judgements(uri: str, data: bytes | None, known: set[str]) -> Judgements:
-    """Read judgements from a CSV or Parquet table or from Label Studio's JSON export, whichever the first character shows.
+    """Read judgements from a CSV or Parquet table or from Label Studio's JSON export; the first character decides.
 
-    A table has the columns query_image_id, image_id, grade and, optionally, judge and at (ISO 8601). Images may be named by
-    their path as well.
+    A table has the columns query_image_id, image_id, grade and, optionally, judge and at (ISO 8601). Images can also be named
+    by their path.
 
     Dropped and counted: grades that are not 0, 1, 2 or 3; images that the catalogue lacks; an image judged against
-    itself; what one judge said about one pair before saying something later (by `at`, else by order in the file).
+    itself; earlier judgements of one judge on one pair (by `at`, else by order in the file).
 
     Args:
-        uri: where the data came from, for messages.
-        data: the file's content; None: nobody judged.
+        uri: address of the data, for messages.
+        data: the file's content; None: there are no judgements.
         known: image ids of the catalogue.
 
     Raises:
-        SourceError: not such a file, or a column is missing.
-        DataError: there are judgements, but none can be used.
+        SourceError: the file has another format, or a column is missing.
+        DataError: there are judgements, but none is usable.
     """
     if data is None:
         return Judgements(JUDGEMENTS.schema.empty_table(), {})
@@ -116,7 +116,7 @@ def fetch_judgements(uri: str) -> bytes | None:
     """Read the file that a URI names; None for "".
 
     Raises:
-        SourceError: it does not exist or cannot be read.
+        SourceError: the file does not exist or cannot be read.
     """
     return read_bytes(uri, limit_bytes=SIZE_LIMIT_BYTES) if uri else None
 
@@ -130,7 +130,7 @@ def _read_table(uri: str, data: bytes) -> list[Statement]:
 def _clean(
     statements: Iterable[Statement], known: set[str], dropped: Counter[str], unknown: list[str]
 ) -> dict[tuple[str, str, str], tuple[int, datetime.datetime | None]]:
-    """Return (query, image, judge) → (grade, at), each judge's last word; count the rest in `dropped`.
+    """Return (query, image, judge) → (grade, at), each judge's last grade; count the others in `dropped`.
 
     The first few ids that match no image are added to `unknown`.
     """
@@ -193,7 +193,7 @@ def _describe(judgements: Judgements, dropped: Counter[str]) -> dict[str, Any]:
 
 
 def agreement(grades: list[int]) -> float:
-    """Return how far the judges of one pair agree: 1 for one voice, 0 for half 0 and half 3.
+    """Return the agreement of the judges of one pair: 1 for a single judge, 0 for half 0 and half 3.
 
     One minus the standard deviation over its largest possible value.
 
@@ -206,9 +206,9 @@ def agreement(grades: list[int]) -> float:
 
 
 def krippendorff_alpha(units: list[list[int]]) -> float | None:
-    """Return Krippendorff's alpha with the interval metric: 1 perfect agreement, 0 what chance gives.
+    """Return Krippendorff's alpha with the interval metric: 1 for perfect agreement, 0 for chance.
 
-    None where nobody was judged twice, or all grades are equal.
+    None if no pair was judged twice, or if all grades are equal.
 
     Source: Krippendorff (2004), Content analysis, 2nd ed., section 11.3.
 

@@ -1,10 +1,10 @@
 """Judgements from Label Studio: its JSON export of tasks that show two images.
 
-Tasks carry the two image ids beside the pictures' addresses:
+Tasks contain the two image ids beside the pictures' addresses:
 
     {"data": {"query_image_id": "a1", "image_id": "b7", "query": "https://…/a1.jpg", "image": "https://…/b7.jpg"}}
 
-Labelling configuration with choices; the alias is what the export holds:
+Labelling configuration with choices; the export contains the alias:
 
     <View>
       <Image name="query" value="$query"/>
@@ -17,11 +17,11 @@ Labelling configuration with choices; the alias is what the export holds:
       </Choices>
     </View>
 
-Or with stars, where one star is grade 0 and four stars are grade 3 (Label Studio has no rating of no star):
+Or with stars, where one star is grade 0 and four stars are grade 3 (Label Studio has no rating of zero stars):
 
       <Rating name="grade" toName="image" maxRating="4" required="true"/>
 
-Export as "JSON" (not "JSON-MIN": it loses who judged and what was skipped).
+Export as "JSON" (not "JSON-MIN", which omits the judge and the skipped tasks).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ GRADE_CONTROL = "grade"
 
 @dataclass(frozen=True)
 class LabelStudioExport:
-    """What an export says.
+    """The contents of an export.
 
     Attributes:
         rows: (query_image_id, image_id, grade, judge, at), all text; nothing is checked yet.
-        dropped: annotations left out, by reason.
+        dropped: number of annotations left out, per reason.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -55,10 +55,10 @@ def read_label_studio(uri: str, text: str) -> LabelStudioExport:
 
     Skipped (cancelled) annotations, drafts that were never submitted, annotations without a grade and tasks without
     the two image ids are left out and counted. Predictions of models are not judgements and are ignored. The grade is the
-    answer of the control named "grade"; where no control has that name, there must be only one choice or rating.
+    answer of the control named "grade"; if no control has that name, there must be only one choice or rating.
 
     Raises:
-        SourceError: not such an export, or several controls might hold the grade.
+        SourceError: the file has another format, or several controls could hold the grade.
     """
     try:
         tasks = json.loads(text)
@@ -111,7 +111,7 @@ def _read_task(uri: str, task: dict[str, Any], export: LabelStudioExport) -> Non
 
 
 def _grade_of(result: list[dict[str, Any]], source: str) -> str | None:
-    """Return the grade that an annotation gives; None if it gives none. Choices may read "2" or "2 similar"."""
+    """Return the grade of an annotation; None if it has none. Choices can read "2" or "2 similar"."""
     answers = {str(region.get("from_name", "")): grade for region in result if (grade := _answer(region)) is not None}
     if GRADE_CONTROL in answers or len(answers) <= 1:
         return answers.get(GRADE_CONTROL) or next(iter(answers.values()), None)

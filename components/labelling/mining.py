@@ -1,4 +1,4 @@
-"""Click mining: from a log to pairs of images that people find alike."""
+"""Click mining: from a log to pairs of images that users find similar."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ MINED = pa.schema(
         ("query_image_id", pa.string()),
         ("image_id", pa.string()),
         ("value", pa.float64()),  # lower bound of the attraction
-        *((signal, pa.int64()) for signal in SIGNALS),  # 1: this signal speaks for the pair
+        *((signal, pa.int64()) for signal in SIGNALS),  # 1: this signal supports the pair
     ]
 )
 
 
 @dataclass(frozen=True)
 class MinedClicks:
-    """What a click log gave.
+    """The results of mining a click log.
 
     Attributes:
-        pairs: MINED, sorted by images; both images are in the catalogue and may be trained on.
-        propensities: of the positions.
-        prior: distribution of attraction.
-        bots: user ids.
-        cells: counts by query image, image and position of genuine results, in the engine.
-        shown: everything shown, bots included, in the engine.
+        pairs: MINED, sorted by images; both images are in the catalogue and trainable.
+        propensities: propensities of the positions.
+        bots: ids of users classed as bots.
+        cells: counts of genuine results per query image, image and position, in the engine.
+        shown: all results shown, bots included, in the engine.
         spec: counts for `labels.json`.
     """
 
@@ -57,15 +56,15 @@ class MinedClicks:
 def mine_clicks(engine: Engine, log: ClickLog, images: pa.Table, parameters: LabellingParameters) -> MinedClicks:
     """Mine a log.
 
-    Three signals make a pair, each from at least `minimum_clicks` clicks of several users:
+    Each of three signals makes a pair, from at least `minimum_clicks` clicks of several users:
     attraction: the lower bound of the posterior attraction of an image for a query exceeds the average attraction.
-    preference: the image is mostly clicked over skipped ones rather than skipped over clicked ones, and its attraction
-        is above average, though not credibly so.
-    together: two images clicked in the same query attract, where the one was clicked, more clicks than the average.
+    preference: the image is clicked over skipped ones more often than skipped over clicked ones, and its attraction is
+        above average, though not credibly so.
+    together: of two images shown in the same query, one is clicked more often than average if the other was clicked.
 
     Args:
-        engine: runs the queries.
-        log: of `open_click_log`.
+        engine: engine that runs the queries.
+        log: output of `open_click_log`.
         images: image_id, item_id, category, duplicate_group, trainable (0 or 1).
         parameters: limits and thresholds.
     """
@@ -110,7 +109,7 @@ def mine_clicks(engine: Engine, log: ClickLog, images: pa.Table, parameters: Lab
 def _read(
     engine: Engine, log: ClickLog, known: set[str], parameters: LabellingParameters
 ) -> tuple[Frame, dict[str, int], list[str]]:
-    """Return what was shown, the counts, and a few ids that match no image. Images may be named by their path as well."""
+    """Return the results shown, the counts, and a few ids that match no image. Images may also be named by their path."""
     try:
         events = click_log.read_events(engine, log)
         shown = engine.keep("shown", click_log.shown_results(engine, events, parameters))
@@ -203,7 +202,7 @@ def _union(engine: Engine, alone: Frame, together: Frame) -> pa.Table:
 def _dropped(
     engine: Engine, counts: dict[str, int], robots: dict[str, Any], shown: Frame, cells: Frame
 ) -> dict[str, int]:
-    """Count events that were left out and why; clicks on the query itself include those on its near-duplicates."""
+    """Count the events left out, per reason; clicks on the query itself include those on its near-duplicates."""
     F = engine.functions  # noqa: N806
     col, when, total = F.col, F.when, engine.total
     itself = col("position").isNotNull() & (col("query_image_id") == col("image_id"))

@@ -1,4 +1,4 @@
-"""What clicks say about images beside each other: clicked over skipped, and clicked together."""
+"""Preferences between images of one query: clicked over skipped, and clicked together."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from components.labelling.parameters import LabellingParameters
 
 
 def clicked_over_skipped(engine: Engine, genuine: Frame) -> Frame:
-    """Count how often a result was clicked though others above it were skipped, and skipped though one below was clicked.
+    """Count how often a result was clicked below skipped ones, and skipped above clicked ones.
 
-    A user who clicked at some position has looked at the results above it, so both are comparisons free of position
-    bias: for each query an image wins once if it was clicked below a skipped one, and loses once if it was skipped
-    above a clicked one.
+    A user who clicked at some position has examined the results above it, so both comparisons are free of position bias:
+    per query an image wins once if it was clicked below a skipped one, and loses once if it was skipped above a
+    clicked one.
 
     Returns:
         query_image_id, image_id, wins, losses.
@@ -54,11 +54,11 @@ def clicked_over_skipped(engine: Engine, genuine: Frame) -> Frame:
 def clicked_together(
     engine: Engine, genuine: Frame, propensities: Frame, prior: BetaPrior, parameters: LabellingParameters
 ) -> Frame:
-    """Return pairs of images that were clicked in the same query, with the posterior of their attraction to each other.
+    """Return pairs of images that were clicked in the same query, with the posterior of their mutual attraction.
 
-    Where one image of the pair was clicked, the other, if shown too, had a trial: `p` looks at its position, a success if
-    it was clicked as well. Clicks on both therefore count from either side. Works for queries whose picture is not in
-    the catalogue.
+    If one image of the pair was clicked, the other, if shown too, had a trial that counts with the propensity of its
+    position, and a success if it was clicked as well. A query in which both were clicked therefore counts twice. Queries
+    whose picture is not in the catalogue count too.
 
     Returns:
         query_image_id < image_id (by id), clicks (queries in which both were clicked), lower (bound of the posterior),

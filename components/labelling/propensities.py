@@ -1,19 +1,19 @@
-"""Position bias: the probability that a result is looked at, by position, estimated from the log itself.
+"""Position bias: the probability that a user examines a result, per position, estimated from the log itself.
 
 The position-based model: a user clicks the result d of query q at position k with probability p_k · r(q, d), the
-propensity that k is examined times the attraction of d for q. Two sources tell p_k from r:
+propensity that k is examined times the attraction of d for q. Two sources separate p_k from r:
 
-1. Intervention harvesting. Where rankings differ between releases, arms and days, one pair (q, d) is shown at several
+1. Intervention harvesting. If rankings differ between releases, arms and days, one pair (q, d) is shown at several
    positions. Its attraction is the same there, so the clicks differ by the propensities alone. Needs no randomisation.
-2. Where too few pairs move: regression. r depends on a few known groups of pairs only (same item, same category, other).
+2. Regression, if too few pairs move. r depends only on a few known groups of pairs (same item, same category, other).
 
 Both maximise one likelihood, over groups g of pairs with a common attraction r_g:
     Σ_g Σ_k clicks_gk · log(p_k r_g) + (shown_gk − clicks_gk) · log(1 − p_k r_g)
-In 1 a group is everything shown at both of two positions; in 2 it is a relation in the catalogue.
+In 1 a group is all results shown at both of two positions; in 2 it is a relation in the catalogue.
 
 Source: Agarwal, Zaitsev, Wang, Li, Najork, Joachims (2019), Estimating position bias without intrusive interventions,
 WSDM, section 4.3 (AllPairs); Wang, Golbandi, Bendersky, Metzler, Najork (2018), Position bias estimation for unbiased
-learning to rank in personal search, WSDM, section 4 (regression EM; here the same likelihood is climbed directly).
+learning to rank in personal search, WSDM, section 4 (regression EM; here the same likelihood is maximised directly).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ HARVESTED, REGRESSION = "intervention_harvesting_allpairs", "regression_position
 
 @dataclass(frozen=True)
 class Propensities:
-    """Probability of examination by position, 1 at the first.
+    """Probability of examination per position, 1 at the first.
 
     Attributes:
-        positions: (K,) 1, 2, …; those that were shown.
+        positions: (K,) 1, 2, …; positions that were shown.
         values: (K,) > 0.
-        methods: how each was found.
+        methods: (K,) method of each estimate.
         evidence: (K,) clicks on images that were shown there and elsewhere.
-        warnings: what to know before trusting them.
+        warnings: reasons to distrust some values.
     """
 
     positions: list[int]
@@ -62,14 +62,14 @@ class Propensities:
 
 
 def estimate_propensities(engine: Engine, cells: Frame, parameters: LabellingParameters) -> Propensities:
-    """Estimate them from the cells (query image, image, position, relation, n shown, c clicks) of clean results."""
+    """Estimate propensities from the cells (query image, image, position, relation, n shown, c clicks) of clean results."""
     positions, by_relation = _relations(engine, cells)
     clicks, shown = _harvest(engine, cells, positions)
     return combine(positions, clicks, shown, *by_relation, minimum_clicks=parameters.propensity_minimum_clicks)
 
 
 def _relations(engine: Engine, cells: Frame) -> tuple[list[int], tuple[Floats, Floats]]:
-    """Return the positions, and clicks and numbers shown, (relations, K)."""
+    """Return the positions, and clicks and impressions, (relations, K)."""
     total, col = engine.total, engine.functions.col
     rows = engine.rows(
         cells.groupBy("relation", "position").agg(total(col("n")).alias("n"), total(col("c")).alias("c"))
@@ -84,10 +84,10 @@ def _relations(engine: Engine, cells: Frame) -> tuple[list[int], tuple[Floats, F
 
 
 def _harvest(engine: Engine, cells: Frame, positions: list[int]) -> tuple[Floats, Floats]:
-    """Return (K, K) clicks and numbers shown at row k of the pairs that were shown at k and at column k′, weighted.
+    """Return (K, K) clicks and impressions at row k of the pairs that were shown at k and at column k′, weighted.
 
-    A pair shown n times at k and n′ times at k′ has weight n n′ / (n + n′) in both: that of Mantel and Haenszel (1959),
-    which spends least variance, where Agarwal et al. weigh all pairs alike; the estimate is consistent with either.
+    A pair shown n times at k and n′ times at k′ has weight n n′ / (n + n′) in both, the weight of Mantel and Haenszel
+    (1959), which has the smallest variance. Agarwal et al. weigh all pairs equally; both estimates are consistent.
     """
     F = engine.functions  # noqa: N806
     moved = cells.where(F.col("query_image_id").isNotNull()).select("query_image_id", "image_id", "position", "n", "c")
@@ -126,15 +126,15 @@ def combine(
     *,
     minimum_clicks: float,
 ) -> Propensities:
-    """Estimate by harvesting where the evidence reaches, by regression elsewhere.
+    """Estimate by harvesting if there is enough evidence, by regression otherwise.
 
     Harvesting reaches a position if it has `minimum_clicks` in common with positions already reached, starting from the
-    first. The others follow the regression's curve from the nearest position above that was reached.
+    first. The others follow the regression's curve from the nearest harvested position above.
 
     Args:
         positions: K positions, ascending.
-        clicks: (K, K) of `_harvest`.
-        shown: (K, K) of `_harvest`.
+        clicks: (K, K) from `_harvest`.
+        shown: (K, K) from `_harvest`.
         relation_clicks: (relations, K).
         relation_shown: (relations, K).
         minimum_clicks: evidence that a position needs.
@@ -154,9 +154,7 @@ def combine(
             values[index] = harvested[reached.index(anchor)] * curve[index] / curve[anchor]
             methods[index] = HARVESTED if index in reached else REGRESSION
     evidence = [float(common[index].sum()) for index in range(len(positions))]
-    values = np.maximum(
-        np.round(values, 6), 1e-6
-    )  # what is written is what is used, whatever the optimiser's last bits
+    values = np.maximum(np.round(values, 6), 1e-6)  # rounded, so that the optimiser's last bits do not matter
     return Propensities(positions, [float(v) for v in values], methods, evidence, _warnings(positions, methods))
 
 

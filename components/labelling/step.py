@@ -45,13 +45,13 @@ def run(
         judgements: URI of a CSV or a Label Studio JSON export; "" for none.
         events: URI of a click log, a Parquet file or a folder of them; "" for none.
         truth: folder with the truth behind a simulated log; "" for none.
-        destination: where the output is published.
-        workspace: where work is kept between runs.
-        parameters: of this step.
+        destination: directory to publish.
+        workspace: folder for finished and unfinished work.
+        parameters: parameters of this step.
 
     Raises:
-        SourceError: a source is missing, not whole, or lacks columns.
-        DataError: there are judgements but all are of unknown images.
+        SourceError: a source is missing or incomplete, or lacks columns.
+        DataError: there are judgements, but all are of unknown images.
         NoPositivePairError: there is nothing to learn from.
         ParameterError: a truth is given without a click log.
     """
@@ -112,7 +112,7 @@ def _trainable(images: pa.Table, parameters: LabellingParameters) -> pa.Array:
 def _mine(
     log: ClickLog, images: pa.Table, truth: str, scratch: Path, parameters: LabellingParameters
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """Return the mined pairs (PAIRS) and what `labels.json` says about the clicks."""
+    """Return the mined pairs (PAIRS) and the section on clicks for `labels.json`."""
     columns = images.select(["image_id", "item_id", "category", "duplicate_group", "trainable"])
     with open_engine(parameters, scratch) as engine:
         mined = mine_clicks(engine, log, columns, parameters)

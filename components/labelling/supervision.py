@@ -1,4 +1,4 @@
-"""Pairs that need nobody's word: an image and its altered copy, images of one item, images of one category."""
+"""Pairs that need no human label: an image and its altered copy, images of one item, images of one category."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Codes = NDArray[np.int64]
 def image_pairs(groups: Codes, forbidden: Codes, *, per_image: int, seed: int) -> tuple[Codes, Codes]:
     """Choose for each image, as the query, up to `per_image` others of its group.
 
-    The images of a group are shuffled and stand in a ring; each takes those that follow it, skipping forbidden ones,
+    The images of a group are shuffled and arranged in a ring; each takes those that follow it, skipping forbidden ones,
     so that every image is chosen about equally often.
 
     Args:
         groups: (n,) group of each image; −1: none, no pairs.
-        forbidden: (n,) images with an equal code make no pair (near-duplicates of each other, say).
-        per_image: at most so many.
-        seed: of the shuffle.
+        forbidden: (n,) images with an equal code make no pair (for example near-duplicates).
+        per_image: largest number of others per image.
+        seed: seed of the shuffle.
 
     Returns:
         Rows of queries and of positives, (pairs,) each, sorted by query.
@@ -34,7 +34,7 @@ def image_pairs(groups: Codes, forbidden: Codes, *, per_image: int, seed: int) -
     place = np.arange(len(order)) - start
     taken = np.zeros(len(order), np.int64)
     queries, positives = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    furthest = min(int(size.max(initial=1)) - 1, 4 * per_image)  # tries, should many be forbidden
+    furthest = min(int(size.max(initial=1)) - 1, 4 * per_image)  # number of tries, in case many are forbidden
     for step in range(1, furthest + 1):
         other = start + (place + step) % np.maximum(size, 1)
         good = (step < size) & (taken < per_image) & (forbidden[order] != forbidden[order[other]])
@@ -47,6 +47,6 @@ def image_pairs(groups: Codes, forbidden: Codes, *, per_image: int, seed: int) -
 
 
 def codes(column: pa.ChunkedArray) -> Codes:
-    """Number the distinct values of a column; −1 for none."""
+    """Number the distinct values of a column; −1 for null."""
     encoded = column.combine_chunks().dictionary_encode()
     return np.asarray(encoded.indices.fill_null(-1), np.int64)

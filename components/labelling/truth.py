@@ -1,4 +1,4 @@
-"""A click log of which the truth is known: how near labelling came to it."""
+"""A click log whose truth is known, and the accuracy of labelling on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 
 
 def truth_digest(directory: str) -> str:
-    """Return what changes when the truth does.
+    """Return a digest that changes when the truth does.
 
     Raises:
         SourceError: a file is missing.
@@ -50,8 +50,8 @@ class Truth:
 
         Args:
             directory: local folder with truth.json and truth_relevance.parquet.
-            images: image_id and item_id. Where no grade is given (the log need not have shown two images that were
-                clicked together as query and result), two images of an item have grade 3, of a family grade 2.
+            images: image_id and item_id. Where no grade is given (two images that were clicked together need not be a query
+                and result of the log), two images of an item have grade 3, of a family grade 2.
 
         Raises:
             SourceError: a file is missing or unreadable.
@@ -80,7 +80,7 @@ class Truth:
         )
 
     def grade(self, one: str, other: str) -> int:
-        """Return the true grade of two images, whichever was the query; 0 where nothing is known of them."""
+        """Return the true grade of two images, in either role; 0 if unknown."""
         known = [self._grades[pair] for pair in ((one, other), (other, one)) if pair in self._grades]
         if known:
             return max(known)
@@ -102,9 +102,9 @@ class Truth:
 def compare_with_truth(engine: Engine, mined: MinedClicks, truth: Truth, images: pa.Table) -> dict[str, Any]:
     """Return propensities, bots and mined pairs beside the truth, ready to be plotted.
 
-    "precision" is the share of pairs with a true grade of 2 or more: of the mined pairs; of as many pairs taken by the
-    raw click rate of the log as it is (bots, positions, thin evidence and all); and of as many taken by the raw click
-    rate among those with enough clicks, the best one can do without any correction.
+    "precision" is the share of pairs with a true grade of 2 or more, for three sets: the mined pairs; the same number of
+    pairs with the highest raw click rate (bots, positions and thin evidence uncorrected); and the same number with the
+    highest raw click rate among those with enough clicks, the best possible result without corrections.
     """
     found, actual = set(mined.bots), truth.bots
     caught = len(found & actual)

@@ -1,1 +1,1 @@
-"""Registration: the release directory, its version in MLflow, the aliases, and the log of who promoted what and why."""
+"""The registration step: the release directory, its version in MLflow, the aliases, and the log of promotions."""

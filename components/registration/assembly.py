@@ -1,4 +1,4 @@
-"""Puts a release together: encoder, index, id map, reference sample, golden pictures, and the manifest over all of them."""
+"""Assembly of a release: encoder, index, id map, reference sample, golden pictures, and the manifest of all of them."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from components.shared.vectors.search import INDEX_FILE, VECTORS_FILE, Catalogue
 
 @dataclass(frozen=True)
 class ReleaseParts:
-    """The artifacts that a release is made of.
+    """The artifacts that make up a release.
 
     Attributes:
         catalogue: output of the catalogue step.
-        encoder: output of the training step, or the release whose encoder is used again.
+        encoder: output of the training step, or the release whose encoder is reused.
         embeddings: output of the embedding step.
         index: output of the indexing step.
         evaluation: output of the evaluation step.
@@ -54,10 +54,10 @@ class ReleaseParts:
         return asdict(self)
 
     def check(self) -> None:
-        """Check that every part is whole and was written by the right step.
+        """Check that every part is complete and was written by the right step.
 
         Raises:
-            ContractError: naming the first that is not.
+            ContractError: a part is not; the message names the first one.
         """
         writers = {
             "catalogue": "catalogue",
@@ -71,17 +71,12 @@ class ReleaseParts:
 
 
 def assemble_release(directory: Path, parts: ReleaseParts, parameters: RegistrationParameters) -> Manifest:
-    """Write a release into `directory` and open it, golden pictures and all.
+    """Write a release into the empty `directory` and open it, golden pictures included.
 
-    Equal parts give an equal release, wherever and whenever.
-
-    Args:
-        directory: empty.
-        parts: what it is made of.
-        parameters: sizes of the samples.
+    Equal parts give an equal release, on any machine and at any time.
 
     Raises:
-        DataError: the gate did not pass, or no picture can serve as a golden one.
+        DataError: the gate did not pass, or no picture is usable as a golden one.
         ContractError: the parts do not belong together.
     """
     parts.check()
@@ -128,7 +123,7 @@ def assemble_release(directory: Path, parts: ReleaseParts, parameters: Registrat
 
 
 def _check_images(items: pa.Table, embedded: int, parts: ReleaseParts) -> None:
-    """Check that index, embeddings and catalogue are of the same images."""
+    """Check that index, embeddings and catalogue belong to the same images."""
     if items.num_rows != embedded:
         raise ContractError(
             f"{parts.index} indexes {items.num_rows} images, {parts.embeddings} holds {embedded} embeddings; run the indexing "
@@ -144,7 +139,7 @@ def _check_images(items: pa.Table, embedded: int, parts: ReleaseParts) -> None:
 
 
 def _next_generation(facts: CatalogueFacts, directory: Path, champion: Path, parent: Manifest) -> CatalogueFacts:
-    """Count the generation up, unless nothing has changed: then the release is its parent again, not a child of it."""
+    """Increase the generation, unless nothing has changed: then the release equals its parent."""
     same = all(
         name in parent.files and (directory / name).read_bytes() == (champion / name).read_bytes()
         for name in (INDEX_FILE, ITEMS_FILE)

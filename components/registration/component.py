@@ -7,7 +7,7 @@ from components.container_images import PIPELINE_IMAGE
 
 @dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
 def champion(champion: dsl.Output[dsl.Model], workspace: str, tracking_uri: str) -> None:
-    """Fetch the release that serves now, to compare with; or the word that there is none yet."""
+    """Fetch the release that serves now, for comparison, or write a marker file if there is no champion yet."""
     from pathlib import Path
 
     from components.registration.fetch_champion import run_fetch_champion

@@ -1,4 +1,4 @@
-"""What the command line shows of the registry, as text for people; plain arguments in, text out."""
+"""The registry as text for the command line; plain arguments in, text out."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fetch(tracking_uri: str, name: str, destination: Path, model_name: str = MOD
 
 
 def format_releases(found: Iterable[RegisteredRelease]) -> str:
-    """Lay releases out as a table: figures with their intervals where these are known."""
+    """Format releases as a table: figures with their intervals, if these are known."""
     rows = [
         (
             str(release.version),
@@ -68,7 +68,7 @@ def format_releases(found: Iterable[RegisteredRelease]) -> str:
 
 
 def format_history(entries: Iterable[Promotion]) -> str:
-    """Lay promotions out as a table."""
+    """Format promotions as a table."""
     rows = [
         (
             entry.at.strftime("%Y-%m-%d %H:%M:%S UTC"),

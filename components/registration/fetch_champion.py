@@ -1,4 +1,4 @@
-"""Fetches the release that serves now, to compare with and to take the encoder from."""
+"""Download of the champion, the release that serves now, for comparison and to reuse its encoder."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def run_fetch_champion(
     tracking_uri: str,
     parameters: RegistrationParameters = RegistrationParameters(),  # noqa: B008 (frozen)
 ) -> Artifact:
-    """Write the champion's release directory, or `absent.json` with the reason why there is none.
+    """Write the champion's release directory, or `absent.json` with the reason for its absence.
 
-    The alias is looked up each time; only the download is kept, by release_id, in `workspace`/champion.
+    The alias is looked up on each call; only the download is kept, by release_id, in `workspace`/champion.
 
     Args:
         destination: directory to write.
         workspace: root of the workspace.
         tracking_uri: MLflow's registry.
-        parameters: for the model's name.
+        parameters: parameters of the registration, for the model's name.
 
     Raises:
         ContractError: the champion is damaged in the registry.
-        ResourceError: the registry cannot be used, or the workspace cannot be written to.
+        ResourceError: the registry cannot be used, or the workspace is not writable.
     """
     require_writable(workspace)
     registry = Registry(tracking_uri, parameters.model_name)

@@ -1,4 +1,4 @@
-"""Golden pictures: a few of the catalogue's own, with the embedding and the neighbours that they must always give."""
+"""Golden pictures: a few pictures of the catalogue with the embedding and the neighbours that they must always give."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from components.shared.vectors.embeddings import Vectors
 from components.shared.vectors.encoder import EncoderSpec, OnnxEncoder
 from components.shared.vectors.search import CatalogueIndex
 
-_TRIED = 200  # pictures that are read at most before larger ones are shrunk
-_SHRUNK_SIDE = 448  # pixels; twice what the encoder takes
+_TRIED = 200  # most pictures read before larger ones are shrunk
+_SHRUNK_SIDE = 448  # pixels; twice the side of the encoder's input
 
 
 def write_chosen(
@@ -40,15 +40,15 @@ def write_chosen(
         path: file to write.
         items: table ITEMS.
         encoder: the release's encoder.
-        spec: what it is.
+        spec: description of the encoder.
         index: the release's index.
-        parameters: how many, how large, how many neighbours.
+        parameters: number and size of the pictures, and number of neighbours.
 
     Returns:
         The ids of the pictures.
 
     Raises:
-        DataError: no public, appropriate picture can be read.
+        DataError: no public, appropriate picture is readable.
     """
     pictures = _pictures(items, parameters)
     ids = list(pictures)
@@ -68,7 +68,7 @@ def write_chosen(
 
 
 def _pictures(items: pa.Table, parameters: RegistrationParameters) -> dict[str, bytes]:
-    """Return image_id → bytes: original bytes where they are small, else shrunk copies; one picture an item at first."""
+    """Return image_id → bytes: original bytes if they are small, else shrunk copies; at first one picture per item."""
     chosen: dict[str, bytes] = {}
     large: dict[str, bytes] = {}
     for tried, row in enumerate(_candidates(items, parameters.seed)):
@@ -93,7 +93,7 @@ def _pictures(items: pa.Table, parameters: RegistrationParameters) -> dict[str, 
 
 
 def _candidates(items: pa.Table, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield the public, appropriate rows in an order that the seed decides: first one of each item, then the others."""
+    """Yield the public, appropriate rows in an order chosen by the seed: first one per item, then the others."""
     columns = items.select(["image_id", "item_id", "uri", "sha256", "is_public", "is_appropriate"])
     shown = [row for row in columns.to_pylist() if row["is_public"] and row["is_appropriate"]]
     shown.sort(key=lambda row: hashlib.sha256(f"{seed}:{row['image_id']}".encode()).digest())
@@ -109,7 +109,7 @@ def _candidates(items: pa.Table, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def _readable(row: dict[str, Any]) -> bytes | None:
-    """Return a picture's bytes if they are still those that were indexed and can be decoded."""
+    """Return a picture's bytes if they are still those that were indexed and are decodable."""
     try:
         data = read_bytes(row["uri"], limit_bytes=DEFAULT_LIMITS.max_bytes)
         decode_image(data, minimum_side=_SHRUNK_SIDE)

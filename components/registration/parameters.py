@@ -1,4 +1,4 @@
-"""The dials of the registration."""
+"""Parameters of the registration step."""
 
 from __future__ import annotations
 

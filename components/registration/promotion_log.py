@@ -1,7 +1,7 @@
-"""Who moved which alias from where to where, when and why. MLflow keeps none of this, so we keep it there ourselves.
+"""The log of promotions: who moved which alias from where to where, when and why. MLflow itself keeps no such log.
 
 Each promotion is a run in an experiment of its own: created, with all its facts, before the alias is moved, and finished
-after it. So a killed process leaves at worst an entry that says what was being done; the next entry tells whether it was.
+after it. So a killed process leaves at worst an unfinished entry; the next entry shows whether the alias was moved.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ _FINISHED, _FAILED = "FINISHED", "FAILED"
 
 @dataclass(frozen=True)
 class Move:
-    """An alias on its way: all that is known before it is moved.
+    """A planned move of an alias, with all facts that are known before it.
 
     Attributes:
         alias: for example "champion".
-        version: where it goes.
-        release_id: release of that version.
-        previous_version: where it was; None: nowhere.
-        previous_release_id: release of that version.
-        who: a person, or the step that did it.
+        release_id: release of the new version.
+        previous_version: old version; None: the alias did not exist.
+        previous_release_id: release of the old version.
+        who: a person, or the step that moves it.
         why: the reason, for people.
-        state: of a rollout instead of an alias: the tag's new value.
-        previous_state: and its old one; None: there was none.
+        state: new value of a rollout's tag, if the entry is about a rollout instead of an alias.
+        previous_state: old value of that tag; None: it did not exist.
     """
 
     alias: str
@@ -50,9 +49,8 @@ class Promotion:
     """One entry of the log.
 
     Attributes:
-        move: which alias, from where to where, by whom, why.
-        at: when, UTC.
-        took_effect: whether the alias was moved; False where the process failed or was killed before.
+        at: time, UTC.
+        took_effect: whether the alias was moved; False if the process failed or was killed before.
     """
 
     move: Move
@@ -69,7 +67,7 @@ class PromotionLog:
 
     @contextmanager
     def entry(self, move: Move) -> Iterator[Promotion]:
-        """Write the entry, let the caller move the alias, and close the entry; gives it as it will stand."""
+        """Write the entry, yield it as it will be stored, and close it after the caller has moved the alias."""
         client = self._store.client
         tags = {_PREFIX + key: str(value) for key, value in vars(move).items() if value is not None}
         run = client.create_run(
@@ -85,9 +83,7 @@ class PromotionLog:
     def read(self, aliases: dict[str, int], tags: dict[str, str] | None = None) -> list[Promotion]:
         """Return all entries, oldest first.
 
-        Args:
-            aliases: where each alias is now.
-            tags: likewise the values of tags whose changes are logged.
+        `aliases` are the current version of each alias, `tags` the current values of the logged tags.
         """
         experiment = self._store.client.get_experiment_by_name(self._experiment)
         if experiment is None:
@@ -116,7 +112,7 @@ def _moment(run: Any) -> datetime:
 
 
 def _was_reached(move: Move, later: list[Move], aliases: dict[str, int], tags: dict[str, str]) -> bool:
-    """Whether the alias, or the tag, was seen where an unfinished entry wanted it: by the next entry, or now."""
+    """Whether an unfinished entry took effect, judged by the previous value in the next entry, or by the current one."""
     following = next((other for other in later if other.alias == move.alias), None)
     if move.state is not None:
         return (tags.get(move.alias) if following is None else following.previous_state) == move.state

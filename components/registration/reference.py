@@ -1,4 +1,4 @@
-"""The reference sample: embeddings and pictures of the catalogue that monitoring compares with what people ask."""
+"""The reference sample: embeddings and pictures of the catalogue with which monitoring compares the queries."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def write_reference(
     seed: int,
     threads: int = 0,
 ) -> int:
-    """Write a seeded sample of the embeddings; they are read shard by shard, never all at once.
+    """Write a seeded sample of the embeddings, reading one shard at a time.
 
-    Each comes with the statistics of its picture, measured as the transformer measures a query's; where a picture cannot
-    be read any more, its statistics are left empty.
+    Each row includes statistics of its picture, measured as the transformer measures a query's; if a picture is no longer
+    readable, its statistics are null.
 
     Args:
         path: file to write.
         embeddings: output of the embedding step.
-        items: table ITEMS: where the pictures lie.
-        space_id: the space that the embeddings must be of.
-        preprocessing: of the encoder; decides at which scale a large JPEG file is decoded.
-        rows: at most so many.
-        seed: decides which.
-        threads: that read pictures; 0: four.
+        items: table ITEMS, with the addresses of the pictures.
+        space_id: required space of the embeddings.
+        preprocessing: preprocessing of the encoder; decides at which scale a large JPEG file is decoded.
+        rows: largest number of rows.
+        seed: seed of the sample.
+        threads: number of threads that read pictures; 0: four.
 
     Returns:
-        Number of all embeddings, of which at most `rows` were written.
+        Number of all embeddings; at most `rows` of them were written.
 
     Raises:
-        DataError: there are none.
-        ContractError: the shards do not hold what `embeddings.json` says, or are of another space.
+        DataError: there are no embeddings.
+        ContractError: the shards differ from `embeddings.json`, or are of another space.
     """
     total = read_embeddings_spec(embeddings, space_id=space_id).rows
     if not total:

@@ -1,9 +1,9 @@
 """Releases in MLflow's model registry: one version per release, aliases, and promotion that is checked and logged.
 
-A version is made in this order, so that a process killed anywhere leaves nothing that could be taken for whole: a
-LoggedModel (pending) → its files, the manifest last → every digest checked in the store → the model is ready → the version,
-with all its tags in the same transaction → aliases, each after its entry in the promotion log → the tag "announced". A rerun
-goes on where that stopped. On a server, where no lock keeps others out, the lowest version of a release stays.
+A version is made in this order, so that a killed process leaves nothing that looks complete: a LoggedModel (pending) →
+its files, the manifest last → every digest checked in the store → the model is ready → the version, with all its tags
+in the same transaction → aliases, each after its entry in the promotion log → the tag "announced". A rerun resumes
+where that stopped. On a server, where no lock excludes other processes, the lowest version of a release stays.
 """
 
 from __future__ import annotations
@@ -25,20 +25,15 @@ from components.tracking.store import TrackingStore, has_code
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _ANNOUNCED = "announced"
-_REGISTRATION = "registration"  # who moves the aliases of a new version
+_REGISTRATION = "registration"  # moves the aliases of a new version
 
 
 class StaleTagError(ContractError):
-    """A tag does not hold any more what a decision was based on."""
+    """A tag no longer holds the value on which a decision was based."""
 
 
 class Registry:
-    """The releases of one registered model.
-
-    Args:
-        tracking_uri: see `TrackingStore`.
-        model_name: MLflow's registered model.
-    """
+    """The releases of one registered model of MLflow, in a `TrackingStore`."""
 
     def __init__(self, tracking_uri: str, model_name: str = MODEL_NAME) -> None:
         self.model_name = model_name
@@ -49,7 +44,7 @@ class Registry:
     # Reading
 
     def releases(self) -> list[RegisteredRelease]:
-        """Return every registered release, oldest first; versions that others put under this name are left out."""
+        """Return every registered release, oldest first; versions made by other software under this name are left out."""
         with self._store.in_our_words():
             return self._find()
 
@@ -75,18 +70,18 @@ class Registry:
         """Return the release with this version, alias or release_id.
 
         Raises:
-            ParameterError: there is none; the message names those that exist.
+            ParameterError: there is none; the message names the existing ones.
         """
         if (found := self.find(name)) is not None:
             return found
         raise ParameterError(f"{self.model_name} has no version, alias or release {str(name)!r}: {self._known()}")
 
     def fetch(self, name: str | int, destination: Path) -> Path:
-        """Return a verified copy of a release: `destination`/<release_id>, downloaded unless it lies there intact.
+        """Return a verified copy of a release: `destination`/<release_id>, downloaded unless it is there intact.
 
         Raises:
-            ParameterError: there is no such release.
-            ContractError: what the store gives is not that release.
+            ParameterError: the release does not exist.
+            ContractError: the files in the store are not those of the release.
         """
         release = self.get(name)
         target, part = destination / release.release_id, destination / f".{release.release_id}.part"
@@ -102,13 +97,13 @@ class Registry:
     # Writing
 
     def register(self, directory: Path, *, run_id: str | None = None) -> RegisteredRelease:
-        """Register a release as one version, however often and wherever this is interrupted and repeated.
+        """Register a release as one version, even if this is interrupted and repeated.
 
-        A release that passed the gate becomes `challenger`; where there never was a champion, it becomes that too.
+        A release that passed the gate becomes `challenger`; if there never was a champion, it also becomes `champion`.
 
         Args:
             directory: the release; it is verified first.
-            run_id: MLflow run that made it, if any.
+            run_id: MLflow run that made the release, if any.
 
         Raises:
             ContractError: the release, or the copy in the store, is damaged.
@@ -130,13 +125,13 @@ class Registry:
 
         Args:
             name: version, alias or release_id.
-            to: "champion", "challenger", or another alias that exists.
+            to: "champion", "challenger", or another existing alias.
             who: the person or process that decides.
             why: the reason.
 
         Raises:
-            ParameterError: unknown release or alias, or no name or reason given.
-            ContractError: the release is damaged in the store; the alias stays where it was.
+            ParameterError: the release or alias is unknown, or the name or reason is missing.
+            ContractError: the release is damaged in the store; the alias is not moved.
         """
         if not who.strip() or not why.strip() or len(who) > 200 or len(why) > 2_000:
             raise ParameterError("a promotion needs who (at most 200 characters) and why (at most 2000); give both")
@@ -153,19 +148,19 @@ class Registry:
     def exchange_tag(
         self, name: str, *, expected: str | None, value: str, version: int, who: str, why: str
     ) -> Promotion:
-        """Write a tag of the registered model if it still holds what the caller has read, and log it like a promotion.
+        """Write a tag of the registered model if it still holds the value that the caller has read, and log it like a promotion.
 
         Args:
-            name: of the tag.
-            expected: what it must hold; None: it must not be there.
-            value: what it holds afterwards.
-            version: that it is about.
+            name: name of the tag.
+            expected: required old value; None: the tag must not exist.
+            value: new value.
+            version: version that the tag is about.
             who: the person or process that decides.
             why: the reason.
 
         Raises:
-            StaleTagError: somebody else has written it meanwhile.
-            ParameterError: there is no such version.
+            StaleTagError: another process has changed it.
+            ParameterError: the version does not exist.
         """
         with self._store.lock(), self._store.in_our_words():
             release = self.get(version)
@@ -211,7 +206,7 @@ class Registry:
         return f"its versions are {versions}, its aliases {aliases}"
 
     def _single(self, release_id: str) -> RegisteredRelease | None:
-        """Return the version of a release; where two processes made one each, the lowest stays."""
+        """Return the version of a release; if two processes made one each, the lowest stays."""
         found = self._find(release_id)
         for double in found[1:]:
             for alias in double.aliases:
@@ -224,7 +219,7 @@ class Registry:
         try:
             self._upload_and_create(directory, manifest, run_id)
         except Exception:
-            # On a server, another process may have been faster and have tidied our half-made model away.
+            # On a server, a faster process can have removed our unfinished model.
             if (version := self._single(manifest.release_id)) is None:
                 raise
             return version
@@ -256,7 +251,7 @@ class Registry:
     # Aliases
 
     def _announce(self, version: RegisteredRelease) -> None:
-        """Give a new version its aliases, once: a rerun long after must not undo what people have promoted since."""
+        """Give a new version its aliases, once: a later rerun must not undo promotions made since."""
         if version.is_announced:
             return
         aliases = self._aliases()
@@ -271,7 +266,7 @@ class Registry:
         return any(entry.took_effect and entry.move.alias == CHAMPION for entry in self._log.read(aliases))
 
     def _move(self, alias: str, to: RegisteredRelease, *, who: str, why: str) -> Promotion | None:
-        """Move an alias and log it; None, and no entry, where it is there already."""
+        """Move an alias and log it; None, without an entry, if it is there already."""
         before = self._aliases().get(alias)
         if before == to.version:
             return None
@@ -296,10 +291,10 @@ class Registry:
 
 
 def _insist(write: Callable[..., object], *arguments: str) -> None:
-    """Write an alias or a tag, twice if need be.
+    """Write an alias or a tag, twice if needed.
 
-    MLflow looks whether the row exists and then inserts or updates it. Of two processes that make the same row at once,
-    where no lock keeps them apart, one fails, and only once: then the row is there.
+    MLflow checks whether the row exists and then inserts or updates it. If two processes without a common lock make the
+    same row at once, one of them fails, but only once, since the row then exists.
     """
     try:
         write(*arguments)

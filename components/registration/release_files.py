@@ -1,7 +1,7 @@
-"""The files of releases in MLflow: LoggedModels without a flavour, whole or not to be found.
+"""The files of releases in MLflow: LoggedModels without a flavour, either complete or not found.
 
-MLflow registers models that are still pending, changes finished ones without a word and gives an empty folder for deleted
-ones. So a model is finished only after every digest was checked in the store, and is checked again wherever it is read.
+MLflow registers models that are still pending, changes finished ones silently and gives an empty folder for deleted
+ones. So a model is finished only after every digest was checked in the store, and is checked again on every read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ReleaseFiles:
     """The files of all releases of one registered model.
 
     Args:
-        store: where they lie.
+        store: store that holds the files.
         model_name: MLflow's registered model; the experiment that holds the files is named after it.
     """
 
@@ -51,7 +51,7 @@ class ReleaseFiles:
         """Upload a release, unless an interrupted attempt has done so, and return the id of its model.
 
         Raises:
-            ContractError: what arrived is not what was sent.
+            ContractError: the stored files differ from the uploaded ones.
         """
         for model in self.models(manifest.release_id):
             if str(model.status) == _READY and self.are_intact(model.model_id, manifest.release_id):
@@ -67,15 +67,15 @@ class ReleaseFiles:
         return str(model_id)
 
     def mend(self, directory: Path, manifest: Manifest, model_id: str) -> None:
-        """Write the files of a finished model again if they are not what they were.
+        """Write the files of a finished model again if they have changed.
 
         Raises:
-            ContractError: that was in vain.
+            ContractError: they still differ.
         """
         with self.opened(model_id) as stored:
             if is_intact(stored, manifest.release_id):
                 return
-            for path in stored.glob("*"):  # also what a killed upload left; MLflow itself never removes that
+            for path in stored.glob("*"):  # also files left by a killed upload, which MLflow never removes
                 if path.is_file() and path.name not in {*manifest.files, MANIFEST_FILE}:
                     path.unlink()
         self._send(directory, manifest, model_id)
@@ -89,16 +89,16 @@ class ReleaseFiles:
         """Check every byte of a model.
 
         Raises:
-            ContractError: it is damaged, or another release.
+            ContractError: it is damaged, or belongs to another release.
         """
         with self.opened(model_id) as stored:
             _expect(verify_release(stored), release_id)
 
     def copy(self, model_id: str, release_id: str, destination: Path) -> None:
-        """Give a verified copy of a model's files as the directory `destination`, which must not exist.
+        """Copy and verify a model's files as the directory `destination`, which must not exist.
 
         Raises:
-            ContractError: they are damaged, or another release.
+            ContractError: they are damaged, or belong to another release.
         """
         with self.opened(model_id, near=destination.parent) as stored:
             if self._path_here(model_id) is not None:
@@ -108,7 +108,7 @@ class ReleaseFiles:
                 stored.rename(destination)
 
     def discard_others(self, release_id: str, keep: str) -> None:
-        """Put the models that killed attempts left behind into MLflow's bin (`mlflow gc` frees their room)."""
+        """Move models left by killed attempts into MLflow's bin (`mlflow gc` frees their space)."""
         for model in self.models(release_id):
             if model.model_id != keep:
                 with unless_gone():
@@ -116,11 +116,11 @@ class ReleaseFiles:
 
     @contextmanager
     def opened(self, model_id: str, near: Path | None = None) -> Iterator[Path]:
-        """Give the directory with a model's files: itself where it lies on this machine, else a download.
+        """Yield the directory with a model's files: the original if it is on this machine, else a download.
 
         Args:
             model_id: MLflow's LoggedModel.
-            near: directory to download into; None: the machine's place for temporary files.
+            near: directory to download into; None: the folder for temporary files.
 
         Raises:
             UnfinishedArtifactError: the model was deleted.
@@ -131,7 +131,7 @@ class ReleaseFiles:
             return
         with tempfile.TemporaryDirectory(prefix=".download-", dir=near, ignore_cleanup_errors=True) as folder:
             files = self._store.client.list_logged_model_artifacts(model_id)
-            # MLflow takes a folder without files for a file and fails on it.
+            # MLflow treats an empty folder as a file and fails on it.
             yield self._store.download(self._location(model_id), Path(folder)) if files else Path(folder)
 
     def _send(self, directory: Path, manifest: Manifest, model_id: str) -> None:
@@ -140,7 +140,7 @@ class ReleaseFiles:
         with self.opened(model_id) as stored:
             _expect(verify_release(stored), manifest.release_id)
         if (path := self._path_here(model_id)) is not None:
-            _sync(path)  # the database is synced by SQLite; it must not outlive the files that it speaks of
+            _sync(path)  # SQLite syncs the database, which must not outlive the files that it names
 
     def _path_here(self, model_id: str) -> Path | None:
         location = self._location(model_id)
@@ -163,7 +163,7 @@ class ReleaseFiles:
 
 @contextmanager
 def unless_gone() -> Iterator[None]:
-    """Let a deletion pass where somebody else was faster."""
+    """Ignore that another process has already deleted the object."""
     try:
         yield
     except Exception as error:

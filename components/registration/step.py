@@ -29,26 +29,26 @@ def run(
 ) -> Artifact:
     """Assemble the release, verify it, and register it as one version in MLflow.
 
-    The release depends on everything but the champion and the registry, so a rerun gives the same one. Registering is
-    repeated each time, since another registry, or one that was restored, may not have it.
+    The release depends on everything but the champion and the registry, so a rerun gives the same one. Registration is
+    repeated on each run, since another registry, or a restored one, can lack the release.
 
     Args:
         catalogue: output of the catalogue step.
-        encoder: output of the training step, or of `fetch_champion` where the champion's encoder is used again.
+        encoder: output of the training step, or of `fetch_champion` if the champion's encoder is reused.
         embeddings: output of the embedding step.
         index: output of the indexing step.
         evaluation: output of the evaluation step.
         champion: output of `fetch_champion`.
-        destination: where the release directory goes.
-        workspace: root of the workspace.
+        destination: directory to publish: the release.
+        workspace: folder for finished and unfinished work.
         tracking_uri: MLflow's registry; credentials come from the environment.
-        parameters: sizes of the samples and the model's name.
+        parameters: parameters of this step.
 
     Returns:
-        The artifact; its summary names the release and, not kept in the file, its version and aliases.
+        The artifact; its summary names the release and, not stored in the file, its version and aliases.
 
     Raises:
-        DataError: the gate did not pass, or no picture can serve as a golden one.
+        DataError: the gate did not pass, or no picture is usable as a golden one.
         ContractError: the parts do not belong together, or the registered copy is damaged.
         ResourceError: the registry cannot be used.
     """
@@ -59,7 +59,7 @@ def run(
     )
     with Workspace(workspace).step("registration", inputs=parts.paths(), parameters=parameters) as work:
         if not work.is_finished:
-            shutil.rmtree(work.output)  # what a killed attempt left there must not get into the manifest
+            shutil.rmtree(work.output)  # files left by a killed attempt must not get into the manifest
             work.output.mkdir()
             manifest = assemble_release(work.output, parts, parameters)
             work.finish(

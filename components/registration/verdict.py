@@ -1,7 +1,7 @@
-"""What a release remembers of its evaluation: headline figures with intervals, and the gate's checks.
+"""The part of the evaluation that a release keeps: headline figures with intervals, and the gate's checks.
 
-Nothing in here depends on who was champion at the time. A rerun after the release itself has become champion must end in
-the same manifest, hence in the same release_id.
+Nothing in here depends on the champion at that time. A rerun after the release itself has become champion must end in
+the same manifest, and so in the same release_id.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from components.shared.errors import ContractError, DataError
 from components.shared.files.layout import GATE_FILE, METRICS_FILE
 
 _CHAMPION = "champion"
-_DECIMALS = 6  # the last bits depend on what was computed beside it
+_DECIMALS = 6  # the last bits depend on other values in the same computation
 
 
 def read_metrics(evaluation: Path) -> dict[str, Any]:
     """Return the headline figures of `metrics.json`, flat: name → number, with "<name>_low" and "<name>_high".
 
-    The trained encoder's metrics carry their own names, those of other rankers a prefix ("untrained_map"). "score_floors"
-    comes whole, with its method: serving reads it from the release.
+    The trained encoder's metrics keep their names, those of other rankers get a prefix ("untrained_map"). "score_floors"
+    is copied whole, with its method: serving reads it from the release.
 
     Raises:
-        ContractError: the file is missing or not what the evaluation step writes.
+        ContractError: the file is missing or was not written by the evaluation step.
     """
     content = _read(evaluation / METRICS_FILE)
     try:
@@ -50,11 +50,11 @@ def read_metrics(evaluation: Path) -> dict[str, Any]:
 
 
 def read_gate(evaluation: Path) -> dict[str, Any]:
-    """Return the gate's verdict, and refuse if it is negative.
+    """Return the gate's verdict, or raise if it is negative.
 
     Raises:
-        DataError: the gate did not pass; with its reasons.
-        ContractError: `gate.json` is missing or not what the evaluation step writes.
+        DataError: the gate did not pass; the message gives its reasons.
+        ContractError: `gate.json` is missing or was not written by the evaluation step.
     """
     content = _read(evaluation / GATE_FILE)
     try:

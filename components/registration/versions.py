@@ -1,4 +1,4 @@
-"""What MLflow keeps of a release: the tags of its version, and how they are read back."""
+"""The tags of a release's version in MLflow, written and read back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from components.shared.release.manifest import Manifest
 
-_RELEASE_ID = re.compile(r"r-[0-9a-f]{16}")  # it becomes the name of a directory, so nothing else is let in
+_RELEASE_ID = re.compile(r"r-[0-9a-f]{16}")  # used as the name of a directory, so nothing else is accepted
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,13 @@ class RegisteredRelease:
 
     Attributes:
         version: MLflow's number, from 1.
-        release_id: the release.
-        space_id: the space of its embeddings.
         generation: 0 for a new encoder, +1 with every re-indexing.
         parent: release that this generation was made from.
-        gate_passed: whether the evaluation let it through.
+        gate_passed: whether the evaluation's gate passed it.
         is_announced: whether its aliases were set after registration.
         metrics: name → number, or {"value", "low", "high"}.
-        created_at: when it was registered, UTC.
-        aliases: the aliases that point to it, sorted.
+        created_at: time of registration, UTC.
+        aliases: aliases of this version, sorted.
         model_id: the LoggedModel that holds its files.
     """
 
@@ -45,7 +43,7 @@ class RegisteredRelease:
 
 
 def tags_of(manifest: Manifest) -> dict[str, str]:
-    """Return the tags that a version of this release carries from its first moment."""
+    """Return the tags that a version of this release has from the start."""
     tags = {
         "release_id": manifest.release_id,
         "space_id": manifest.space_id,
@@ -59,11 +57,11 @@ def tags_of(manifest: Manifest) -> dict[str, str]:
 
 
 def read_version(version: Any, aliases: dict[str, int]) -> RegisteredRelease | None:
-    """Read MLflow's ModelVersion; None where it was not registered by us.
+    """Read MLflow's ModelVersion; None if it was registered by other software.
 
     Args:
-        version: as MLflow gives it. Its own `model_id` and `aliases` are not filled in by the SQL store.
-        aliases: alias → version, of the registered model.
+        version: MLflow's object. The SQL store leaves its own `model_id` and `aliases` empty.
+        aliases: alias → version, for the registered model.
     """
     tags = version.tags
     number = int(version.version)

@@ -1,4 +1,4 @@
-"""What a process of ours expects of its surroundings: a terminal of any encoding, and loopback without a proxy."""
+"""Set-up of our processes: a terminal of any encoding, and loopback without a proxy."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PROBE_BYTES = 256 << 10  # more than the scripts and lists that a run puts ther
 def prepare_process() -> None:
     """Prepare a process at its entry point; its children inherit the environment.
 
-    Calls to our own processes pass by every proxy that the environment names. A terminal or file that cannot hold a
-    character gets "?" for it.
+    Calls to our own processes bypass any proxy that the environment names. A character that a terminal or file cannot
+    encode is written as "?".
     """
     for name in ("no_proxy", "NO_PROXY"):
         given = [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
@@ -27,14 +27,14 @@ def prepare_process() -> None:
 
 
 def check_temporary_folder() -> None:
-    """Check that something can be written to the temporary folder.
+    """Check that the temporary folder is writable.
 
     Raises:
         ResourceError: it is full or missing, or cannot be written.
     """
     try:
         folder = tempfile.gettempdir()
-    except OSError as error:  # there is none that can be written
+    except OSError as error:  # no writable folder was found
         raise ResourceError(
             f"no temporary folder can be written ({error.strerror}); set TMPDIR to one that can"
         ) from error

@@ -1,10 +1,10 @@
 """The errors of the product, one hierarchy.
 
 VisualSearchError
-├── InputError                the caller gave something unusable; the caller can mend it
+├── InputError                the caller gave something unusable; the caller can fix it
 │   ├── ParameterError        a parameter or setting is out of range or contradicts another
 │   ├── SourceError           a folder, manifest, table or log cannot be used as it is
-│   └── BadImageError         one picture cannot be used
+│   └── BadImageError         a picture cannot be used
 │       └── ImageTooLargeError    … because it exceeds a limit that was checked before decoding
 ├── DataError                 the data are readable but cannot give what the step needs
 │   ├── NoPositivePairError   there is nothing to learn from
@@ -27,7 +27,7 @@ class VisualSearchError(Exception):
 
 
 class InputError(VisualSearchError):
-    """The caller gave something unusable and can mend it."""
+    """The caller gave something unusable and can fix it."""
 
 
 class ParameterError(InputError):
@@ -47,7 +47,7 @@ class SourceError(InputError):
 
 
 class BadImageError(InputError):
-    """One picture cannot be used; a batch goes on without it.
+    """A picture cannot be used; a batch continues without it.
 
     Attributes:
         reason: a short machine-readable word, for example "truncated", "not_an_image", "too_many_pixels".
@@ -67,7 +67,7 @@ class DataError(VisualSearchError):
 
 
 class NoPositivePairError(DataError):
-    """There is no positive pair to learn from, in a batch or in all."""
+    """There is no positive pair to learn from, in a batch or in the whole set."""
 
 
 class PoisonedVectorError(DataError):
@@ -105,12 +105,7 @@ class DamagedArtifactError(ContractError):
 
 
 class SpaceMismatchError(ContractError):
-    """Two embeddings of different spaces were about to be compared.
-
-    Attributes:
-        expected: space_id that was required.
-        received: space_id that came.
-    """
+    """Two embeddings of different spaces were about to be compared."""
 
     def __init__(self, message: str, *, expected: str, received: str) -> None:
         super().__init__(message)

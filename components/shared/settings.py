@@ -1,8 +1,8 @@
-"""Environment variables with our prefix: settings of a process, apart from those that Kubernetes adds.
+"""Environment variables with our prefix: settings of a process, as opposed to those that Kubernetes adds.
 
 Kubernetes gives a pod variables for every Service of its namespace. The Service `visual-search-champion-predictor` gives
 VISUAL_SEARCH_CHAMPION_PREDICTOR_PORT=tcp://10.96.0.9:80 and six more (service links), so the prefix alone does not make a
-variable a setting. Pods that Kubeflow makes cannot be told to leave them out.
+variable a setting. For pods that Kubeflow makes, service links cannot be switched off.
 
 Source: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 """
@@ -32,7 +32,7 @@ _SERVICE_LINK = re.compile(
 def is_service_link(name: str, value: str) -> bool:
     """Whether Kubernetes made a variable for a Service.
 
-    Name and value must both fit, so that a misspelt setting such as VISUAL_SEARCH_ENCODER_HTP_PORT=8085 is not taken for one.
+    Name and value must both fit, so that a misspelt setting such as VISUAL_SEARCH_ENCODER_HTP_PORT=8085 is still reported.
     """
     return _SERVICE_LINK.fullmatch(f"{name.upper()}={value}") is not None
 
@@ -51,7 +51,7 @@ class ProcessSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments, then the environment without service links; these may have the name of a setting, too."""
+        """Read arguments, then the environment without service links, which can have the name of a setting."""
         variables = EnvSettingsSource(settings_cls)
         variables.env_vars = {
             name: value for name, value in variables.env_vars.items() if not is_service_link(name, value or "")
@@ -63,7 +63,7 @@ S = TypeVar("S", bound=ProcessSettings)
 
 
 def names_of(*kinds: type[ProcessSettings]) -> frozenset[str]:
-    """Return the environment variables that settings are read from."""
+    """Return the names of the environment variables behind these settings."""
     return frozenset(PREFIX + name.upper() for kind in kinds for name in kind.model_fields)
 
 
@@ -71,9 +71,9 @@ def read_environment(kind: type[S], known: Collection[str], **overrides: object)
     """Read the settings of a process.
 
     Args:
-        kind: the settings.
-        known: names of all variables with our prefix that may be set, also those of the processes beside this one.
-        **overrides: values from the command line; they win where they are not None.
+        kind: class of the settings.
+        known: names of all permitted variables with our prefix, including those of the processes beside this one.
+        **overrides: values from the command line; None leaves the environment's value.
 
     Raises:
         ParameterError: a variable with our prefix is neither a setting nor a service link, or a value is out of range.

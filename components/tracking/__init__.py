@@ -1,1 +1,1 @@
-"""MLflow, opened in one way by whoever records a training or registers a release. Not a step."""
+"""MLflow, opened in one way by training and registration. Not a step."""

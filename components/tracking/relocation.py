@@ -1,4 +1,4 @@
-"""A home folder that was moved or copied: MLflow keeps absolute addresses of artifacts, which then lead to the old place."""
+"""Relocation after a home folder was moved or copied: MLflow keeps absolute addresses of artifacts, which then are wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 ARTIFACTS = "mlartifacts"
-# Where MLflow's tables hold addresses of artifacts.
+# The columns of MLflow's tables that hold addresses of artifacts.
 _ADDRESSES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -19,16 +19,16 @@ _ADDRESSES = (
 
 
 def relocate_artifacts(database: Path) -> int:
-    """Point the addresses below an earlier place of the database's folder to where the folder is now.
+    """Change addresses below an earlier place of the database's folder to the folder's current place.
 
-    Only addresses of experiments whose artifacts lie beside the database are changed, so artifacts that somebody keeps
-    elsewhere stay there. The caller keeps other processes out.
+    Only addresses of experiments whose artifacts are beside the database are changed, so artifacts that a user keeps
+    elsewhere are not affected. The caller excludes other processes.
 
     Args:
         database: MLflow's SQLite file; its artifacts are in `mlartifacts` beside it.
 
     Returns:
-        How many addresses changed.
+        Number of changed addresses.
     """
     here = (database.parent / ARTIFACTS).as_uri()
     with closing(sqlite3.connect(database)) as connection, connection:

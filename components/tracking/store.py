@@ -1,4 +1,4 @@
-"""MLflow, opened: one tracking store, quiet, without telemetry, safe to open by several processes at once."""
+"""The MLflow tracking store: quiet, without telemetry, and safe to open by several processes at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 7 would wait four minutes for a server that is not there
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 7 would wait four minutes for an unreachable server
 }
 _UNUSABLE = (
     "Max retries exceeded",
@@ -35,19 +35,19 @@ _REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
 
 
 class TrackingStore:
-    """One MLflow tracking store and registry: an SQLite file here, or a server.
+    """One MLflow tracking store and registry: a local SQLite file, or a server.
 
     Args:
-        tracking_uri: "sqlite:///…/mlflow.db" (artifacts then lie in "mlartifacts" beside it), or "http(s)://host:port".
+        tracking_uri: "sqlite:///…/mlflow.db" (artifacts are then in "mlartifacts" beside it), or "http(s)://host:port".
             Credentials come from the environment (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD or
             MLFLOW_TRACKING_TOKEN), never from the URI.
 
     Attributes:
-        uri: the tracking URI, paths made absolute.
+        uri: the tracking URI with absolute paths.
         client: MLflow's client for it.
 
     Raises:
-        ParameterError: another kind of URI, or one with credentials in it.
+        ParameterError: the URI is of another kind, or contains credentials.
         ResourceError: the store cannot be reached.
         ContractError: the database is of another MLflow version.
     """
@@ -55,15 +55,17 @@ class TrackingStore:
     def __init__(self, tracking_uri: str) -> None:
         self.uri, self._database = _checked(tracking_uri)
         for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)  # read by MLflow when it is imported, hence the import below
+            os.environ.setdefault(name, value)  # MLflow reads them when it is imported, so the import comes after
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # MLflow's own debts towards its libraries
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # MLflow itself uses deprecated functions of its libraries
             from mlflow import MlflowClient
 
-            for name in ("mlflow", "alembic"):  # after the import, which sets levels of its own
+            for name in ("mlflow", "alembic"):  # after the import, which sets other levels
                 logging.getLogger(name).setLevel(logging.ERROR)
             with self.lock("opening"), self.in_our_words():
-                # Six processes that open a fresh SQLite file together: five fail. So the tables are made under the lock.
+                # Of six processes that open a fresh SQLite file together, five fail. So the lock covers creating the tables.
                 self.client: Any = MlflowClient(self.uri, registry_uri=self.uri)
                 self.client.search_experiments(max_results=1)
                 self.client.search_registered_models(max_results=1)
@@ -72,24 +74,24 @@ class TrackingStore:
                     self._remove_stray_folder(self._database)
 
     def _remove_stray_folder(self, database: Path) -> None:
-        """Remove the empty folder that MLflow makes for a database: it does not decode the escapes of the address."""
+        """Remove the empty folder that MLflow makes for a database because it does not decode the escapes of the address."""
         stray = Path(self.uri.removeprefix("sqlite:///")).parent
         if stray != database.parent:
-            with suppress(OSError):  # it is not there, or not empty
+            with suppress(OSError):  # it does not exist, or is not empty
                 os.removedirs(stray)
 
     def lock(self, purpose: str = "writing") -> AbstractContextManager[None]:
-        """Keep other processes of this machine out of a local store; a server keeps no lock.
+        """Exclude other processes of this machine from a local store; a server needs no lock.
 
         Raises:
-            ResourceError: the folder of the database cannot be written.
+            ResourceError: the folder of the database is not writable.
         """
         if self._database is None:
             return nullcontext()
         return exclusive_lock(self._database.with_name(f".{self._database.name}.{purpose}.lock"))
 
     def experiment_id(self, name: str) -> str:
-        """Return the id of an experiment; it is made, or brought back from MLflow's bin, where necessary."""
+        """Return the id of an experiment; create it, or restore it from MLflow's bin, if needed."""
         found = self.client.get_experiment_by_name(name)
         if found is None:
             root = None if self._database is None else (self._database.parent / ARTIFACTS / name).as_uri()
@@ -106,14 +108,14 @@ class TrackingStore:
     def make_global(self) -> None:
         """Make this the process's own tracking store.
 
-        MLflow's SQL store looks a version's model up in the process-wide store, whatever the client was given.
+        MLflow's SQL store looks up a version's model in the process-wide store, not in the client's.
         """
         import mlflow
 
         mlflow.set_tracking_uri(self.uri)
 
     def download(self, location: str, destination: Path) -> Path:
-        """Copy a directory of artifacts below `destination` and return where it lies there."""
+        """Copy a directory of artifacts below `destination` and return the local path."""
         from mlflow.artifacts import download_artifacts
 
         return Path(download_artifacts(artifact_uri=location, dst_path=str(destination), tracking_uri=self.uri))
@@ -124,11 +126,11 @@ class TrackingStore:
 
         Raises:
             ResourceError: the store cannot be reached, or its disk is full.
-            ParameterError: it refuses the credentials.
-            ContractError: its database is of another version, or it answers something unexpected.
+            ParameterError: it rejects the credentials.
+            ContractError: its database is of another version, or its answer is unexpected.
         """
         from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError  # some of these escape from MLflow as they are
+        from sqlalchemy.exc import SQLAlchemyError  # MLflow lets some of these through unchanged
 
         try:
             yield

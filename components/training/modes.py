@@ -14,7 +14,7 @@ _BACKWARD = 6.0  # a fine-tuning step on a processor, per picture, as a multiple
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A way to train.
 
     Attributes:
@@ -42,7 +42,7 @@ def needs_features(parameters: TrainingParameters) -> bool:
 
 def choose_mode(
     parameters: TrainingParameters, dataset: Dataset, *, seconds_per_picture: float, has_gpu: bool, can_tune: bool
-) -> Plan:
+) -> TrainingPlan:
     """Choose among frozen, head and full; the parameters' own choice stands.
 
     Args:
@@ -61,15 +61,19 @@ def choose_mode(
     if can_tune and not has_gpu:
         minutes["full"] = full
     if parameters.mode != "auto":
-        return Plan(parameters.mode, "as asked for", {n: m for n, m in minutes.items() if n == parameters.mode})
+        return TrainingPlan(parameters.mode, "as asked for", {n: m for n, m in minutes.items() if n == parameters.mode})
     if not dataset.is_labelled:
-        return Plan(
+        return TrainingPlan(
             "frozen", "no label, item, click or category relates two images, so nothing could be learnt", minutes
         )
     if not can_tune:
-        return Plan("head", "an own ONNX encoder is not trained itself", minutes)
+        return TrainingPlan("head", "an own ONNX encoder is not trained itself", minutes)
     if queries < FULL_PAIRS:
-        return Plan("head", f"{queries} query images are too few to fine-tune on (from {FULL_PAIRS} on)", minutes)
+        return TrainingPlan(
+            "head", f"{queries} query images are too few to fine-tune on (from {FULL_PAIRS} on)", minutes
+        )
     if has_gpu or full <= parameters.minutes:
-        return Plan("full", f"{queries} query images, and " + ("a GPU" if has_gpu else "time enough"), minutes)
-    return Plan("head", f"fine-tuning would take longer than training.minutes ({parameters.minutes:g})", minutes)
+        return TrainingPlan("full", f"{queries} query images, and " + ("a GPU" if has_gpu else "time enough"), minutes)
+    return TrainingPlan(
+        "head", f"fine-tuning would take longer than training.minutes ({parameters.minutes:g})", minutes
+    )

@@ -26,7 +26,7 @@ from components.training.graphs import FEATURES_NAME, LinearHead, join_head, wit
 from components.training.head import best_head, fit_frozen, random_head, train_head
 from components.training.job import WEIGHTS_FILE, TrainingJob, launch
 from components.training.loop import Figures, best_epoch
-from components.training.modes import Plan, choose_mode
+from components.training.modes import TrainingPlan, choose_mode
 from components.training.own_onnx import wrap_own
 from components.training.parameters import TrainingParameters
 from components.training.precision import choose_device
@@ -120,7 +120,9 @@ def _prepare_backbone(job: TrainingJob) -> Pretrained:
     return Pretrained(path, backbone.input.preprocessing, parameters.architecture, encoder, 1.0, facts)
 
 
-def _plan(parameters: TrainingParameters, dataset: Dataset, computer: FeatureComputer, *, can_tune: bool) -> Plan:
+def _plan(
+    parameters: TrainingParameters, dataset: Dataset, computer: FeatureComputer, *, can_tune: bool
+) -> TrainingPlan:
     rows = dataset.training.rows[:_TIMED_IMAGES]
     pictures = np.array(dataset.training.pixels[rows])
     seconds = computer.seconds_per_picture(pictures) if len(rows) else 0.0
@@ -129,7 +131,7 @@ def _plan(parameters: TrainingParameters, dataset: Dataset, computer: FeatureCom
 
 
 def _fit_head(
-    job: TrainingJob, plan: Plan, dataset: Dataset, features: FeatureSets
+    job: TrainingJob, plan: TrainingPlan, dataset: Dataset, features: FeatureSets
 ) -> tuple[LinearHead, list[Figures]]:
     frozen, figures = fit_frozen(dataset, features, job.parameters)
     if plan.mode == "frozen":

@@ -1,1 +1,1 @@
-"""Rendered Kubernetes manifests, judged without a cluster: by schemas, by admission rules and by policies."""
+"""Checks of rendered Kubernetes manifests without a cluster: by schemas, by admission rules and by policies."""

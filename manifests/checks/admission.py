@@ -1,4 +1,4 @@
-"""What the webhooks of KServe, Knative and Gateway API refuse, and what they let through that fails later.
+"""Rules of the webhooks of KServe, Knative and Gateway API, and mistakes that these accept but that fail later.
 
 Source: KServe's inference_service_validation.go, Knative's fieldmask.go and k8s_validation.go, Gateway API's CRD of HTTPRoute,
 all as of August 2026; ports of the rules that concern our manifests.
@@ -16,14 +16,14 @@ from manifests.checks.pods import ENCODER, TRANSFORMER, Container, Pod, mode_of,
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SCHEMES = ("gs://", "s3://", "https://", "http://", "hdfs://", "webhdfs://", "hf://", "pvc://", "oci://", "file://")
 _KNATIVE_REFUSES = ("terminationGracePeriodSeconds", "hostname", "subdomain", "activeDeadlineSeconds", "restartPolicy")
-# Field of the pod → flag in Knative's ConfigMap config-features that lets it in.
+# Field of the pod → flag in Knative's ConfigMap config-features that permits it.
 _KNATIVE_FLAGS = {
     "affinity": "affinity", "nodeSelector": "nodeselector", "tolerations": "tolerations",
     "topologySpreadConstraints": "topologyspreadconstraints", "securityContext": "securitycontext",
     "initContainers": "init-containers", "priorityClassName": "priorityclassname", "runtimeClassName": "runtimeclassname",
     "hostNetwork": "hostnetwork", "hostPID": "hostpid", "hostIPC": "hostipc",
 }  # fmt: skip
-ENABLED_FLAGS = frozenset({"topologyspreadconstraints"})  # what manifests/cluster switches on
+ENABLED_FLAGS = frozenset({"topologyspreadconstraints"})  # enabled by manifests/cluster
 _RESERVED_PORTS = (8012, 8013, 8022, 8112, 9090, 9091)
 _RESERVED_VARIABLES = ("PORT", "K_SERVICE", "K_CONFIGURATION", "K_REVISION")
 _DURATION = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}")
@@ -32,7 +32,7 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_|~]+")
 
 
 def check_admission(documents: Sequence[Json]) -> Iterator[Finding]:
-    """Find what an API server with KServe, Knative and Gateway API would refuse."""
+    """Find everything that an API server with KServe, Knative and Gateway API would refuse."""
     pods = {pod.thing: pod for pod in pods_of(documents)}
     runtimes = {document["metadata"]["name"]: document for document in of_kind(documents, "ServingRuntime")}
     for service in of_kind(documents, "InferenceService"):
@@ -91,7 +91,7 @@ def _model(thing: str, model: Json, runtimes: dict[str, Json]) -> Iterator[Findi
                 "spec.predictor.model.modelFormat.name",
                 f"is not one of the runtime's: {', '.join(map(str, formats))}",
             )
-    uri = str(model.get("storageUri", _SCHEMES[0]))  # left out: the rollout writes it
+    uri = str(model.get("storageUri", _SCHEMES[0]))  # if absent, the rollout writes it
     if not uri.startswith(_SCHEMES):
         yield Finding(
             thing, "spec.predictor.model.storageUri", f"is {uri!r}; KServe fetches from {', '.join(_SCHEMES)}"

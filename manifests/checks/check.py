@@ -24,11 +24,11 @@ def check(
     production: bool = False,
     known_settings: Collection[str] | None = None,
 ) -> list[Finding]:
-    """Return every fault of rendered manifests; where a schema is broken, only those, since nothing else can be told then.
+    """Return every fault of rendered manifests; if a schema is broken, only those faults, since the other checks rely on it.
 
     Args:
-        documents: of one rendered overlay.
-        first: what is applied once before it.
+        documents: one rendered overlay.
+        first: objects that are applied once before it.
         production: whether placeholders are faults.
         known_settings: environment variables with our prefix; None: those of the serving processes.
     """

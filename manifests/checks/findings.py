@@ -1,4 +1,4 @@
-"""What is wrong with a manifest: the object, the field, and one sentence."""
+"""A fault of a manifest: the object, the field, and one sentence."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Finding:
 
     Attributes:
         thing: "Kind/name".
-        field: where in it, for example spec.replicas.
-        sentence: what is wrong and what to do.
+        field: path of the field, for example spec.replicas.
+        sentence: the fault and the fix.
     """
 
     thing: str

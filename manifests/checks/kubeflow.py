@@ -1,4 +1,4 @@
-"""Pods that start runs on Kubeflow Pipelines: whether they say where the tasks run."""
+"""Checks of pods that start runs on Kubeflow Pipelines: they must name the namespace of the tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HOST, _NAMESPACE = "VISUAL_SEARCH_KFP_HOST", "VISUAL_SEARCH_KFP_NAMESPACE"
 def check_kubeflow(documents: Sequence[Json]) -> Iterator[Finding]:
     """Yield a finding for each container that has a server but no namespace for the tasks.
 
-    A multi-user server refuses its runs, and a single-user one starts the tasks where their volume may not exist.
+    A multi-user server rejects its runs, and a single-user one starts the tasks in a namespace that can lack their volume.
     """
     for pod in pods_of(documents):
         for container in pod.containers:

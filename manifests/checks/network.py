@@ -1,4 +1,4 @@
-"""Network policies: every pod is denied everything first, and each exception says to whom and by which port."""
+"""Checks of network policies: every pod is denied all traffic first, and each exception names its peers and ports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STORE_PORTS = {80, 443, 8333, 9000}
 
 
 def check_network(documents: Sequence[Json]) -> Iterator[Finding]:
-    """Find pods that no policy denies anything, and exceptions that let more through than they need."""
+    """Find pods whose traffic no policy denies, and exceptions that allow more than is needed."""
     policies = list(of_kind(documents, "NetworkPolicy"))
     for direction in ("Ingress", "Egress"):
         if not any(_denies_all(policy, direction) for policy in policies):

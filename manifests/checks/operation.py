@@ -1,4 +1,4 @@
-"""What keeps the service up and our processes as they are meant: probes, requests, time to stop, settings, pinned releases."""
+"""Checks for smooth operation: probes, requests, time to stop, settings, pinned releases."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ _CRON_FIELDS = 5
 
 
 def check_operation(documents: Sequence[Json], known_settings: Collection[str]) -> Iterator[Finding]:
-    """Find what would make the service fail, start wrong or stop rudely.
+    """Find causes for the service to fail, to start wrongly, or to stop before its requests are answered.
 
-    Args:
-        documents: rendered.
-        known_settings: names of the environment variables with our prefix that some process knows.
+    `known_settings` are the environment variables with our prefix that a process reads.
     """
     pods = list(pods_of(documents))
     budgets = list(of_kind(documents, "PodDisruptionBudget"))

@@ -1,4 +1,4 @@
-"""The pods that documents lead to, whichever kind makes them, so that a policy is written once."""
+"""The pods that documents lead to, for all kinds of objects, so that a policy is written once."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _TEMPLATES = {
 
 @dataclass(frozen=True)
 class Container:
-    """One container and where it is written.
+    """One container and its place in a document.
 
     Attributes:
         thing: "Kind/name" of the document that has it.
-        path: field in that.
-        spec: it.
+        path: field in the document.
+        spec: contents of that field.
         is_init: whether it runs before the others.
     """
 
@@ -36,27 +36,27 @@ class Container:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the container."""
         return str(self.spec.get("name", "?"))
 
     def variables(self) -> dict[str, Any]:
-        """Return its environment: name → literal value, or None where it comes from elsewhere."""
+        """Return its environment: name → literal value, or None if the value comes from elsewhere."""
         return {str(entry.get("name")): entry.get("value") for entry in self.spec.get("env") or []}
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod as it will be.
+    """A pod as the cluster will create it.
 
     Attributes:
         thing: "Kind/name" of the document that makes it.
-        path: field of its spec in that.
-        spec: without the containers of the runtime.
-        labels: of the pod.
-        containers: all of them, also those of the runtime.
-        mounts: volumes that it has.
+        path: field of its spec in the document.
+        spec: spec without the containers of the runtime.
+        labels: labels of the pod.
+        containers: all containers, including those of the runtime.
+        volumes: name → volume.
         mode: "Knative", "Standard", or "" for pods that are not KServe's.
-        runs_on: whether it is meant to run on and on.
+        runs_on: whether it should run permanently.
     """
 
     thing: str
@@ -70,18 +70,18 @@ class Pod:
 
 
 def of_kind(documents: Iterable[Json], kind: str) -> Iterator[Json]:
-    """Give the documents of one kind."""
+    """Yield the documents of one kind."""
     return (document for document in documents if document.get("kind") == kind)
 
 
 def mode_of(service: Json) -> str:
-    """Return how KServe is to deploy an InferenceService; Knative where it does not say."""
+    """Return the mode in which KServe deploys an InferenceService; by default Knative."""
     named = service.get("metadata", {}).get("annotations", {}).get("serving.kserve.io/deploymentMode", "Knative")
     return {"Serverless": "Knative", "RawDeployment": "Standard"}.get(named, str(named))
 
 
 def pods_of(documents: Sequence[Json]) -> Iterator[Pod]:
-    """Give every pod that the documents lead to."""
+    """Yield every pod that the documents lead to."""
     runtimes = {document["metadata"]["name"]: document for document in of_kind(documents, "ServingRuntime")}
     for document in documents:
         kind = str(document.get("kind"))
@@ -134,7 +134,7 @@ def _from_service(service: Json, runtimes: dict[str, Json]) -> Pod:
 
 
 def _merged(runtime: Container, own: Container) -> Container:
-    """Return a container as KServe makes it: variables by name and arguments one after the other, the service's own last.
+    """Return a container as KServe merges it: variables by name, arguments one after the other, the service's own last.
 
     Source: KServe's MergeRuntimeContainers in pkg/controller/v1beta1/inferenceservice/utils/utils.go, version 0.20.
     """

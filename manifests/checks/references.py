@@ -1,4 +1,4 @@
-"""Names that one object calls another by: whether there is such an object."""
+"""Checks of names by which one object refers to another: the other one must exist."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from manifests.checks.findings import Finding, Json, name_of
 from manifests.checks.network import selects
 from manifests.checks.pods import of_kind, pods_of
 
-# Made by hand or by the cluster; manifests/README.md says how.
+# Made by hand or by the cluster, as manifests/README.md describes.
 SECRETS = ("visual-search-credentials", "visual-search-postgresql", "visual-search-object-store")
 _STORE, _ENDPOINT = "object-store", "serving.kserve.io/s3-endpoint"
 _OF_THE_CLUSTER = ("kube-root-ca.crt",)
-_CLUSTER_ROLES = ("kubeflow-pipelines-edit",)  # of a multi-user Kubeflow Pipelines
+_CLUSTER_ROLES = ("kubeflow-pipelines-edit",)  # from a multi-user Kubeflow Pipelines
 
 
 def check_references(documents: Sequence[Json]) -> Iterator[Finding]:
-    """Find names of what is not there, and objects that are there twice."""
+    """Find names of missing objects, and objects that appear twice."""
     for key, count in Counter((d.get("apiVersion"), d.get("kind"), d["metadata"]["name"]) for d in documents).items():
         if count > 1:
             yield Finding(f"{key[1]}/{key[2]}", "metadata.name", f"is there {count} times")

@@ -1,4 +1,4 @@
-"""From a folder or a file to documents. A folder is rendered by `kubectl kustomize`."""
+"""From a folder or a file to documents; `kubectl kustomize` renders a folder."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from manifests.checks.findings import Json
 
 OLDEST_KUBECTL = (1, 27)  # kustomize 5.0: components after resources, patches with targets, replacements
 _TIMEOUT_SECONDS = 120
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if PyYAML has it
 
 
 def render(folder: Path) -> str:
-    """Return what `kubectl kustomize` makes of a folder.
+    """Render a folder with `kubectl kustomize`.
 
     Raises:
-        NotReadyError: there is no kubectl, or it is too old.
-        SourceError: kustomize refuses the folder.
+        NotReadyError: kubectl is missing or too old.
+        SourceError: kustomize rejects the folder.
     """
     kubectl = shutil.which("kubectl")
     if kubectl is None:
@@ -35,10 +35,10 @@ def render(folder: Path) -> str:
 
 
 def check_version(text: str) -> None:
-    """Refuse a kubectl whose kustomize does not know what our manifests use.
+    """Raise if kubectl is older than the kustomize features in our manifests.
 
     Raises:
-        NotReadyError: it is too old, or says no version.
+        NotReadyError: it is too old, or reports no version.
     """
     found = re.search(r"Client Version: v(\d+)\.(\d+)", text)
     if found is None or (int(found[1]), int(found[2])) < OLDEST_KUBECTL:
@@ -49,7 +49,7 @@ def load(path: Path) -> list[Json]:
     """Return the documents of a rendered file, or of a folder that is rendered first.
 
     Raises:
-        SourceError: there is nothing at this path, or it is not valid YAML of objects.
+        SourceError: the path does not exist, or its content is not valid YAML of objects.
     """
     if not path.exists():
         raise SourceError(
@@ -62,7 +62,7 @@ def parse(text: str, source: str) -> list[Json]:
     """Return the documents of a YAML text.
 
     Raises:
-        SourceError: it is not valid YAML, or not of objects.
+        SourceError: it is not valid YAML, or has documents that are not objects.
     """
     try:
         documents = [document for document in yaml.load_all(text, Loader=_LOADER) if document is not None]

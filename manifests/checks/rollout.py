@@ -1,4 +1,4 @@
-"""What the rollout writes, so that no file may write it too, and the one mode that everything in a namespace has."""
+"""Checks around the rollout: fields that only it may write, and the one mode of all objects in a namespace."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _STOP = "serving.kserve.io/stop"
 
 
 def check_rollout(documents: Sequence[Json]) -> Iterator[Finding]:
-    """Find fields that belong to the rollout in what is applied every time, and objects of different modes.
+    """Find fields of the rollout in manifests that are applied repeatedly, and objects of different modes.
 
-    Applied again, such a field would conflict with the rollout, or put an old release back. Where nothing runs the rollout, files
-    may say which release is served.
+    Applied again, such a field would conflict with the rollout, or restore an old release. Without a rollout, files may
+    name the served release.
     """
     reconcilers = [container for pod in pods_of(documents) for container in pod.containers if _reconciles(container)]
     modes = {mode_of(service) for service in of_kind(documents, "InferenceService")}
@@ -46,11 +46,11 @@ def check_rollout(documents: Sequence[Json]) -> Iterator[Finding]:
 
 
 def combined(documents: Sequence[Json], first: Sequence[Json]) -> list[Json]:
-    """Return the objects as they are in the cluster once both have been applied.
+    """Return the objects in the cluster after both have been applied.
 
     Args:
-        documents: what is applied every time.
-        first: what is applied once before that; the rollout owns it then.
+        documents: objects that are applied repeatedly.
+        first: objects that are applied once before; the rollout owns them afterwards.
     """
     found = {_key(document): document for document in documents}
     for document in first:
@@ -59,7 +59,7 @@ def combined(documents: Sequence[Json], first: Sequence[Json]) -> list[Json]:
 
 
 def check_first(documents: Sequence[Json], first: Sequence[Json]) -> Iterator[Finding]:
-    """Find objects of a first installation that do not go with what is applied every time."""
+    """Find objects of a first installation that do not fit those applied repeatedly."""
     known = {_key(document) for document in documents}
     for document in first:
         if _key(document) not in known:

@@ -1,4 +1,4 @@
-"""Strict schemas: Kubernetes' own kinds by the classes of its client, the others by schemas.yaml. An unknown field is a fault."""
+"""Strict schemas: Kubernetes' own kinds from the classes of its client, others from schemas.yaml. Unknown fields are faults."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def custom_schemas() -> dict[str, Any]:
 
 
 def check_schema(document: Json) -> Iterator[Finding]:
-    """Find what a document says that its kind does not know, leaves out, or writes in the wrong type."""
+    """Find fields of a document that its kind does not have, requires, or has in another type."""
     thing = name_of(document)
     kind = f"{document.get('apiVersion')} {document.get('kind')}"
     if not isinstance(document.get("metadata", {}).get("name"), str):
@@ -140,7 +140,7 @@ def _check_type(value: Any, kind: str, path: str, owner: str) -> Iterator[tuple[
             if not (owner in _QUANTITIES and isinstance(each, int | float)):
                 yield from _check_type(each, kind[5:-1].split(", ", 1)[1], _join(path, key), owner)
     elif kind in _PLAIN:
-        # sizeLimit and the like are quantities, which may be written as numbers, but text is what all of ours are.
+        # Quantities such as sizeLimit can also be numbers, but ours are all text.
         if not _is(value, kind):
             yield path, _wrong(value, _PLAIN[kind][0])
     elif kind not in ("object", "datetime"):

@@ -1,4 +1,4 @@
-"""Secrets that stand in files: whatever looks like one, wherever it stands in a document."""
+"""Secrets in files: checks every text of a document for the shapes of secrets."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ _SHAPES = {
 _NAMED = re.compile(
     r"(passw(or)?d|secret|token|credential|private_?key|api_?keys?|access_?key(_id)?|keys?$|auth$|pwd)", re.IGNORECASE
 )
-# Names of such a thing rather than the thing.
+# Keys that hold the name of a secret, not the secret.
 _HARMLESS = re.compile(
     r"(_FILE|_NAME|Name|Policy|_PATH|secretName|automountServiceAccountToken|topologyKey|serviceAccountToken)$"
 )
 _REFERENCE = re.compile(r"(/[\w.@-]+)+|true|false|\d{1,6}|")
 _LONG = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
 _DIGESTS = re.compile(r"sha256:[0-9a-f]{64}|[a-z]-[0-9a-f]{16,64}|visual-search-[a-z]+\.[0-9a-f]{64}")
-_BITS = 4.2  # of a character: random base64 has 5 to 6, hexadecimal up to 4, words and paths 3 to 4
+_BITS = 4.2  # per character: random base64 has 5 to 6, hexadecimal up to 4, words and paths 3 to 4
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 _TREES = ("pipelineSpec", "platformSpec")  # source code and types, compiled by kfp
 
 
 def check_secrets(documents: Sequence[Json]) -> Iterator[Finding]:
-    """Find what looks like a secret. Secrets are made by hand or by an operator; manifests name them only."""
+    """Find texts that look like secrets. Secrets are made by hand or by an operator; manifests only name them."""
     for document in documents:
         thing = name_of(document)
         if document.get("kind") == "Secret" and (document.get("data") or document.get("stringData")):
@@ -94,7 +94,7 @@ def _is_random(word: str) -> bool:
 
 
 def _is_name(key: str, text: str) -> bool:
-    """Whether a text names an entry rather than being it: secretKeyRef.key, a label's key."""
+    """Whether a text is the name of an entry rather than its value: secretKeyRef.key, a label's key."""
     return key in ("key", "secretRef") and re.fullmatch(r"[A-Za-z0-9_./-]{1,80}", text) is not None
 
 

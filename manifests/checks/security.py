@@ -1,4 +1,4 @@
-"""The *restricted* Pod Security Standard for every container, and what we ask beyond it: least rights, pinned images.
+"""The *restricted* Pod Security Standard for every container, and our additional rules: least rights, pinned images.
 
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ (restricted).
 """
@@ -20,11 +20,9 @@ _PROFILES = ("RuntimeDefault", "Localhost")
 
 
 def check_security(documents: Sequence[Json], *, production: bool = False) -> Iterator[Finding]:
-    """Find rights that no process of ours needs.
+    """Find rights that none of our processes needs.
 
-    Args:
-        documents: rendered.
-        production: whether placeholders of digests are faults.
+    Placeholders of digests are faults only in `production`.
     """
     for pod in pods_of(documents):
         yield from _pod(pod)
@@ -107,12 +105,12 @@ def _image(container: Container, production: bool) -> Iterator[Finding]:
         yield Finding(container.thing, f"{container.path}.image", fault)
     words = [str(word) for word in container.spec.get("args") or []]
     for option, image in pairwise(words):
-        if option == "--image" and (fault := image_fault(image, production)):  # that of the tasks of a run
+        if option == "--image" and (fault := image_fault(image, production)):  # the image of the tasks of a run
             yield Finding(container.thing, f"{container.path}.args", f"--image {fault}")
 
 
 def image_fault(image: str, production: bool) -> str | None:
-    """Return what is wrong with the reference of an OCI image."""
+    """Return the fault in the reference of a container image, or None."""
     if not _DIGEST.fullmatch(image):
         return f"is {image or 'missing'!r}; pin it by its digest: NAME@sha256:…"
     if ":latest@" in image:

@@ -1,1 +1,1 @@
-"""Whether a cluster has what an overlay needs, before anything is applied: read-only, by a person's own rights."""
+"""Checks whether a cluster has what an overlay needs, before anything is applied: read-only, with the user's own rights."""

@@ -1,4 +1,4 @@
-"""Reads a cluster by GET alone, and tells apart "is not there", "you may not read it" and "no answer"."""
+"""Reads a cluster by GET alone, and distinguishes "does not exist", "not permitted" and "no answer"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TIMEOUT_SECONDS = 30
 
 
 class NotReadableError(Exception):
-    """The API server refuses to say: the person may not read it, or the part that would know is down."""
+    """The API server cannot answer: the user may not read the object, or the part that serves it is down."""
 
     def __init__(self, path: str, status: int) -> None:
         super().__init__(f"the API server answers {status} for {path}")
@@ -21,17 +21,17 @@ class NotReadableError(Exception):
 
     @property
     def reason(self) -> str:
-        """Why, as half a sentence."""
+        """The reason, as half a sentence."""
         if self.status in (401, 403):
             return f"your account may not read {self.path}"
         return f"{self.path} answers {self.status}"
 
 
 class ClusterReader:
-    """A cluster, as a person's kube configuration reaches it.
+    """A cluster, as the user's kube configuration reaches it.
 
     Raises:
-        ParameterError: there is no configuration of a cluster.
+        ParameterError: there is no kube configuration.
     """
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class ClusterReader:
         return str(self._api.configuration.host)
 
     def read(self, path: str) -> Json | None:
-        """Return an object or a list; None if there is none.
+        """Return an object or a list; None if it does not exist.
 
         Raises:
-            NotReadableError: the API server answers neither yes nor no.
-            ResourceError: it gives no answer at all.
+            NotReadableError: the API server answers with an error other than "not found".
+            ResourceError: the API server cannot be reached.
         """
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
@@ -74,7 +74,7 @@ class ClusterReader:
         return found
 
     def items(self, path: str, *, label: str = "") -> list[Json]:
-        """Return the objects of a list, of those labels; empty if nothing like it is served."""
+        """Return the objects of a list that have a label; empty if the cluster does not serve this list."""
         query = f"?labelSelector={quote(label, safe='')}" if label else ""
         found: list[Json] = (self.read(path + query) or {}).get("items") or []
         return found

@@ -1,4 +1,4 @@
-"""What nodes and add-ons provide: metrics for the autoscaler, volumes for many nodes, network policies, GPUs."""
+"""Checks of nodes and add-ons: metrics for the autoscaler, volumes for many nodes, network policies, GPUs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from manifests.doctor.needs import GPU, Needs
 from manifests.doctor.report import Check, missing, ok, unknown
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-# Drivers by what their volumes are: a file share that all nodes mount, or a disk of one node.
+# Drivers by type of volume: a file share that all nodes mount, or a disk of one node.
 _SHARES = (
     "efs.csi.aws.com", "fsx.csi.aws.com", "filestore.csi.storage.gke.io", "file.csi.azure.com", "nfs.csi.k8s.io",
     "cephfs.csi.ceph.com", "driver.longhorn.io", "csi.juicefs.com", "cluster.local/nfs-subdir-external-provisioner",
@@ -30,7 +30,7 @@ _NO_POLICIES = "without a network plugin that enforces NetworkPolicy, every pod 
 
 
 def check_capacity(cluster: ClusterReader, needs: Needs) -> Iterator[Check]:
-    """Check each thing that the overlay uses of these."""
+    """Check each of these that the overlay uses."""
     if needs.has_autoscaler:
         yield _metrics(cluster)
     for claim, storage_class in sorted(needs.shared_claims.items()):
@@ -106,7 +106,7 @@ def _policies(cluster: ClusterReader) -> Check:
 
 
 def _aws_enforces(daemon_set: Json) -> bool:
-    """Whether the agent beside Amazon's plugin is switched on."""
+    """Whether the agent beside Amazon's plugin is enabled."""
     containers = daemon_set["spec"]["template"]["spec"]["containers"]
     return any("--enable-network-policy=true" in (each.get("args") or []) for each in containers)
 

@@ -1,4 +1,4 @@
-"""All checks of a cluster against an overlay, in the order in which a person installs."""
+"""All checks of a cluster against an overlay, in the order of an installation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Examination = Callable[[ClusterReader, Needs], Iterable[Check]]
 
 
 def examine(cluster: ClusterReader, documents: Sequence[Json], *, more: Sequence[Examination] = ()) -> Iterator[Check]:
-    """Give each check as soon as it is done.
+    """Yield each check as soon as it is done.
 
     Args:
-        cluster: to read.
-        documents: rendered, with those that are applied once before them.
+        cluster: cluster to read.
+        documents: rendered documents, with those that are applied once before them.
         more: examinations of parts that this package must not import, for example of Kubeflow Pipelines.
     """
     needs = needs_of(documents)

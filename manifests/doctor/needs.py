@@ -1,4 +1,4 @@
-"""What an overlay needs of a cluster, read from its own rendered objects, so that a new component brings its needs along."""
+"""The needs of an overlay, read from its own rendered objects, so that a new component brings its needs along."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from manifests.checks.findings import Json, name_of
 from manifests.checks.pods import Pod, mode_of, of_kind, pods_of
 
-# Groups that Kubernetes itself serves; every other one comes from something that is installed.
+# Groups that Kubernetes itself serves; all others come from installed software.
 _BUILT_IN = ("apps", "autoscaling", "batch", "policy")
 _BUILT_IN_SUFFIX, _GATEWAY_GROUP = ".k8s.io", "gateway.networking.k8s.io"
 GPU = "nvidia.com/gpu"
-_STARTERS = ("submit", "schedule")  # of our command line
-# Secrets that are mounted whole: the file that the process reads. A mount does not say it.
+_STARTERS = ("submit", "schedule")  # subcommands of our command line
+# Secrets that are mounted whole: the file that the process reads, which the mount does not name.
 MOUNTED_KEYS = {"visual-search-postgresql": "password", "visual-search-object-store": "s3.json"}
 
 
@@ -22,8 +22,7 @@ class SecretNeed:
     """A Secret that pods wait for.
 
     Attributes:
-        name: of it.
-        keys: those without which a container does not start.
+        keys: keys without which a container does not start.
     """
 
     name: str
@@ -32,18 +31,18 @@ class SecretNeed:
 
 @dataclass(frozen=True)
 class Needs:
-    """What must be there before an overlay is applied.
+    """Everything that must exist before an overlay is applied.
 
     Attributes:
-        namespace: of its objects.
-        modes: "Knative" and "Standard", those of its InferenceServices.
-        kinds: custom kinds by group and version.
-        secrets: that pods or service accounts name and that the overlay itself does not fill.
+        namespace: namespace of its objects.
+        modes: "Knative" and "Standard", as used by its InferenceServices.
+        kinds: custom kinds per group and version.
+        secrets: Secrets that pods or service accounts name and that the overlay itself does not fill.
         shared_claims: claims for a volume of many nodes: name → storage class, "" for the default.
-        gateways: (namespace, name) of each Gateway that a route is attached to.
-        has_autoscaler: whether it scales by the processor (HPA), which KServe does in Standard mode.
+        gateways: (namespace, name) of each Gateway to which a route is attached.
+        has_autoscaler: whether it scales by CPU use (HPA), which KServe does in Standard mode.
         has_policies: whether it has network policies.
-        needs_gpu: whether a container asks for one.
+        needs_gpu: whether a container requests a GPU.
         starts_pipelines: whether a pod starts runs of Kubeflow Pipelines.
         made: "Kind/name" of each object that the overlay makes in its namespace.
     """
@@ -62,7 +61,7 @@ class Needs:
 
 
 def needs_of(documents: Sequence[Json]) -> Needs:
-    """Return what rendered documents need."""
+    """Return the needs of rendered documents."""
     namespace = next(
         (str(d["metadata"]["namespace"]) for d in documents if d["metadata"].get("namespace")), "visual-search"
     )
@@ -95,7 +94,7 @@ def _is_built_in(group: str) -> bool:
 
 
 def _secrets(documents: Sequence[Json], pods: Sequence[Pod]) -> Iterator[SecretNeed]:
-    """Give each Secret with the keys that are not optional; one that the overlay makes counts only for its keys."""
+    """Yield each Secret with the keys that are not optional; one that the overlay makes counts only for its keys."""
     made = {document["metadata"]["name"] for document in of_kind(documents, "Secret")}
     keys: dict[str, set[str]] = {}
     for account in of_kind(documents, "ServiceAccount"):
@@ -109,7 +108,7 @@ def _secrets(documents: Sequence[Json], pods: Sequence[Pod]) -> Iterator[SecretN
 
 
 def _keys_of(pod: Pod) -> Iterator[tuple[str, str]]:
-    """Give (Secret, key) of each reference that is not optional; the key is "" for all of them."""
+    """Yield (Secret, key) of each reference that is not optional; the key is "" for all of them."""
     for container in pod.containers:
         for entry in container.spec.get("env") or []:
             reference = (entry.get("valueFrom") or {}).get("secretKeyRef") or {}

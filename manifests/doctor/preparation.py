@@ -1,4 +1,4 @@
-"""What a person prepares in the cluster before the overlay: namespace, Secrets, the administrator's part, the Gateway."""
+"""Checks of the preparations before an overlay: namespace, Secrets, the administrator's part, the Gateway."""
 
 from __future__ import annotations
 

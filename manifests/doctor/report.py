@@ -1,4 +1,4 @@
-"""One line per check: what is needed, what the cluster has, and what to do."""
+"""One line per check: the need, the state of the cluster, and the fix."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Check:
     """Result of one check.
 
     Attributes:
-        state: "missing" where something needed is absent or too old, "not known" where it cannot be told.
-        subject: the thing that is needed, for example "KServe" or "Secret/visual-search-postgresql".
-        sentence: what was found and, unless it is ok, what to do.
+        state: "missing" if something needed is absent or too old, "not known" if the check could not find out.
+        subject: the needed part, for example "KServe" or "Secret/visual-search-postgresql".
+        sentence: the state found and, unless it is ok, the fix.
     """
 
     state: State
@@ -34,7 +34,7 @@ def ok(subject: str, sentence: str) -> Check:
 
 
 def missing(subject: str, sentence: str) -> Check:
-    """Return a check that found less than is needed."""
+    """Return a check that found less than needed."""
     return Check("missing", subject, sentence)
 
 

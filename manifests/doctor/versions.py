@@ -1,4 +1,4 @@
-"""Whether Kubernetes, KServe, Knative and Gateway API are installed and new enough, and serve the kinds that are needed."""
+"""Checks whether Kubernetes, KServe, Knative and Gateway API are installed, new enough, and serve the needed kinds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Version = tuple[int, int]
 
 
 class Source(NamedTuple):
-    """Where a group of kinds comes from.
+    """The software that provides a group of kinds.
 
     Attributes:
-        name: of the software.
-        install: what to do where it is missing.
+        name: name of the software.
+        install: advice if it is missing.
     """
 
     name: str
@@ -31,7 +31,7 @@ KUBERNETES, KSERVE, KNATIVE, GATEWAY_API = (
     (0, 18),
     (1, 18),
     (1, 2),
-)  # oldest that the manifests are written for
+)  # oldest versions that the manifests support
 _SOURCES = {
     "serving.kserve.io": Source("KServe", "install KServe 0.18 or later with its CRDs"),
     "gateway.networking.k8s.io": Source("Gateway API", "install the standard channel of Gateway API 1.2 or later"),
@@ -48,7 +48,7 @@ _KSERVE_NAMESPACES = ("kserve", "kubeflow")
 
 
 def check_versions(cluster: ClusterReader, needs: Needs) -> Iterator[Check]:
-    """Check each version that matters for the modes and kinds of an overlay."""
+    """Check each version that the modes and kinds of an overlay depend on."""
     found = text_of(cluster.read("/version"), "gitVersion")
     yield _compared("Kubernetes", found, KUBERNETES, "upgrade the cluster")
     if needs.modes:
@@ -98,7 +98,7 @@ def _kserve(cluster: ClusterReader) -> Check:
 
 
 def _kserve_controllers(cluster: ClusterReader) -> list[Json]:
-    """Return the controller's Deployment: of any namespace, or of the usual ones where a person may not list them all."""
+    """Return the controller's Deployment: from any namespace, or from the usual ones if the user may not list them all."""
     try:
         return cluster.items("/apis/apps/v1/deployments", label=_KSERVE_LABEL)
     except NotReadableError as refused:

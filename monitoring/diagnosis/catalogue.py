@@ -17,9 +17,9 @@ def catalogue_lag(
     """Compare the listing with what is indexed, generations and all.
 
     Args:
-        listing: what should be found: image_id, and added_at (UTC) where it is known.
-        indexed: image ids that are in force.
-        parameters: what alarms.
+        listing: images that should be indexed, with image_id and, if known, added_at (UTC).
+        indexed: ids of the images that are served.
+        parameters: thresholds of the alarms.
         now: time of the comparison.
 
     Returns:

@@ -43,10 +43,10 @@ def diagnose(
     """Name the causes of what alarms, the most urgent first.
 
     Args:
-        concerns: everything that was looked at.
-        comparison: that the concerns of drift come from.
+        concerns: every figure that was checked.
+        comparison: source of the concerns of drift.
         drift: parameters that it was made with.
-        parameters: of the diagnosis.
+        parameters: parameters of the diagnosis.
         may_show: whether a catalogue image is public, and so may be shown as a picture.
     """
     parameters, drift = parameters or DiagnosisParameters(), drift or DriftParameters()

@@ -20,11 +20,11 @@ PerQuery = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class JudgedQueries:
-    """Queries whose right answers people have named.
+    """Queries whose right answers are known from judgements.
 
     Attributes:
         ids: q query image ids; a query's own image does not count as an answer.
-        vectors: (q, d) float32, embedded by the encoder that is looked at.
+        vectors: (q, d) float32, embedded by the encoder that is checked.
         relevant: image ids, for each query.
     """
 
@@ -50,8 +50,8 @@ def judged_hits(queries: JudgedQueries, index: CatalogueIndex, image_ids: list[s
     """Return whether each query finds any of its right answers among the first k; NaN where the index has none of them.
 
     Args:
-        queries: of the index's space.
-        index: of the release.
+        queries: queries of the index's space.
+        index: index of the release.
         image_ids: n, by row.
         k: depth.
     """
@@ -71,10 +71,10 @@ def encoder_quality(
     """Compare judged queries with what the release promised, and with the release before it.
 
     Args:
-        hits: of the release that serves, by `judged_hits`.
+        hits: hits of the release that serves, by `judged_hits`.
         expected: its hit rate at the same depth when it was evaluated; None: its evaluation has no such figure.
-        parameters: what alarms.
-        previous: of the release before, on the same queries; None: there is none, or it was not measured.
+        parameters: thresholds of the alarms.
+        previous: previous of the release before, on the same queries; None: there is none, or it was not measured.
 
     Returns:
         The concern "judged_hit_rate" and, with `previous`, "judged_against_previous".
@@ -107,7 +107,7 @@ def _against_promise(known: PerQuery, expected: Expected | None, parameters: Dia
     if expected is None:
         sentence = f"{told}nothing at that depth."
         return Concern(name="judged_hit_rate", topic="encoder", state="unknown", sentence=sentence, window=len(known))
-    # Laplace's estimate of the share, lest a sample of hits alone have no error at all.
+    # Laplace's estimate of the share, so that a sample of hits alone still has an error.
     share = (known.sum() + 1) / (len(known) + 2)
     error = np.hypot(np.sqrt(share * (1 - share) / len(known)), (expected.high - expected.low) / (2 * norm.ppf(0.975)))
     p_value = float(norm.cdf((mean - expected.value) / error))
@@ -117,7 +117,7 @@ def _against_promise(known: PerQuery, expected: Expected | None, parameters: Dia
 
 
 def sign_test(lost: int, won: int) -> float:
-    """Return the probability of at least so many losses among as many changes, were losses as likely as gains.
+    """Return the probability of at least this many losses among these changes if losses were as likely as gains.
 
     Source: McNemar's test in its exact form.
     """

@@ -25,7 +25,7 @@ _RESULTS = 50
 
 
 class PictureEncoder(Protocol):
-    """What embeds preprocessed pictures."""
+    """Embeds preprocessed pictures."""
 
     def encode(self, images: NDArray[np.uint8]) -> Vectors:
         """Embed (b, side, side, 3) uint8 pictures: (b, d) float32."""
@@ -35,7 +35,7 @@ class LiveEncoder:
     """An encoder behind the Open Inference Protocol (REST).
 
     Args:
-        url: of the server, for example http://localhost:8085.
+        url: url of the server, for example http://localhost:8085.
         model: its name.
     """
 
@@ -72,7 +72,7 @@ def golden_vectors(
 
     Args:
         release: directory of the release.
-        manifest: of it.
+        manifest: its manifest.
         encoder: the live one; None: the release's own, which finds a decoder or a runtime that differs here.
         parameters: how near they must come.
     """
@@ -121,11 +121,11 @@ def golden_scores(
 
     Args:
         release: directory of the release.
-        manifest: of it.
+        manifest: its manifest.
         index: its vectors.
         items: table ITEMS of the release.
-        url: of the transformer.
-        parameters: by how much scores may differ.
+        url: url of the transformer.
+        parameters: allowed difference of scores.
         headers: sent along, for example an API key, or what pins the arm.
         model: its name.
     """

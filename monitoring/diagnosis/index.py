@@ -16,7 +16,7 @@ from monitoring.diagnosis.parameters import DiagnosisParameters
 from monitoring.findings import Concern
 
 _K = 10  # the index was tuned for it
-_BUILT_ROWS = 5_000  # rows of the index itself that stand for the build
+_BUILT_ROWS = 5_000  # rows of the index itself that represent the build
 _SIMULATIONS = 1_999
 
 
@@ -24,10 +24,10 @@ def index_recall(index: CatalogueIndex, queries: Vectors, parameters: DiagnosisP
     """Compare the index's answers to sampled queries with exact ones.
 
     Args:
-        index: of the release.
+        index: index of the release.
         queries: (q, d) sampled query embeddings of its space.
         parameters: how many, and what alarms.
-        seed: decides which, where there are more.
+        seed: seed of the sample, if there are more.
     """
     target = index.spec.recall.target
     if not len(queries):
@@ -58,10 +58,10 @@ def quantiser_age(
     """Compare quantisation error and list imbalance of recent additions with those of what the index was built on.
 
     Args:
-        index: of the release; what it holds stands for its build.
+        index: index of the release; its rows represent its build.
         additions: (a, d) vectors added since, of the generations.
-        parameters: what alarms.
-        seed: decides which of the index's rows are looked at.
+        parameters: thresholds of the alarms.
+        seed: seed of the sample of the index's rows.
     """
     base = _base(index)
     if not isinstance(base, faiss.IndexIVF | faiss.IndexPQ):

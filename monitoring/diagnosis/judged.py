@@ -1,4 +1,4 @@
-"""Judged queries: what people said is right, and the pictures that it was said of, embedded."""
+"""Judged queries: people's grades, and the embedded pictures that were graded."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def embed_judged_queries(
 
     Args:
         judgements: table JUDGEMENTS.
-        items: table ITEMS: where the pictures lie.
-        encoder: that is looked at.
-        preprocessing: of it.
-        most: a seeded sample of so many queries is asked at most.
-        seed: of the sample.
+        items: table ITEMS, with the locations of the pictures.
+        encoder: encoder that is checked.
+        preprocessing: preprocessing of the encoder.
+        most: largest number of queries; more are sampled with the seed.
+        seed: seed of the sample.
 
     Raises:
         NotReadyError: the encoder is a live one and does not answer.

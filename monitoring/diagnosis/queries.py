@@ -40,7 +40,7 @@ class NewKind:
 
 @dataclass(frozen=True)
 class Change:
-    """What the queries themselves say.
+    """Evidence from the queries themselves.
 
     Attributes:
         figures: names of the input statistics that changed, and not only because other things are looked for.
@@ -80,11 +80,11 @@ def changed_figures(
 ) -> tuple[str, ...]:
     """Return the alarming input statistics that changed among queries for the same things, the most changed first.
 
-    Where more people look for shoes, pictures get brighter, since shoes stand on white. So each figure is compared within
+    If more users search for shoes, pictures get brighter: shoes are photographed on white. So each figure is compared within
     clusters of the reference, by van Elteren's test, before it counts.
 
     Args:
-        comparison: of window and reference.
+        comparison: comparison of window and reference.
         parameters: α.
         leave_out: rows of the window that are explained already.
     """
@@ -98,7 +98,7 @@ def changed_figures(
     changed = []
     for tested in alarming:
         name = tested.outcome.name
-        if name == "format":  # whatever is looked for, its files have no reason to change
+        if name == "format":  # the format of files does not depend on what users search for
             changed.append(tested)
             continue
         p_value = van_elteren(
@@ -144,7 +144,7 @@ def find_new_kind(
 ) -> NewKind | None:
     """Return the kind of item that is new, if the local excess is one.
 
-    A crowd is a new kind if (1) it lies farther from everything known than most of the reference does, and (2) without
+    A crowd is a new kind if (1) it is farther from everything known than most of the reference does, and (2) without
     the part of the space around it, nothing else has changed: else the proportions of the known have.
     """
     if comparison.tested("local_excess").state != "alarm":
@@ -173,7 +173,7 @@ def moved_alike(
     """Whether the embeddings moved alike all over the space, as they do when the pictures change.
 
     Of each query, and of each probe of the reference, only the difference to its nearest known images is kept. Where
-    people merely look for other things that are known, these differences do not change.
+    users merely search for other known things, these differences do not change.
     """
     reference, window = comparison.reference.vectors, comparison.window.vectors
     gallery, probes = reference[comparison.nearness.gallery], reference[comparison.nearness.probes]

@@ -28,7 +28,6 @@ class Tested:
     """An outcome in its family.
 
     Attributes:
-        outcome: of the test.
         adjusted: its p-value, adjusted for all tests: alarming at ≤ α errs at all with probability ≤ α.
         state: "ok", "watch" (shown, but smaller than what matters) or "alarm".
     """
@@ -40,16 +39,15 @@ class Tested:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the tests say, and what the diagnosis needs further.
+    """Results of the tests, and further inputs of the diagnosis.
 
     Attributes:
-        reference: that was compared, cut to size.
-        window: likewise, without repetitions.
+        reference: reference of the comparison, cut to size.
+        window: queries of the window, without repetitions.
         embeddings: outcomes of EMBEDDING_TESTS, in order.
         inputs: outcomes of the input statistics; empty where they are not known.
         occupancy: counts of the clusters.
-        nearness: similarities to the nearest.
-        crowd: where the queries exceed the reference most.
+        crowd: region in which the queries exceed the reference most.
     """
 
     reference: Sample
@@ -75,9 +73,9 @@ def compare(
     """Run all tests; None if there are fewer queries, or references, than the minimum window.
 
     Args:
-        reference: of the release, or an earlier window.
+        reference: reference of the release, or an earlier window.
         window: the queries.
-        parameters: of the tests.
+        parameters: parameters of the tests.
         lists: (l, d) centroids of the index's lists, if it has any.
 
     Raises:

@@ -28,9 +28,9 @@ def drift_concerns(comparison: Comparison | None, queries: int, parameters: Drif
     """Say what the tests found.
 
     Args:
-        comparison: what `compare` returned; None: there were too few.
+        comparison: result of `compare`; None: there were too few queries.
         queries: in the window.
-        parameters: of the tests.
+        parameters: parameters of the tests.
     """
     if comparison is None:
         sentence = (

@@ -10,7 +10,7 @@ from monitoring.drift.outcome import DriftOutcome
 from monitoring.drift.parameters import DriftParameters
 from monitoring.drift.permutations import Floats, Groups, permuted_groups, sequential_p_value
 
-_RIDGE = 0.05  # of the mean variance, lest directions in which nothing varies dominate
+_RIDGE = 0.05  # of the mean variance, so that directions without variance do not dominate
 
 
 def domain_classifier(
@@ -25,7 +25,7 @@ def domain_classifier(
         reference: (m, d) unit vectors.
         window: (n, d) unit vectors.
         parameters: folds and permutations.
-        rng: decides both.
+        rng: source of randomness for both.
 
     Source: Kim, Ramdas, Singh and Wasserman, Classification accuracy as a proxy for two-sample testing, 2021.
     """
@@ -50,7 +50,7 @@ def cross_fitted_auc(vectors: Vectors, groups: Groups, folds: list[NDArray[np.in
     Args:
         vectors: (r, d), whitened.
         groups: (p, r), 1 for the window.
-        folds: rows of each.
+        folds: rows of each fold.
 
     Returns:
         (p,) from 0 to 1; 0.5 says nothing.

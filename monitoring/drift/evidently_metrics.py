@@ -89,13 +89,13 @@ def data_set(sample: Sample) -> Dataset:
     if sample.inputs is not None:
         inputs = {**sample.inputs.figures, "format": sample.inputs.formats}
         frame = pd.concat([frame, pd.DataFrame(inputs)], axis=1)
-    # Without naming none, every dimension would be taken for a column to be looked at.
+    # Unless the list is set to empty, Evidently would inspect every dimension as a column.
     definition = DataDefinition(numerical_columns=[], categorical_columns=[], embeddings={EMBEDDING: columns})
     return Dataset.from_pandas(frame, definition, metadata={"space_id": sample.space_id})
 
 
 def remember(data: Dataset, comparison: Comparison) -> None:
-    """Say what the tests say of this current data set, lest they be run twice."""
+    """Return the tests' results for this current data set, so that they are not run twice."""
     _compared[data] = comparison
 
 

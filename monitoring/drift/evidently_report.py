@@ -47,12 +47,12 @@ def make_report(
     """Put a comparison into a report of Evidently, a metric and a test for each of our tests.
 
     Args:
-        comparison: what the tests said; they are not run again.
-        parameters: they were run with.
+        comparison: results of the tests, which are not run again.
+        parameters: parameters of the run.
         at: time of the report.
         tags: further metadata, for example the arm.
         embeddings_drift: also run Evidently's own `EmbeddingsDrift` (a domain classifier with a fixed threshold). It takes
-            about 55 CPU seconds whatever the window, for a map by t-SNE, and its alarms are not calibrated.
+            about 55 CPU seconds for any window, for a map by t-SNE, and its alarms are not calibrated.
     """
     from monitoring.drift.evidently_metrics import EMBEDDING, DriftEffect, DriftPValue, data_set, remember
 

@@ -23,7 +23,7 @@ class Crowd:
 
     Attributes:
         window: rows of the window there, nearest to its centre first.
-        reference: likewise of the reference.
+        reference: (m, d) unit vectors of the reference.
     """
 
     window: NDArray[np.int64]
@@ -42,7 +42,7 @@ def local_excess(
         reference: (m, d) unit vectors.
         window: (n, d) unit vectors.
         parameters: number of places and permutations.
-        rng: decides both.
+        rng: source of randomness for both.
 
     Source: Kulldorff, A spatial scan statistic, 1997, with neighbourhoods instead of circles.
     """

@@ -19,7 +19,7 @@ def mean_difference(
         reference: (m, d) unit vectors.
         window: (n, d) unit vectors.
         parameters: permutations.
-        rng: decides them.
+        rng: source of randomness.
     """
     pooled = np.concatenate([reference, window])
     actual = np.concatenate([np.zeros(len(reference), np.float32), np.ones(len(window), np.float32)])

@@ -77,14 +77,14 @@ def occupancy(
     """Test by the χ² statistic of the counts, against random divisions of what each cluster holds.
 
     Clusters are the index's own lists (grouped, where there are very many), or k-means on both samples together, which is
-    blind to which is which: so the p-value is exact in both cases, whatever the counts.
+    blind to which is which: so the p-value is exact in both cases, for any counts.
 
     Args:
         reference: (m, d) unit vectors.
         window: (n, d) unit vectors.
         lists: (l, d) centroids of the index's lists; None: it has none.
         parameters: number of clusters, and when to stop.
-        rng: decides the divisions.
+        rng: source of randomness for the divisions.
     """
     pooled = np.concatenate([reference, window])
     number = max(2, min(parameters.maximum_clusters, len(pooled) // parameters.rows_per_cluster))

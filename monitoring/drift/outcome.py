@@ -1,4 +1,4 @@
-"""What one two-sample test says."""
+"""Result of a two-sample test."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DriftOutcome:
-    """What one two-sample test says.
+    """Result of a two-sample test.
 
     Attributes:
-        name: of the test.
         value: the figure that was compared.
         p_value: probability of a figure at least so extreme if window and reference are of one distribution.
         effect: size of the change; 0 is none.
-        effect_name: what scale that is.
+        effect_name: scale of the effect.
         minimum: least effect that matters.
     """
 

@@ -1,4 +1,4 @@
-"""Permutation tests: the window and the reference, put together and divided anew, over and over."""
+"""Permutation tests: the window and the reference, pooled and split again many times."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def sequential_p_value(observed: float, draw: Callable[[int], Floats], *, permut
     Args:
         observed: the figure of the real division.
         draw: count → (count,) figures of random divisions.
-        permutations: at most so many draws.
-        exceedances: see above.
+        permutations: largest number of draws.
+        exceedances: number of permutations that reach the observed figure before the test stops.
 
     Source: Besag and Clifford, Sequential Monte Carlo p-values, Biometrika 78, 1991.
     """

@@ -1,4 +1,4 @@
-"""What is compared: a window of sampled queries, and a reference from the release or from an earlier window."""
+"""The samples of a comparison: a window of queries, and a reference from the release or from an earlier window."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ class Sample:
     """Embeddings of one space, with the statistics of their pictures where these are known.
 
     Attributes:
-        space_id: of the embeddings.
         ids: n query ids or image ids.
         vectors: (n, d) float32 unit vectors.
-        inputs: of the same n pictures; None: not known.
+        inputs: inputs of the same n pictures; None: not known.
         at: n times of asking; None: not known.
         release_ids: the releases that answered, ascending.
     """
@@ -113,8 +112,8 @@ def read_window(
     Args:
         paths: files QUERY_SAMPLES, in any order.
         space_id: others are left out: during a change of encoders the files hold both.
-        arm: likewise; None: all.
-        release_id: likewise; None: all of the space.
+        arm: keep this arm; None: all.
+        release_id: keep this release; None: all of the space.
         since: earliest time of asking.
         until: times from here on are left out.
 

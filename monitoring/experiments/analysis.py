@@ -1,4 +1,4 @@
-"""An experiment as it stands: every metric at every look, sample ratio, guardrails, countries."""
+"""The current state of an experiment: every metric at every look, sample ratio, guardrails, countries."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ class Trajectory:
     """A metric over the looks; NaN where an arm has too few users yet. Arrays are (looks,).
 
     Attributes:
-        metric: which.
         control: ratio in the control arm.
-        treatment: likewise.
+        treatment: the same for the treatment.
         difference: treatment − control.
         low: lower end of the always-valid interval of the difference.
         high: upper end.
@@ -47,7 +46,7 @@ class Trajectory:
         relative_low: lower end of its always-valid interval.
         relative_high: upper end.
         p_value: always valid, for this metric alone.
-        fixed_p_value: of a test at this one look; NOT valid for one who looks often.
+        fixed_p_value: p-value of a test at this look alone; NOT valid if the experiment is checked repeatedly.
         adjusted_by: share of the variance that CUPED took away at the last look; 0 without.
     """
 
@@ -70,18 +69,18 @@ class Analysis:
     """Everything that a verdict and a report need.
 
     Attributes:
-        parameters: what was asked.
+        parameters: parameters of the request.
         start: beginning of the experiment.
-        looks: when each look was taken.
+        looks: time of each look.
         users: (looks, 2) users with a search so far, control and treatment.
-        searches: (looks, 2) likewise.
-        metrics: by name; the deciding one first.
-        holm_p_values: of the other metrics together, by name (family-wise error, always valid).
+        searches: (looks, 2) searches so far.
+        metrics: results by name; the deciding one first.
+        holm_p_values: Holm's p-values of the other metrics together, by name (family-wise error, always valid).
         sample_ratio_p: (looks,) always valid.
         sample_ratio_chi_square_p: at the last look only.
-        guardrails: what they show.
+        guardrails: results of the guardrails.
         countries: (name, users, trajectory of one look) of the deciding metric, the largest first.
-        cleaning: what was left out.
+        cleaning: counts of the events left out.
         in_both: users who saw both arms: left out.
         propensities: probability of examination by position, and how it was found; the intervals of the corrected
             click-through take them as known.
@@ -169,9 +168,9 @@ def trajectory(
         totals: (users, len(SUMS)) by look.
         before: (users, len(SUMS)) from before the experiment, or None.
         sums: tells who is in which arm.
-        chosen: (users,) whom to take.
-        metric: which.
-        parameters: of the experiment.
+        chosen: (users,) True for the users to count.
+        metric: name of the metric.
+        parameters: parameters of the experiment.
     """
     rows = [_look(total, before, sums.treated, chosen, metric, parameters) for total in totals]
     columns = np.array(rows)

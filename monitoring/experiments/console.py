@@ -1,4 +1,4 @@
-"""What the commands `ab plan`, `ab report` and `ab decide` do and print."""
+"""The work and output of the commands `ab plan`, `ab report` and `ab decide`."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def report(
     """Analyse, decide and write the page.
 
     Args:
-        events: where the log is.
-        parameters: of the experiment.
+        events: location of the event log.
+        parameters: parameters of the experiment.
         service: file of counters, if any.
         output: the page.
         releases: directories of the control's and the treatment's release, for the pictures.
         queries: pictures to search both for.
-        preference: what came of interleaved searches, if there were any.
+        preference: result of the interleaved searches, if there were any.
     """
     from monitoring.experiments.report.page import write_report
     from monitoring.experiments.side_by_side import compare_releases

@@ -20,7 +20,7 @@ class Decision:
     Attributes:
         verdict: promote, continue or roll_back.
         reasons: sentences; the deciding one first.
-        warnings: what a person should look at, though it decides nothing.
+        warnings: findings that a person should check; they do not affect the verdict.
     """
 
     verdict: Verdict

@@ -23,16 +23,15 @@ _LOOKED_FOR = 0.05  # the sequences are tightest for a difference of five percen
 
 @dataclass(frozen=True)
 class GuardrailResult:
-    """What a guardrail shows.
+    """Result of a guardrail.
 
     Attributes:
         name: counter.
         control: rate of the control arm; None before there is enough to say.
-        treatment: rate of the treatment arm; likewise.
-        lower: lower bound of treatment − control, always valid; None likewise.
-        margin: what is allowed.
+        treatment: rate of the treatment arm, in the same unit.
+        lower: lower bound of treatment − control, always valid; None in the same case.
+        margin: allowed difference.
         alarmed: the bound has ever been above the margin.
-        requests: of the treatment.
     """
 
     name: str
@@ -73,7 +72,7 @@ def _watch(
     enough = np.minimum(control.count, treatment.count) >= parameters.minimum_windows
     enough &= treatment.count * treatment.mean[:, 1] >= parameters.minimum_requests
     # Without a single event in either arm there is no variance to know, and nothing to alarm about. Where one arm always
-    # fails and the other never does, no window differs from another either: there a binomial's variance stands in.
+    # fails and the other never does, no window differs from another either: there a binomial's variance is used instead.
     alike = np.where(difference.value == 0, np.inf, _binomial_variance(control) + _binomial_variance(treatment))
     information = 1 / np.where(difference.variance > 0, difference.variance, alike)
     usable = enough & (information > 0)

@@ -32,14 +32,14 @@ class Preference:
 
     Attributes:
         searches: interleaved searches.
-        users: who made them.
+        users: number of users who made them.
         wins: searches in which the treatment's results had more clicks.
         losses: those in which they had fewer.
         value: (wins − losses) / searches, from −1 to 1; 0: no preference.
         low: lower end of its always-valid interval, clustered by user.
         high: upper end.
         p_value: always valid at this look (take the smallest of all looks).
-        fixed_p_value: of the same difference at one look fixed beforehand.
+        fixed_p_value: p-value of the same difference at one look fixed beforehand.
         sign_p_value: exact sign test over users who lean to one side; at one look fixed beforehand.
     """
 
@@ -78,7 +78,7 @@ def analyse_interleaving(
     Args:
         connection: holds the table `results`.
         together: query_ids of the control's and the treatment's search, of each list that both answered.
-        parameters: of the experiment.
+        parameters: parameters of the experiment.
 
     Raises:
         DataError: fewer than `minimum_users` users have such a search.
@@ -101,7 +101,7 @@ def preference(wins: np.ndarray, losses: np.ndarray, searches: np.ndarray, *, al
 
     Args:
         wins: (users,) searches won by the treatment.
-        losses: (users,) likewise lost.
+        losses: (users,) searches lost per user.
         searches: (users,) interleaved searches, ties included.
         alpha: probability that the interval ever misses.
     """

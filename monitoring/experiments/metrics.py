@@ -13,10 +13,10 @@ class Metric:
 
     Attributes:
         name: machine-readable.
-        title: for people.
+        title: text shown on pages.
         numerator: column of the user sums.
-        denominator: likewise.
-        higher_is_better: which way is up.
+        denominator: column of the user sums.
+        higher_is_better: whether a larger value is better.
         unit: "share", "number" or "seconds".
         by_user: both sums count as 0 or 1: share of users instead of share of searches.
     """

@@ -28,7 +28,7 @@ class Moments:
     def of(cls, values: Floats) -> Moments:
         """Take them from (…, n, m) values, in two passes."""
         count = values.shape[-2]
-        mean = values.sum(axis=-2) / max(count, 1)  # of nobody: 0, without a warning
+        mean = values.sum(axis=-2) / max(count, 1)  # without users: 0, without a warning
         centred = values - mean[..., None, :]
         products = np.einsum("...ni,...nj->...ij", centred, centred)
         return cls(np.full(values.shape[:-2], float(count)), mean, products / max(count - 1, 1))

@@ -1,4 +1,4 @@
-"""Several metrics at once: which differences remain if all of them are looked at."""
+"""Several metrics at once: which differences remain significant when all of them are tested."""
 
 from __future__ import annotations
 

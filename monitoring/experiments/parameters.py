@@ -26,8 +26,8 @@ class Guardrail(BaseModel):
     """A rate of the servers that the challenger may not worsen.
 
     Attributes:
-        name: which counter, by requests.
-        margin: by how much the challenger's rate may exceed the champion's; more, shown by a one-sided sequence, rolls back.
+        name: name of the counter.
+        margin: allowed excess of the challenger's rate; if a one-sided sequence shows more, it is rolled back.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

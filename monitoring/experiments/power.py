@@ -31,14 +31,14 @@ _LONGEST_DAYS = 3_650.0
 
 @dataclass(frozen=True)
 class PowerForecast:
-    """What it takes to find a lift.
+    """Users and days needed to detect a lift.
 
     Attributes:
         lift: relative improvement.
         fixed_users: users in both arms, for one look at a time fixed beforehand.
-        fixed_days: likewise; None: more than ten years.
+        fixed_days: days for that test; None: more than ten years.
         sequential_users: users until an always-valid interval shows it with the power asked for.
-        sequential_days: likewise.
+        sequential_days: days for a sequential test; None: more than ten years.
     """
 
     lift: float
@@ -56,9 +56,9 @@ class ExperimentPlan:
         metric: machine-readable name.
         baseline: its value in the history.
         days: length of the history.
-        users: in it.
+        users: number of users.
         users_per_day: new users by day, at the end of the history.
-        forecasts: by lift, ascending.
+        forecasts: forecasts, by ascending lift.
     """
 
     metric: str
@@ -74,7 +74,7 @@ def plan(
     parameters: ExperimentParameters,
     lifts: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2),
 ) -> ExperimentPlan:
-    """Forecast from the table `searches`, whatever arm they were of.
+    """Forecast from the table `searches`, of all arms.
 
     Raises:
         DataError: fewer than three days, or no click in them.

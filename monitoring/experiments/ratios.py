@@ -23,11 +23,11 @@ class Difference:
 
     Attributes:
         control: ratio in the control arm (adjusted, where there is a covariate).
-        treatment: likewise.
+        treatment: the same for the treatment.
         value: treatment − control.
-        variance: of `value`.
+        variance: variance of `value`.
         relative: treatment / control − 1; NaN where the control's ratio is 0.
-        relative_variance: of the logarithm of treatment / control.
+        relative_variance: relative variance of the logarithm of treatment / control.
     """
 
     control: Floats
@@ -52,8 +52,8 @@ def compare(control: Moments, treatment: Moments) -> Difference:
     """Compare two arms.
 
     Args:
-        control: of the variables numerator and denominator and, for CUPED, the same two of the time before the experiment.
-        treatment: likewise.
+        control: moments of numerator and denominator and, for CUPED, the same two from before the experiment.
+        treatment: the same for the treatment.
 
     With four variables each ratio is adjusted by −θ (its own ratio before − that of both arms together), where θ is the
     regression of the one on the other over all users: what a user did before cannot be the treatment's doing.

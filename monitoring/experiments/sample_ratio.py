@@ -31,7 +31,7 @@ def sequential_p(counts: Floats, shares: Floats, *, concentration: float = 1_000
     """Return p-values that are valid at all looks at once, (…, looks), from (…, looks, arms) counts so far.
 
     The Bayes factor of the shares being Dirichlet(concentration · shares) against their being exact is a martingale under the
-    latter, whatever the order in which users come. The concentration is the mismatch looked for: 1,000 stands for a
+    latter, in any order of arrival of users. The concentration is the mismatch looked for: 1,000 stands for a
     deviation of 1.6 percentage points in arms of half.
 
     Source: Lindon, Malek (2022), Anytime-valid inference for multinomial count data, NeurIPS, equation 7 and theorem 3.1.

@@ -1,4 +1,4 @@
-"""Always-valid inference: intervals that hold at every look at once, so that one may look daily and stop at will.
+"""Always-valid inference: intervals that hold at all looks together, so that one can check daily and stop at any time.
 
 An estimate whose variance by now is V has the information I = 1/V, and its score S = estimate · I behaves like a Brownian
 motion with time I (a later estimate adds independent information to an earlier one). Mixing the likelihood ratio over effects

@@ -1,4 +1,4 @@
-"""What two releases return for the same pictures, side by side: each embeds and searches by itself, as it would serve."""
+"""Results of two releases for the same pictures, side by side: each embeds and searches by itself, as it would serve."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ class PairTile:
     """A picture on the sheet.
 
     Attributes:
-        image_id: what was found.
-        category: of it, or "".
         score: similarity, higher is better.
         picture: data URI; None: cannot be read.
         only_here: the other release does not return it.
@@ -44,8 +42,8 @@ class SideBySideSheet:
     Attributes:
         name: file name of the query picture.
         picture: data URI.
-        control: what the control's release returns.
-        treatment: what the treatment's does.
+        control: results of the control's release.
+        treatment: figure of the treatment arm.
         overlap: share of the shown results that both return.
     """
 
@@ -61,7 +59,7 @@ def compare_releases(control: Path, treatment: Path, queries: list[str]) -> list
 
     Args:
         control: directory of a release.
-        treatment: likewise.
+        treatment: the same for the treatment.
         queries: paths or URIs of pictures.
 
     Raises:
@@ -112,7 +110,7 @@ def _search(release: Release, query: str) -> list[tuple[str, str, float, str]]:
 def _thumbnail(uri: str, preprocessing: PreprocessingSpec) -> str | None:
     try:
         pixels: Pixels = load_image(uri, preprocessing)
-    except (BadImageError, SourceError):  # the catalogue's file is gone: the tile stays empty, the figures stand
+    except (BadImageError, SourceError):  # the catalogue's file is gone: the tile stays empty, the figures are kept
         return None
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

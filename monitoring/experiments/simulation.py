@@ -41,8 +41,8 @@ def simulate(experiments: int, lift: float, population: Population, rng: np.rand
     Args:
         experiments: how many, e.
         lift: relative increase of every treated user's click rate.
-        population: who they are.
-        rng: decides.
+        population: simulated users.
+        rng: source of randomness.
 
     Returns:
         Clicked searches and searches so far, each (e, 2 arms, users, days), cumulated; users begin on different days.

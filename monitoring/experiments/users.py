@@ -1,4 +1,4 @@
-"""What each user did, by look: from the table `searches` to arrays."""
+"""Actions of each user, by look: from the table `searches` to arrays."""
 
 from __future__ import annotations
 
@@ -151,8 +151,8 @@ def metric_moments(total: Floats, before: Floats | None, chosen: NDArray[np.bool
     Args:
         total: (users, len(SUMS)) of `cumulated`.
         before: (users, len(SUMS)) of `before`, for CUPED; or None.
-        chosen: (users,) whom to take.
-        metric: which two sums.
+        chosen: (users,) True for the users to count.
+        metric: ratio of two sums.
     """
     present = chosen & (total[:, SUMS.index("searches")] > 0)
     columns = [SUMS.index(metric.numerator), SUMS.index(metric.denominator)]

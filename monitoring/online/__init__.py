@@ -1,1 +1,1 @@
-"""Online metrics: what people did with the answers, by arm, release, position, country and time."""
+"""Online metrics: users' reactions to the answers, by arm, release, position, country and time."""

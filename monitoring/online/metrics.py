@@ -64,11 +64,11 @@ def online_metrics(
     click_through_per_query: share of searches with a click; abandonment is the rest of them;
     click_through_per_user: share of users with a click;
     click_through_per_impression: clicks / results shown;
-    corrected_click_through: the same, each click weighted by 1 / (probability that its position was looked at): what the
-        rate would be if everybody looked at everything; null where no propensities are known. Its expectation is the
+    corrected_click_through: the same, each click weighted by 1 / (probability that its position was examined): the
+        rate if every user examined every position; null where no propensities are known. Its expectation is the
         mean attraction of what was shown;
-    clicks_at_k: clicks among the first k, by search; click_mrr: mean of 1 / position of the topmost click, 0 for none;
-    median_seconds_to_click; median_dwell_seconds, mean_dwell_seconds: by click, winsorised at the longest dwell.
+    clicks_at_k: clicks among the first k, per search; click_mrr: mean of 1 / position of the topmost click, 0 for none;
+    median_seconds_to_click; median_dwell_seconds, mean_dwell_seconds: per click, winsorised at the longest dwell.
 
     By position there are no metrics of a whole search. An hour or day is that of the search's first event, UTC.
 

@@ -1,4 +1,4 @@
-"""Position bias from the log itself: the probability that a position is looked at, 1 at the first.
+"""Position bias from the log itself: the probability that a position is examined, 1 at the first.
 
 Rankings differ between releases, arms and days, so many pairs of query image and result are shown at several positions. A
 pair's attraction is the same there; what differs in its clicks is the position. That needs no randomised traffic. Positions
@@ -37,7 +37,7 @@ class OnlinePropensities:
     """Probability of examination, by position.
 
     Attributes:
-        positions: those that were shown.
+        positions: positions that were shown.
         values: > 0; the first is 1.
         harvested: whether each was estimated from pairs that moved, or follows the curve.
     """

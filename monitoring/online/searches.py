@@ -80,13 +80,13 @@ END = datetime.datetime(2200, 1, 1, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What cleaning left out.
+    """Counts of events that cleaning left out.
 
     Attributes:
         results: query–image rows that were shown, before cleaning.
         bots: users taken for programs, by rule; a user may break several.
-        bot_users: users taken for programs.
-        bot_results: rows of theirs.
+        bot_users: users that count as bots.
+        bot_results: results shown to bots.
         self_results: rows in which a picture found itself.
     """
 
@@ -109,7 +109,7 @@ def clean_results(
     Its columns: query_id, image_id, user_id, query_image_id, country, position, arm, release_id, moment, clicked_at, dwell_ms.
 
     The rules of bots are simpler kin of those that labelling mines clicks by: too fast, too many clicks, and clicks
-    without ever staying. They look at the period given, so a bot of another week does not cost a person this week.
+    without ever staying. They apply to the period given, so being a bot in another week does not exclude a user this week.
     """
     connection.execute(_FOLD, {"deepest": parameters.deepest_position, "since": _naive(since), "until": _naive(until)})
     connection.execute(

@@ -1,4 +1,4 @@
-"""What the events cannot tell: searches without results, errors and slow answers, counted by the servers.
+"""Counts that the events do not contain: searches without results, errors and slow answers, counted by the servers.
 
 A search that finds nothing shows nothing and so leaves no impression. The transformer counts it, as it counts answers,
 errors and slow answers, and writes a row for each minute: a window of time of one process of one arm.

@@ -27,9 +27,9 @@ def summarise(
     """Read a log and return `online_metrics` by dimension.
 
     Args:
-        events: as `open_events` takes it.
+        events: event log, in a form that `open_events` accepts.
         parameters: how events become searches.
-        dimensions: which tables.
+        dimensions: names of the tables.
         propensities: position → probability of examination; None: estimated from this log.
         since: events from then on.
         until: events before then.

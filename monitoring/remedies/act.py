@@ -28,12 +28,11 @@ class ActPolicy(BaseModel):
 
 @dataclass(frozen=True)
 class RemedyOutcome:
-    """What became of a run.
+    """Outcome of a run.
 
     Attributes:
         state: "interrupted": it is not known of, or its process ended without a word.
         reference: the run's folder or id.
-        detail: one sentence.
     """
 
     state: EntryState
@@ -42,7 +41,7 @@ class RemedyOutcome:
 
 
 class Submitter(Protocol):
-    """Where pipelines run."""
+    """Starts pipelines."""
 
     def submit(self, pipeline: str, name: str) -> RemedyOutcome:
         """Start a pipeline under a name that no other run has; returns when it is started, or when it has ended.
@@ -63,11 +62,11 @@ class Submitter(Protocol):
 
 @dataclass(frozen=True)
 class RemedyAction:
-    """What `act` did.
+    """Outcome of `act`.
 
     Attributes:
-        kind: "started", "left" (something speaks against it), "stated" (people must do it), "nothing" (no need).
-        sentence: for people.
+        kind: "started", "left" (something speaks against it), "stated" (the operator must act), "nothing" (no need).
+        sentence: text shown to operators.
         entry: in the ledger, if it was started.
     """
 
@@ -81,14 +80,14 @@ def act(
 ) -> RemedyAction:
     """Do what a report asks for. Called again for the same report, it does nothing more.
 
-    The first diagnosis whose remedy is a pipeline decides, unless a more urgent one is for people: a client that must be
-    mended, or a release that must be rolled back, is not trained over. Only an alarm starts anything.
+    The first diagnosis whose remedy is a pipeline decides, unless a more urgent one is for the operator: a client that must be
+    fixed or a release that must be rolled back prevents training. Only an alarm starts anything.
 
     Args:
-        report: of this run.
-        ledger: where it is written down, before and after.
-        submitter: where pipelines run.
-        policy: when again.
+        report: report of this run.
+        ledger: records the start before and after.
+        submitter: starts pipelines.
+        policy: pauses between retries.
         now: UTC.
 
     Raises:

@@ -12,10 +12,9 @@ class Advice:
     """How a remedy is done.
 
     Attributes:
-        title: for people.
-        text: one sentence.
+        title: text shown on pages.
         command: to type; "": there is none. Use `command_of`.
-        pipeline: that `--act` submits; None: people do it.
+        pipeline: pipeline that `--act` submits; None: the operator acts.
     """
 
     title: str

@@ -34,16 +34,15 @@ class Entry(BaseModel):
 
     Attributes:
         entry_id: "a-…", digest of what it is for; the same report and remedy give the same one.
-        remedy: what is to be done.
-        pipeline: what was submitted.
+        remedy: name of the remedy.
+        pipeline: pipeline that was submitted.
         why: the diagnosis' sentence.
         release_id: release that was watched.
-        arm: of it.
-        report_at: when the report was made.
+        report_at: time of the report.
         started_at, ended_at: of the run; the end is when it was noticed.
         state: "submitting" is written before the pipeline is, the others after.
         reference: the run's folder, or its id on the cluster.
-        detail: what went wrong, or what came out.
+        detail: error or result.
         attempt: from 1; more after an interruption.
     """
 
@@ -80,7 +79,7 @@ class Ledger:
     """The ledger in a folder.
 
     Args:
-        folder: of monitoring; made if need be.
+        folder: folder of monitoring; made if need be.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -21,8 +21,8 @@ def sparkline(points: Sequence[TrendPoint], name: str, threshold: float | None) 
 
     Args:
         points: oldest first.
-        name: of the concern.
-        threshold: of the latest report.
+        name: name of the concern.
+        threshold: threshold of the latest report.
     """
     known = [(i, point.values[name]) for i, point in enumerate(points) if name in point.values]
     if len(known) < 2:

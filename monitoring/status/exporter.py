@@ -32,7 +32,7 @@ class LatestRecords(Collector):
     """Reads the latest record of every arm whenever it is asked.
 
     Args:
-        folder: of monitoring; each arm has a folder in it.
+        folder: folder of monitoring; each arm has a folder in it.
     """
 
     def __init__(self, folder: Path) -> None:

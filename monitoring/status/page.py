@@ -60,11 +60,11 @@ def write_page(
 
     Args:
         path: the file.
-        record: of the latest run.
-        trend: of the runs before and this one, oldest first.
+        record: record of the latest run.
+        trend: trend of the runs before and this one, oldest first.
         tiles: pictures by image_id.
         actions: remedies that were started, oldest first.
-        stale_hours: when the page says that it is old.
+        stale_hours: age at which the page is marked as out of date.
     """
     report = record.report
     html = (
@@ -102,7 +102,7 @@ def empty_page() -> str:
 
 
 def title_of(name: str) -> str:
-    """Write the name of a concern or a metric for people."""
+    """Return the displayed name of a concern or a metric."""
     return _TITLES.get(name) or name.replace("_", " ").capitalize()
 
 
@@ -112,7 +112,7 @@ def percent(number: float | None, digits: int = 1) -> str:
 
 
 def figure(number: float | None, digits: int = 3) -> str:
-    """Write a number with so many significant digits, or a dash."""
+    """Write a number with the given number of significant digits, or a dash."""
     if number is None:
         return "–"
     if number and not 1e-3 <= abs(number) < 1e5:

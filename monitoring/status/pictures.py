@@ -22,8 +22,6 @@ class StatusTile:
     """A picture of the catalogue.
 
     Attributes:
-        image_id: which.
-        category: of it, or "".
         picture: data URI; None: cannot be read.
     """
 
@@ -36,9 +34,9 @@ def make_tiles(image_ids: Iterable[str], items: pa.Table, preprocessing: Preproc
     """Make the tiles of images; what is unknown, private or inappropriate is left out.
 
     Args:
-        image_ids: which.
+        image_ids: images to read.
         items: table ITEMS of the release and of the generations on it.
-        preprocessing: of the release; the pictures are shown as the encoder sees them.
+        preprocessing: preprocessing of the release; the pictures are shown as the encoder sees them.
     """
     wanted = pa.array(sorted(set(image_ids)), pa.string())
     mask = pc.and_(pc.and_(items["is_public"], items["is_appropriate"]), pc.is_in(items["image_id"], wanted))
@@ -52,7 +50,7 @@ def make_tiles(image_ids: Iterable[str], items: pa.Table, preprocessing: Preproc
 def _data_uri(uri: str, preprocessing: PreprocessingSpec) -> str | None:
     try:
         pixels = load_image(uri, preprocessing)
-    except (BadImageError, SourceError):  # the catalogue's file is gone: the tile stays empty, the figures stand
+    except (BadImageError, SourceError):  # the catalogue's file is gone: the tile stays empty, the figures are kept
         return None
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

@@ -1,4 +1,4 @@
-"""What one run of monitoring leaves behind: the report, the online metrics beside it, and facts of the release."""
+"""The stored result of one monitoring run: the report, the online metrics beside it, and facts of the release."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ _CONFIG = ConfigDict(frozen=True, extra="forbid")
 
 
 class OnlineRow(BaseModel):
-    """What people did with the answers of one arm, release, country, position or hour; see `monitoring.online.metrics`.
+    """Users' reactions to the answers of one arm, release, country, position or hour; see `monitoring.online.metrics`.
 
     Attributes:
-        label: which one.
         zero_result_rate: share of the sampled queries that found nothing; only by arm and release.
     """
 
@@ -53,12 +52,11 @@ class OnlineRow(BaseModel):
 
 
 class ReleaseFacts(BaseModel):
-    """What stands in the manifest and is worth seeing beside a report.
+    """The facts of the manifest that are shown beside a report.
 
     Attributes:
         images, items: in the release and the generations on it.
-        generations: number of those.
-        metrics: offline figures at registration.
+        generations: number of generations.
     """
 
     model_config = _CONFIG
@@ -79,7 +77,6 @@ class Record(BaseModel):
 
     Attributes:
         report: concerns and diagnoses.
-        release: facts.
         online: tables by dimension: "arm", "release_id", "country", "position", "hour"; empty: there were no events.
         online_note: why there are none, or "".
         online_since: beginning of the online metrics.
@@ -96,7 +93,7 @@ class Record(BaseModel):
 
 
 class TrendPoint(BaseModel):
-    """What the page's trends need of an earlier record."""
+    """The part of an earlier record that the page's trends show."""
 
     model_config = _CONFIG
 
@@ -113,8 +110,8 @@ class RecordStore:
     Each file is whole or absent, the latest is written last; so readers and kills at any moment do no harm.
 
     Args:
-        folder: of one arm.
-        limit: records kept.
+        folder: folder of one arm.
+        limit: largest number of records kept.
     """
 
     def __init__(self, folder: Path, *, limit: int = HISTORY_LIMIT) -> None:
@@ -180,14 +177,14 @@ def watched(concern: Concern) -> float | None:
 def known_state(concerns: Iterable[Concern]) -> State:
     """Return the worst state of those that are known; "unknown" if none is.
 
-    A figure that is missing, say because nobody judged any query, does not hide that the others are well. A check that was
+    A figure that is missing, say because no query was judged, does not hide that the others are well. A check that was
     due and failed does: the state is then at best "unknown".
     """
     return worst_state([concern for concern in concerns if concern.state != "unknown" or concern.failed])
 
 
 def overall_state(report: Report) -> State:
-    """Return `known_state` of a report; all is well only if the queries could be looked at."""
+    """Return `known_state` of a report; all is well only if the queries could be checked."""
     state = known_state(report.concerns)
     looked = any(concern.topic == "drift" and concern.state != "unknown" for concern in report.concerns)
     return state if looked or state != "ok" else "unknown"
@@ -234,7 +231,7 @@ def online_rows(table: pa.Table, zero_results: dict[str, float] | None = None) -
     """Turn a table of `online_metrics` into rows; what is not finite becomes None.
 
     Args:
-        table: as `summarise` gives it.
+        table: result of `summarise`.
         zero_results: label → share of queries that found nothing.
     """
     fields = OnlineRow.model_fields

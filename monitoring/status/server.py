@@ -92,7 +92,7 @@ class StatusServer(ThreadingHTTPServer):
     """Serves a folder of monitoring.
 
     Args:
-        folder: what `visual-search monitor run` writes.
+        folder: output of `visual-search monitor run`.
         host: address to listen on.
         port: 0: one that is free; see `url`.
 

@@ -1,4 +1,4 @@
-"""What each subcommand does, in a few lines; the work is in the steps, in `runs` and in `cluster`."""
+"""The actions of the subcommands, a few lines each; the work is in the steps, in `runs` and in `cluster`."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class ExtendOptions:
-    """What to extend by.
+    """Images to add and to remove.
 
     Attributes:
-        root: what is served; None: the one below the home folder.
+        root: folder of the served releases; None: the one below the home folder.
         images: folder or manifest of all images as they are now; what is served and not in it goes.
         add: folder or manifest of images that come.
         remove: ids of images that go.

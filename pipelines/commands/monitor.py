@@ -1,4 +1,4 @@
-"""`visual-search monitor run | report | serve`: where things lie, then `monitoring`; `--act` starts pipelines from here."""
+"""`visual-search monitor run | report | serve`: collect the locations, call `monitoring`, start pipelines (`--act`)."""
 
 from __future__ import annotations
 

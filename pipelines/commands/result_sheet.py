@@ -1,4 +1,4 @@
-"""A sheet with a query and its results, to look at or to send to somebody: one HTML file, or a PNG."""
+"""A sheet with a query and its results, to view or to send: one HTML file, or a PNG."""
 
 from __future__ import annotations
 
@@ -37,12 +37,10 @@ li,li div{border-color:#3a3835}b span{color:#8fc7b5}}
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a sheet shows.
+    """Content of a sheet.
 
     Attributes:
-        name: of the query.
-        query: its encoded picture.
-        answer: to it.
+        answer: answer to the query.
         thumbnails: encoded pictures of the results, in order; None where there is none.
     """
 

@@ -42,7 +42,7 @@ class ServeOptions:
     Attributes:
         target: a release directory, or a version, alias or release_id of the registry.
         host: address to listen on.
-        port: of the page and the API; 0: one that is free.
+        port: port of the page and the API; 0: one that is free.
         arm: name of this arm.
         seconds: stop by itself after so long; None: at Ctrl-C.
         browser: open the page.
@@ -57,7 +57,7 @@ class ServeOptions:
 
 
 def serve(settings: Settings, options: ServeOptions) -> int:
-    """Serve a release until Ctrl-C, picking up what is promoted meanwhile.
+    """Serve a release until Ctrl-C, picking up releases that are promoted in the meantime.
 
     Raises:
         ParameterError: there is no such release.
@@ -97,7 +97,7 @@ def query(
     Args:
         settings: for where the service on this machine listens.
         picture: file to search by.
-        url: of the service; None: the one that `serve` started from the same home.
+        url: url of the service; None: the one that `serve` started from the same home.
         k: number of results.
         crop: "x,y,width,height" as fractions.
         output: .html or .png.
@@ -268,7 +268,7 @@ class _RegistrySource:
         return Registry(self.tracking_uri).fetch(self.name, self.releases)
 
     def release_id(self) -> str:
-        """Return what the name stands for now."""
+        """Return the release that the name refers to now."""
         from components.registration.registry import Registry
 
         return Registry(self.tracking_uri).get(self.name).release_id

@@ -39,7 +39,7 @@ _LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the processes listen; 0 lets the system choose."""
+    """Ports of the processes; 0 lets the system choose."""
 
     transformer: int = 0
     encoder_http: int = 0
@@ -50,12 +50,12 @@ class ServingProcesses:
     """Encoder and transformer as children of this process; they end when it does, however it does.
 
     Args:
-        location: what they serve: a release, or a root with `CURRENT`.
+        location: release that they serve, or a root with `CURRENT`.
         logs: folder for encoder.log and transformer.log.
         environment: settings for both, without the prefix, for example {"arm": "champion"}.
         host: address to listen on.
-        ports: where to listen.
-        python_options: of the interpreter, for example ("-O",).
+        ports: ports to listen on.
+        python_options: options of the interpreter, for example ("-O",).
 
     Raises:
         ResourceError: the transformer cannot listen there.
@@ -174,7 +174,7 @@ class ServingProcesses:
         self.stop()
 
     def _reserve_port(self, host: str) -> int:
-        """Choose a port and hold it until the end: bound, not listening, so that the child may listen and nobody is given it."""
+        """Choose a port and hold it until the end: bound, not listening, so that only the child can listen on it."""
         reserved = socket.socket(_family_of(host))
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind((host, 0))
@@ -220,7 +220,7 @@ def _family_of(host: str) -> socket.AddressFamily:
 
 
 def free_port(host: str) -> int:
-    """Return a port that nobody listens on at this moment."""
+    """Return a port that is free at present."""
     with socket.socket() as listener:
         listener.bind((host, 0))
         return int(listener.getsockname()[1])

@@ -24,7 +24,7 @@ def tune_training(
     """Search for training parameters on the user's pictures; resumes where an earlier search stopped.
 
     Args:
-        settings: where the workspace lies.
+        settings: settings with the folder of the workspace.
         sources: images, judgements and events, as addresses.
         values: parameters by step, the starting point of the search.
         trials: number of trials in all, those of earlier calls included.

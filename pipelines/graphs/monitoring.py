@@ -1,4 +1,4 @@
-"""The recurring pipeline: look at the champion and, if its remedy is a pipeline, go on with that one."""
+"""The recurring pipeline: check the champion and, if the remedy is a pipeline, run that one."""
 
 from kfp import dsl
 
@@ -32,7 +32,7 @@ def monitoring_pipeline(
     accelerator_type: str = "nvidia.com/gpu",
     accelerator_count: str = "0",
 ):
-    """Look, and mend.
+    """Check the champion, and run the pipeline of its remedy.
 
     Args:
         images: the catalogue as it is now, for the remedy.

@@ -1,4 +1,4 @@
-"""Where and how a task runs on the cluster. `kfp.local` ignores all of it, so the same pipeline runs on a laptop."""
+"""Placement and resources of a task on the cluster. `kfp.local` ignores all of it, so the same pipeline runs on a laptop."""
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
@@ -34,7 +34,7 @@ def place(
 ) -> PipelineTask:
     """Give a task its identity (non-root), workspace volume, credentials, processor and memory.
 
-    Kubeflow's cache is off: it looks at names, not at contents (a changed folder of pictures would be a hit); the
+    Kubeflow's cache is off: its key holds names, not contents (a changed folder of pictures would be a hit); the
     workspace keeps finished work by content instead.
     """
     kubernetes.set_security_context(task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True)

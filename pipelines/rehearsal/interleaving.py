@@ -1,4 +1,4 @@
-"""Interleaving: both arms answer one search in one list, drafted in turns, and people choose without knowing it.
+"""Interleaving: both arms answer one search in one list, drafted in turns, and users choose without knowing which is which.
 
 More sensitive than splitting users, for everybody compares for himself. Each result keeps the token that its own arm signed, so a
 click tells which arm drafted it; which two searches of the log belong together, only the router knows.
@@ -28,13 +28,13 @@ def team_draft(first: Sequence[T], second: Sequence[T], *, k: int, coin: Callabl
 
     In each round a coin says who picks first; then each picks its highest that is not taken. A round is played only if both
     could pick whoever leads, so at every place both teams are equally likely: clicks that follow the place alone, and clicks
-    on two equal rankings, favour nobody. What only one team has left is not shown.
+    on two equal rankings, favour neither team. What only one team has left is not shown.
 
     Args:
         first: keys, best first, of team 0.
-        second: likewise, of team 1.
+        second: ranking of team 1, best first.
         k: length wanted; shorter where a ranking ends.
-        coin: who leads a round, 0 or 1.
+        coin: returns the team that leads a round, 0 or 1.
 
     Returns:
         Keys, each with its team.

@@ -63,10 +63,10 @@ class PairFactory(Protocol):
         """Make it.
 
         Args:
-            location: what it serves.
+            location: location of the served release.
             logs: folder.
-            settings: of both processes, without the prefix.
-            encoder_ports: of REST and gRPC; 0: free ones.
+            settings: settings of both processes, without the prefix.
+            encoder_ports: ports of REST and gRPC; 0: free ones.
         """
 
 
@@ -75,8 +75,8 @@ class LocalCluster:
 
     Args:
         folder: for roots and logs.
-        make_pair: of processes.
-        settings: of all processes, without the prefix.
+        make_pair: starts an encoder and a transformer.
+        settings: settings of all processes, without the prefix.
     """
 
     def __init__(self, folder: Path, make_pair: PairFactory, settings: Mapping[str, str]) -> None:

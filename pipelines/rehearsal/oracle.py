@@ -42,7 +42,7 @@ class Oracle:
         Args:
             answer: one prediction.
             released: the release that the answer's header names.
-            arm: likewise.
+            arm: the same for the arm.
         """
         release = self._releases.get(answer["release_id"])
         if release is None:
@@ -58,7 +58,7 @@ class Oracle:
         """Compute an answer's scores offline and say what is wrong with it, or None.
 
         Args:
-            picture: searched by.
+            picture: query picture.
             answer: one prediction; of an interleaved one, what one arm drafted.
             beside: items that the other arm drafted, among which this one's best may be.
         """

@@ -1,4 +1,4 @@
-"""What a rehearsal came to, and its words."""
+"""Result of a rehearsal, and its text."""
 
 from __future__ import annotations
 
@@ -28,17 +28,16 @@ class RehearsalDecision:
 
 @dataclass
 class RehearsalReport:
-    """What a rehearsal came to.
+    """Result of a rehearsal.
 
     Attributes:
-        scenario: which.
         outcome: state of the rollout at the end.
         champion: release that is champion at the end.
-        expected: release that should be.
-        tally: what users met.
+        expected: release that should be served.
+        tally: counts of the answers that users got.
         decisions: in order.
         page: the report, if there was enough for one.
-        preference: whose results users clicked in lists of both, if there were enough.
+        preference: arm whose results users preferred in interleaved lists, if there were enough.
     """
 
     scenario: str
@@ -52,7 +51,7 @@ class RehearsalReport:
 
     @property
     def passed(self) -> bool:
-        """Whether it was decided, for the right release, and nobody was answered wrongly."""
+        """Whether it was decided, for the right release, and every answer was right."""
         decided = self.outcome in ("done", "rolled_back")
         return decided and self.champion == self.expected and self.tally.wrong_count == 0
 
@@ -67,7 +66,7 @@ def preference_in_words(found: Preference) -> str:
 
 
 def as_text(report: RehearsalReport) -> str:
-    """Lay the outcome out for people."""
+    """Format the outcome as text for a terminal."""
     tally = report.tally
     lines = [
         f"scenario {report.scenario}: {report.outcome.replace('_', ' ')}",

@@ -1,6 +1,6 @@
-"""The router that stands for the ingress: weighted, sticky by user and by pin header, counting what it sees of each arm.
+"""The router that replaces the ingress: weighted, sticky by user and by pin header, counting what it sees of each arm.
 
-As Gateway API wants it, an arm that cannot be reached is an error for the users who are sent to it; nobody is sent elsewhere in
+As Gateway API wants it, an arm that cannot be reached is an error for the users who are sent to it; no user is sent elsewhere in
 secret.
 """
 
@@ -48,7 +48,7 @@ class Router:
     """Routes to two arms, in a thread of its own.
 
     Args:
-        addresses: arm → URL; read anew for each request, since an arm may move.
+        addresses: arm → URL; read for each request, since an arm can move.
         slow_seconds: from when on an answer counts as slow.
         window_seconds: length of the windows of counters.
         timeout_seconds: after which an arm counts as failed.

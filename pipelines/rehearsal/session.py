@@ -59,16 +59,16 @@ def rehearse(options: argparse.Namespace, settings: Settings) -> int:
 
 
 class Rehearsal:
-    """One rehearsal, in a registered model of its own, so that nothing that serves people is touched.
+    """One rehearsal, in a registered model of its own, so that nothing that serves users is touched.
 
     Args:
         folder: for everything that it writes.
         tracking_uri: MLflow.
         scenario: better, worse, broken-space, broken-crash or slow.
         champion: directory of a release; None: made from `challenger`, worse than it.
-        challenger: likewise; None: made from `champion`, as the scenario says.
-        settings: of the server processes, without the prefix.
-        parameters: of the experiment.
+        challenger: directory of the challenger; None: made from `champion`, as the scenario says.
+        settings: settings of the server processes, without the prefix.
+        parameters: parameters of the experiment.
 
     Raises:
         ParameterError: neither release is given.
@@ -116,8 +116,8 @@ class Rehearsal:
         """Rehearse.
 
         Args:
-            plan: how much.
-            page: where to write the report of the A/B test.
+            plan: amount of traffic.
+            page: output path of the report of the A/B test.
             say: prints progress.
         """
         from pipelines.rehearsal.course import Course

@@ -1,7 +1,7 @@
 """Simulated users: each wants an item, searches by a picture of it, looks down the list, and clicks what is like it.
 
 Ground truth is the catalogue: the same item is surely wanted, the same category sometimes, others by mistake. Position-based
-model of examination: the result at position p is looked at with probability p^(−1/2).
+model of examination: the result at position p is examined with probability p^(−1/2).
 
 Source: Craswell, Zoeter, Taylor, Ramsey (2008), An experimental comparison of click position-bias models, WSDM.
 """
@@ -23,7 +23,7 @@ _MOST_QUERIES = 3
 
 @dataclass(frozen=True)
 class ShopperQuery:
-    """What somebody wants: a picture of it, and what it is."""
+    """A simulated search: the query picture, and the item that it shows."""
 
     image_id: str
     item_id: str
@@ -43,8 +43,8 @@ class RehearsalShoppers:
     """A stream of visits, the same for the same seed.
 
     Args:
-        queries: what people may want.
-        seed: decides.
+        queries: queries that users choose from.
+        seed: seed of the random choice.
     """
 
     def __init__(self, queries: Sequence[ShopperQuery], seed: int = 0) -> None:
@@ -52,7 +52,7 @@ class RehearsalShoppers:
         self._known: list[Shopper] = []
 
     def visit(self) -> tuple[Shopper, list[ShopperQuery]]:
-        """Return who comes next, and what for: mostly new people, now and then one of before."""
+        """Return the next user and query: mostly a new user, sometimes an earlier one."""
         rng = self._rng
         if self._known and rng.random() < _RETURNING:
             shopper = self._known[int(rng.integers(len(self._known)))]
@@ -64,7 +64,7 @@ class RehearsalShoppers:
 
 
 def clicks(query: ShopperQuery, results: Sequence[dict[str, Any]], rng: np.random.Generator) -> list[int]:
-    """Return the places (from 0) in a list of results that somebody clicks."""
+    """Return the places (from 0) in a list of results that the user clicks."""
     chosen = []
     for place, result in enumerate(results):
         kind = "other"
@@ -78,13 +78,13 @@ def clicks(query: ShopperQuery, results: Sequence[dict[str, Any]], rng: np.rando
 
 
 def read_queries(items: Any, read: Any, most: int, seed: int = 0) -> list[ShopperQuery]:
-    """Take pictures of the catalogue that may be shown, of items with several of them, as what people search by.
+    """Take pictures of the catalogue that may be shown, of items with several of them, as query pictures.
 
     Args:
         items: path of a table ITEMS.
         read: uri → encoded bytes.
-        most: number of queries.
-        seed: decides which.
+        most: largest number of queries.
+        seed: seed of the random choice.
     """
     rows = [r for r in read_table(items, ITEMS).to_pylist() if r["is_public"] and r["is_appropriate"]]
     counts: dict[str, int] = {}

@@ -21,21 +21,19 @@ _PREDICT = "/v1/models/visual-search:predict"
 _KINDS = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png", b"RI": "image/webp"}
 _MOST_WRONG_KEPT = 20
 BOTH = "both"  # in place of the arm, of answers that both arms drafted
-_PATIENCE_SECONDS = 0.2  # of somebody who got an error, before the next query
+_PATIENCE_SECONDS = 0.2  # of a user who got an error, before the next query
 
 
 @dataclass
 class Tally:
-    """What users met.
+    """Counts of the answers that users got.
 
     Attributes:
-        queries: asked.
         failed: without an answer, by arm: errors, which are no wrong answers.
-        answered: by arm and release; interleaved ones under `BOTH`.
-        clicked: answers with a click, likewise.
+        answered: number of answers by arm and release; interleaved ones under `BOTH`.
+        clicked: answers with a click per arm.
         wrong: answers that mix releases: what is wrong with each (the first few).
-        wrong_count: how many.
-        checked: answers computed anew offline.
+        checked: answers recomputed offline.
     """
 
     queries: int = 0
@@ -57,14 +55,13 @@ class RehearsalPlan:
     """How to rehearse.
 
     Attributes:
-        queries: at most.
+        queries: largest number of queries.
         batch: queries between two looks.
         workers: users at a time.
-        check_every: one of so many answers is computed anew.
+        check_every: one answer in this many is recomputed.
         k: results of a query.
         ladder: shares; few and large, since of some thousand queries one percent tells nothing.
         hold_seconds: least time at a share.
-        seed: of users.
         interleaved: queries, at most, that both arms answer in one list before any user is split.
     """
 
@@ -83,10 +80,10 @@ class Traffic:
     """Users at the router.
 
     Args:
-        router: where they ask.
-        shoppers: who come.
-        oracle: that looks at every answer.
-        plan: how many.
+        router: receives their queries.
+        shoppers: simulated users.
+        oracle: checks every answer.
+        plan: amount of traffic.
     """
 
     def __init__(self, router: Router, shoppers: RehearsalShoppers, oracle: Oracle, plan: RehearsalPlan) -> None:
@@ -102,7 +99,7 @@ class Traffic:
         self._http.close()
 
     def send(self, queries: int) -> None:
-        """Let users come until so many queries were asked."""
+        """Simulate users until the given number of queries was asked."""
         wanted = self.tally.queries + queries
         while self.tally.queries < wanted:
             visits: list[tuple[Shopper, list[ShopperQuery]]] = []

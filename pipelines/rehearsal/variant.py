@@ -31,7 +31,7 @@ def make_variant(source: Path, destination: Path, *, mixed_up: float, seed: int 
         source: a release.
         destination: directory to make.
         mixed_up: share of the images whose vectors are exchanged, 0 to 1.
-        seed: decides which.
+        seed: seed of the random choice.
     """
     manifest = verify_release(source)
     shutil.copytree(source, destination)

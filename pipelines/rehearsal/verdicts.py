@@ -1,4 +1,4 @@
-"""What the A/B statistics say of a running rollout, and how it is written to the registry."""
+"""A/B verdicts on a running rollout, and how they are written to the registry."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def judge(
     Args:
         events: log of events, as `ab decide` takes it.
         service: counters of the servers, a file or a folder; None, or nothing there: no guardrail is measured.
-        parameters: of the experiment; start and share are the rollout's.
-        rollout: as it runs.
+        parameters: parameters of the experiment; start and share are the rollout's.
+        rollout: current rollout.
         settle: time that the share took to reach users.
     """
     from monitoring.experiments.console import verdict
@@ -92,7 +92,7 @@ def judge_lists(
     Args:
         events: address of the event store.
         service: file of the service's counters.
-        parameters: of the experiment.
+        parameters: parameters of the experiment.
         rollout: the running one.
         lists: query ids of each list, by arm.
     """

@@ -55,7 +55,7 @@ def convert_arguments(pipeline: str, declared: Parameters, given: Mapping[str, s
 
     Args:
         pipeline: name, for the message.
-        declared: what `read_parameters` returned.
+        declared: result of `read_parameters`.
         given: arguments as text.
 
     Raises:

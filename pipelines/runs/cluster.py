@@ -26,7 +26,6 @@ class Run:
     """A run as the server knows it.
 
     Attributes:
-        run_id: its id.
         state: PENDING, RUNNING, SUCCEEDED, … in capitals.
     """
 

@@ -21,7 +21,6 @@ class Installation:
     """A Kubeflow Pipelines server, as its health page describes it.
 
     Attributes:
-        address: its API.
         multi_user: whether runs have namespaces.
         reads_resources: whether its pipelines are Kubernetes resources (None: a server before 2.17 does not tell).
         namespace: namespace to send with each request; "" in a single-user installation.
@@ -36,14 +35,14 @@ class Installation:
 
     @property
     def kind(self) -> str:
-        """The kind, for people."""
+        """The kind, as displayed."""
         users = "multi-user" if self.multi_user else "single-user"
         stores = {True: ", pipelines as Kubernetes resources", False: ", pipelines in its database", None: ""}
         return users + stores[self.reads_resources]
 
     @property
     def tasks_place(self) -> str:
-        """Where tasks run, for people."""
+        """The place where tasks run, as displayed."""
         return f"the namespace {self.tasks_namespace}" if self.tasks_namespace else "the server's own namespace"
 
 

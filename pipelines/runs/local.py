@@ -24,7 +24,6 @@ class RunFailedError(VisualSearchError):
     """A task of a run failed; the message is the task's own sentence.
 
     Attributes:
-        task: the task.
         log: file with everything that was printed.
     """
 
@@ -36,11 +35,9 @@ class RunFailedError(VisualSearchError):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind.
+    """Outputs of a run.
 
     Attributes:
-        directory: the run's folder.
-        report: the picture report.
         evaluation: folder with metrics.json and gate.json.
         release: the registered release's folder; None if the gate refused.
     """

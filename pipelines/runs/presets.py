@@ -1,4 +1,4 @@
-"""Parameters that suit an occasion; whatever is not named here keeps the step's own default."""
+"""Parameters for a purpose; a parameter that is not named here keeps the step's own default."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FROM_SCRATCH: dict[str, Any] = {
 
 DEMONSTRATION: Preset = {
     "training": {"mode": "head", **_RENDERED_VIEWS},
-    # Every interval must lie apart from every baseline's, not only the paired difference above zero.
+    # Every interval must be apart from every baseline's, not only the paired difference above zero.
     "evaluation": {
         "superiority": "separate",
         "gate_metrics": ["hit_rate_at_1", "recall_at_10", "map", "ndcg_at_10"],

@@ -1,4 +1,4 @@
-"""What goes wrong between this machine and a Kubeflow Pipelines server, as one sentence each."""
+"""Errors between this machine and a Kubeflow Pipelines server, each as one sentence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def one_sentence(address: str, *, advice: str = "try again") -> Iterator[None]:
 
     Args:
         address: the server, for the message.
-        advice: what to do if no server answers.
+        advice: remedy if no server answers.
 
     Raises:
         ServerRefusedError: the server refused.

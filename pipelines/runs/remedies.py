@@ -1,4 +1,4 @@
-"""Where `visual-search monitor run --act` starts pipelines: on this machine, or on a Kubeflow Pipelines server."""
+"""Starts the pipelines of `visual-search monitor run --act`: on this machine, or on a Kubeflow Pipelines server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMES = {"training": ("images", "judgements", "events"), "reindexing": ("images
 
 @dataclass(frozen=True)
 class Sources:
-    """What the pipelines learn and index.
+    """Data that the pipelines train on and index.
 
     Attributes:
         images, judgements, events: as `visual-search run` takes them; "" of all: as the latest run on this machine had it.
@@ -81,7 +81,7 @@ class LocalRuns:
         return RemedyOutcome("succeeded", str(result.directory), f"{release_id} is registered; see {result.report}")
 
     def look(self, name: str, reference: str) -> RemedyOutcome:
-        """Say "interrupted": whoever runs one here holds the ledger's lock, so an open entry has nobody."""
+        """Return "interrupted": a running remedy holds the ledger's lock, so an open entry has no process."""
         return RemedyOutcome(
             "interrupted", reference, "its process ended before the pipeline did; the next run resumes it"
         )
@@ -91,7 +91,7 @@ class ClusterRuns:
     """Submits to Kubeflow Pipelines and does not wait; runs are found again by their name.
 
     Args:
-        settings: where the server is.
+        settings: settings with the address of the server.
         sources: addresses that the cluster can read.
         arguments: further parameters of the pipelines, for example {"training_memory": "64Gi"}.
         image: OCI image of the tasks.

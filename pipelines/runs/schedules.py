@@ -19,8 +19,6 @@ class Schedule:
     """One schedule.
 
     Attributes:
-        schedule_id: its id.
-        name: its name.
         cron: six fields, seconds first.
         is_enabled: whether it starts runs.
     """
@@ -56,7 +54,7 @@ def set_schedule(
     are deleted. Runs that those have started continue.
 
     Args:
-        kubeflow: the server.
+        kubeflow: client of the Kubeflow API.
         package: compiled pipeline.
         arguments: the pipeline's arguments, of the types that it declares.
         name: name of the schedule.

@@ -1,4 +1,4 @@
-"""What a run ends with on the terminal: the figures, the gate's decision, and where to look next."""
+"""Summary of a run on the terminal: the figures, the gate's decision, and next steps."""
 
 from __future__ import annotations
 

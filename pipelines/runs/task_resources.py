@@ -1,4 +1,4 @@
-"""What the tasks of a run need in their namespace: the claim of the workspace volume, and the Secret of credentials.
+"""Resources that tasks need in their namespace: the claim of the workspace volume, and the Secret of credentials.
 
 Without the claim a task's pod waits forever; the Secret is optional, so without it a task silently has no credentials.
 """
@@ -18,13 +18,13 @@ from pipelines.settings import Settings
 
 CLAIM, SECRET = "PersistentVolumeClaim", "Secret"
 
-# (kind, namespace, name) → whether it exists; None: nobody may tell.
+# (kind, namespace, name) → whether it exists; None: access is denied.
 Exists = Callable[[str, str, str], bool | None]
 
 
 @dataclass(frozen=True)
 class KubeflowReport:
-    """What is known of the Kubeflow Pipelines server before a run.
+    """Facts about the Kubeflow Pipelines server, read before a run.
 
     Attributes:
         summary: kind of installation and where tasks run, or "" if no server answers.
@@ -55,7 +55,7 @@ def examine_kubeflow(settings: Settings, exists: Exists, *, volume: str = WORKSP
 def missing_resources(installation: Installation, exists: Exists, *, volume: str = WORKSPACE_VOLUME) -> list[Finding]:
     """Return a finding for each resource that tasks need and that does not exist where they run.
 
-    Nothing is found where the namespace of the tasks is unknown, or where nobody may look.
+    Nothing is found where the namespace of the tasks is unknown, or may not be read.
     """
     namespace = installation.tasks_namespace
     if not namespace:

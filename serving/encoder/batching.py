@@ -43,10 +43,10 @@ class Batcher:
         encode: computes a batch, in this object's own thread.
         max_batch: pictures of one batch at most.
         max_wait_seconds: how long a batch may wait for more pictures under load.
-        queue_images: pictures waiting at most.
+        queue_images: largest number of waiting pictures.
 
     Attributes:
-        metrics: where batches and drops are counted.
+        metrics: counters of batches and drops.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Batcher:
 
     @property
     def waiting_images(self) -> int:
-        """Pictures that wait for their batch; those that nobody waits for any more do not count."""
+        """The number of pictures that wait for their batch, without those of cancelled requests."""
         return sum(len(piece.images) for piece in self._queue if not piece.answer.done())
 
     @property
@@ -84,7 +84,7 @@ class Batcher:
 
         Args:
             images: (b, side, side, 3) uint8; b ≥ 1.
-            deadline: of `time.monotonic`; what has not begun by then is never computed.
+            deadline: deadline of `time.monotonic`; what has not begun by then is never computed.
 
         Returns:
             (b, d) float32 unit vectors, in the order of the pictures.
@@ -93,7 +93,7 @@ class Batcher:
             OverloadedError: too many pictures wait already.
             EncoderTimeoutError: the deadline has passed.
             NotReadyError: the batcher is closed.
-            VisualSearchError: what `encode` raises for this request's own pictures; others' do not matter.
+            VisualSearchError: error of `encode` for this request's own pictures, not for others'.
         """
         if self._closing:
             raise NotReadyError("this encoder is being replaced; try again")
@@ -168,7 +168,7 @@ class Batcher:
                 return
 
     def _take(self) -> list[_Piece]:
-        """Take the oldest pieces that fit into one batch; drop those that nobody waits for or that came too late."""
+        """Take the oldest pieces that fit into one batch; drop cancelled and expired ones."""
         batch: list[_Piece] = []
         room = self._max_batch
         now = monotonic()
@@ -208,7 +208,7 @@ class Batcher:
                 piece.answer.set_result(outcome)
 
     def _run(self, batch: list[_Piece]) -> list[Vectors | Exception]:
-        """Compute a batch; if it fails, each piece by itself, so that one picture spoils nobody else's answer."""
+        """Compute a batch; if it fails, each piece by itself, so that one bad picture fails no other request."""
         try:
             together = batch[0].images if len(batch) == 1 else np.concatenate([piece.images for piece in batch])
             vectors = self._encode(together)

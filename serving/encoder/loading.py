@@ -1,7 +1,7 @@
-"""The encoders in use: the release in force, and the one before it while clients still ask in its space.
+"""The encoders in use: the current release, and the one before it while clients still ask in its space.
 
 A new release is fetched, verified, loaded and checked beside the one that serves, and then takes its place by one
-assignment. What fails is counted and said, and changes nothing.
+assignment. A failed load is counted and logged; the current catalogue keeps serving.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from serving.settings import EncoderSettings
 
 _LOG = logging.getLogger(__name__)
 _NEEDED = frozenset({ENCODER_FILE, ENCODER_INT8_FILE, GOLDEN_FILE})  # never the index
-_UNKNOWN = ""  # the name of what is in force, where not even that can be read
+_UNKNOWN = ""  # the name of the current release, if even that cannot be read
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class Served:
 
     Attributes:
         name: directory that it was loaded from, relative to the location.
-        manifest: of the release.
-        runtime: what computes.
-        batcher: the way to it.
+        batcher: batches requests for it.
     """
 
     name: str
@@ -46,10 +44,6 @@ class Served:
 
 class EncoderHolder:
     """Holds the present and the previous encoder and looks for new ones. Its methods belong to the event loop.
-
-    Args:
-        settings: of the process.
-        metrics: of the process.
 
     Attributes:
         current: answers who names no space; None before the first load.
@@ -94,7 +88,7 @@ class EncoderHolder:
         )
 
     async def refresh(self) -> None:
-        """Look whether something is in force that is not loaded, load it in a thread and put it into use."""
+        """Check for a current release that is not loaded, load it in a thread and put it into use."""
         self._adopt(await asyncio.to_thread(self._attempt))
 
     def start(self) -> None:
@@ -118,7 +112,7 @@ class EncoderHolder:
             await asyncio.sleep(self._settings.poll_seconds)
 
     def _attempt(self) -> Served | None:
-        """Load what is in force, if it is new; what failed is tried again after a growing pause, something else at once."""
+        """Load the current release, if it is new; retry a failed one after a growing pause, another one at once."""
         name = _UNKNOWN
         if self._attempts.must_wait(name):
             return None
@@ -130,7 +124,7 @@ class EncoderHolder:
             if self._attempts.must_wait(name):
                 return None
             served = self._load(name)
-        except Exception as error:  # whatever is wrong with what is new, what serves goes on
+        except Exception as error:  # any fault of the new release: the old one keeps serving
             self._attempts.note_failure(name, error)
             serving = "" if self.current is None else self.current.manifest.release_id
             self._metrics.loads.labels("failed", serving, self._metrics.arm).inc()

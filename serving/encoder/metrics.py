@@ -1,4 +1,4 @@
-"""What the encoder counts and times, for Prometheus."""
+"""Prometheus metrics of the encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class EncoderMetrics:
     """The metrics of one process.
 
     Args:
-        registry: where they are exported from.
+        registry: Prometheus registry that exports them.
         arm: label of all of them.
     """
 
@@ -56,11 +56,11 @@ class EncoderMetrics:
 
 
 class BatchMetrics:
-    """What one batcher counts.
+    """Counters of one batcher.
 
     Args:
-        metrics: of the process.
-        release_id: whose encoder it runs.
+        metrics: metrics of the process.
+        release_id: release whose encoder it runs.
     """
 
     def __init__(self, metrics: EncoderMetrics, release_id: str) -> None:
@@ -68,7 +68,7 @@ class BatchMetrics:
 
     @classmethod
     def silent(cls) -> BatchMetrics:
-        """Return one that nobody reads."""
+        """Return metrics that are not exported."""
         return cls(EncoderMetrics(CollectorRegistry()), "none")
 
     def computed(self, images: int, seconds: float) -> None:

@@ -28,7 +28,7 @@ class EncoderModel(kserve.Model):  # type: ignore[misc]  # kserve is not typed
     """The predictor `visual-search`.
 
     Args:
-        settings: of the process.
+        settings: settings of the process.
         holder: the encoders in use.
     """
 
@@ -114,7 +114,7 @@ class EncoderModel(kserve.Model):  # type: ignore[misc]  # kserve is not typed
             raise EncoderFailedError("the encoder gives no embedding for these pictures") from error
         except VisualSearchError:
             raise
-        except Exception as error:  # whatever a runtime raises
+        except Exception as error:  # any error of a runtime
             raise EncoderFailedError("the encoder failed on these pictures") from error
 
 

@@ -44,10 +44,7 @@ class Runtime:
     """An encoder, loaded and checked against its golden pictures.
 
     Attributes:
-        encoder: what computes.
-        engine: by which.
-        precision: of its arithmetic.
-        threads: of one call.
+        engine: SQLAlchemy engine.
         minimum_cosine: how near to the recorded embeddings golden pictures must come.
         note: why this is not what the release or the settings wished; "" if it is.
     """
@@ -83,9 +80,9 @@ def open_runtime(directory: Path, spec: EncoderSpec, *, wished: str = "processor
 
     Args:
         directory: holds the release's encoder files and golden pictures, already verified by their digests.
-        spec: what the encoder is.
+        spec: specification of the encoder.
         wished: "processor" (the fastest here that the gate admitted), "release" (what was chosen), or "engine-precision".
-        threads: of one call; 0: all cores that this process may use.
+        threads: threads per call; 0: all cores that this process may use.
 
     Raises:
         ContractError: not even fp32 on ONNX Runtime gives the golden embeddings; or the files cannot be used.

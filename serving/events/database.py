@@ -133,7 +133,7 @@ class Database:
         """Return the sequence number up to which nothing can be added any more (0: no events).
 
         Sequence numbers are given out before the commit, so that with several writers a smaller one may appear after a
-        larger one. Writers therefore share a lock, and this waits for a moment in which nobody holds it.
+        larger one. Writers therefore share a lock, and this waits until it is free.
         """
         with self._available(), self.engine.begin() as connection:
             self._lock(connection, _WRITING)
@@ -156,7 +156,7 @@ class Database:
         return [(str(r[0]), str(r[1]), str(r[2]), int(r[3]), int(r[4]), int(r[5])) for r in rows]
 
     def close(self) -> None:
-        """Close the connections; the next call opens them anew."""
+        """Close the connections; the next call opens new ones."""
         self.engine.dispose()
 
     def _prepare_file(self) -> None:
@@ -177,7 +177,7 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            self.engine.dispose()  # whatever state the connection is in, the next attempt begins with a new one
+            self.engine.dispose()  # the connection may be in any state: the next attempt begins with a new one
             cause = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
             raise StoreUnavailableError(f"the events in {self.name} cannot be read or written ({cause[0]})") from error
 

@@ -28,7 +28,7 @@ class StoreUnavailableError(NotReadyError):
     """Nothing was acknowledged: the store is full, locked, read-only or away, or too much is waiting.
 
     Attributes:
-        retry_after_seconds: when to send the same events again, which is always safe.
+        retry_after_seconds: pause before the same events are sent again, which is always safe.
     """
 
     def __init__(self, message: str, *, retry_after_seconds: int = 2) -> None:

@@ -26,7 +26,7 @@ _NAME = re.compile(r"events-(?P<store>[0-9a-f]{12})-(?P<first>\d{15})-(?P<last>\
 
 @dataclass(frozen=True)
 class Export:
-    """What one export wrote.
+    """Result of one export.
 
     Attributes:
         files: names of the new files, in order.
@@ -117,7 +117,7 @@ class _Folder:
             write_table(local, table, EVENTS)
             try:
                 self._filesystem.put_file(str(local), posixpath.join(self._root, name))
-            except Exception as error:  # whatever a driver raises: no credentials, no network, access denied
+            except Exception as error:  # any error of a driver: no credentials, no network, access denied
                 raise ResourceError(
                     f"{self._uri} cannot be written ({str(error) or type(error).__name__}); give another --output"
                 ) from error

@@ -16,7 +16,7 @@ def parse_keys(text: str, where: str) -> tuple[bytes, ...]:
 
     Args:
         text: the keys, as text of at least 32 characters each.
-        where: its origin, for the message; the keys themselves never stand in one.
+        where: its origin, for the message; the keys themselves never appear in one.
 
     Raises:
         ParameterError: there is no key, or one is too short.

@@ -12,7 +12,7 @@ _MOST_KEYS = 100_000
 class RateLimit:
     """At most N a minute for each key, by the generic cell rate algorithm (ITU-T I.371): one number a key.
 
-    A key whose number lies in the past is as good as absent, so forgetting it changes nothing. Memory is bounded: above
+    A key whose number is in the past has no effect, so it can be forgotten. Memory is bounded: above
     `most_keys` live ones, the one that was quiet longest is forgotten.
 
     Not for several threads: the routes call it on the event loop.

@@ -1,4 +1,4 @@
-"""What clients send, and the event that is stored."""
+"""Events as clients send them, and as they are stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.shared.files.atomic import digest_of
 from serving.events.tokens import LONGEST_TOKEN, Impression, microseconds
 
 MOST_EVENTS = 100  # of one request
-LONGEST_DWELL_MS = 3_600_000  # an hour: beyond, nobody looked
+LONGEST_DWELL_MS = 3_600_000  # an hour: beyond it, the user had left
 MOST_VISITS = 10
 
 Kind = Literal["impression", "click", "dwell"]
@@ -25,10 +25,10 @@ class ClientEvent(BaseModel):
     """One event as a client sends it.
 
     Attributes:
-        token: of the result that was clicked or looked at.
-        type: what happened.
-        dwell_ms: how long the result was looked at; with dwell only.
-        visit: which time the person came to this result; bounds how often one impression counts.
+        token: token of the result that was clicked or viewed.
+        type: impression, click or dwell.
+        dwell_ms: viewing time of the result; with dwell only.
+        visit: number of this visit to the result; limits how often one impression counts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -57,9 +57,9 @@ class Event:
 
     @property
     def event_id(self) -> str:
-        """Equal for whatever says the same again, so that it is stored once.
+        """Equal for repeated reports of the same event, so that it is stored once.
 
-        Half of it is of the search, so that the events of one search lie side by side in the store's index.
+        Half of it is of the search, so that the events of one search are adjacent in the store's index.
         """
         shown = self.impression
         own = digest_of([shown.image_id, shown.position, self.type, self.visit])

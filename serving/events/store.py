@@ -94,7 +94,7 @@ class EventStore:
             self._prepare()
             return self._database.insert(rows)
         except StoreUnavailableError:
-            self._prepared = False  # the file may have been replaced, the server set up anew
+            self._prepared = False  # the file may have been replaced, the server set up again
             raise
 
     def _prepare(self) -> None:

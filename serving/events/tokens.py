@@ -30,12 +30,10 @@ class Impression:
     """One result that was shown.
 
     Attributes:
-        query_id: the search.
         user_id: pseudonym of the person who searched.
         query_image_id: the query picture, if it is in the catalogue.
-        image_id: what was shown.
+        image_id: image that was shown.
         position: 1 is the first.
-        release_id: what answered.
         arm: arm of an A/B test that answered.
         at: when, with a time zone.
         country: two letters, if known.

@@ -1,4 +1,4 @@
-"""One thread that writes: whatever has gathered while the last commit went to the disk goes with the next one."""
+"""One writing thread: events that arrive during a commit are written together by the next one."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from serving.events.tokens import Impression
 _LOG = logging.getLogger(__name__)
 _COMMIT_EVENTS = 2_000  # of clients, in one transaction
 _COMMIT_IMPRESSIONS = 2_000
-_LINGER_SECONDS = 0.5  # impressions wait for company: nobody waits for them
+_LINGER_SECONDS = 0.5  # impressions wait to be grouped: no client waits for them
 _RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class WriteOutcome:
-    """What became of the events of one call; both kinds are on the disk.
+    """Numbers of new and repeated events of one call; both kinds are on the disk.
 
     Attributes:
-        accepted: stored now.
+        accepted: number of events stored by this call.
         repeated: stored before, and not again.
     """
 
@@ -42,7 +42,6 @@ class WriterState:
     Attributes:
         stored: events and impressions that are on the disk.
         repeated: those that were there before.
-        commits: transactions.
         failures: transactions that failed.
         impressions_dropped: impressions for which there was no room, or that cannot be stored.
         waiting: events of clients in the queue.
@@ -66,7 +65,7 @@ class GroupWriter:
     Args:
         write: stores rows durably in one transaction and returns the event_ids that were new.
         most_events: events of clients that may wait.
-        most_impressions: impressions that may wait.
+        most_impressions: largest number of waiting impressions.
     """
 
     def __init__(
@@ -200,7 +199,7 @@ class GroupWriter:
                 self._drop(len(impressions[room:]))
                 self._due = time.monotonic() + _RETRY_SECONDS
             return
-        except Exception as error:  # not the store but these impressions: once more would be the same
+        except Exception as error:  # not the store but these impressions: a retry would fail again
             self._failed(error)
             with self._changed:
                 self._drop(len(impressions))

@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS = 30
 
 
 class ChangedMeanwhileError(NotReadyError):
-    """An object is not any more what the plan was made for; look at it again."""
+    """An object has changed since the plan was made; read it again."""
 
 
 class Target(Protocol):
@@ -43,7 +43,7 @@ class Cluster:
 
     Args:
         mode: how KServe is deployed.
-        namespace: of the objects.
+        namespace: namespace of the objects.
 
     Raises:
         ParameterError: there is no configuration of a cluster.

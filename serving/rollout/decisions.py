@@ -1,6 +1,6 @@
-"""What people and statistics decide about a rollout, written to the registry; the cluster follows by the reconciler.
+"""Decisions about a rollout, by operators or statistics, written to the registry; the cluster follows by the reconciler.
 
-Each is safe to be killed anywhere: a rollout that was being promoted is finished by whoever looks next (`settle`).
+Each is safe to be killed anywhere: a rollout that was being promoted is finished by the next call (`settle`).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def settle(registry: Registry, who: str = "rollout") -> Rollout | None:
     A champion that is neither the old one nor the challenger ends the rollout: what it was compared with is gone.
 
     Raises:
-        StaleTagError: somebody else decides at the same moment.
+        StaleTagError: another process has changed the rollout concurrently.
         ContractError: the release being promoted is damaged in the registry.
     """
     rollout = read_rollout(registry)

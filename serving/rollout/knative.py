@@ -34,10 +34,10 @@ def plan_knative(desired: Desired, service: Json, child: Json | None, namespace:
     """Plan the next changes of the one InferenceService.
 
     Args:
-        desired: what the registry wants.
+        desired: state that the registry asks for.
         service: the InferenceService as it is.
         child: the Knative Service that KServe makes of it; None: there is none.
-        namespace: of them.
+        namespace: their namespace.
     """
     return _Knative(service, child, namespace).plan(desired)
 

@@ -16,7 +16,7 @@ DEFAULT = (1, 5, 25, 50)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the statistics say about the time since the rollout has its share.
+    """Statistics of the time since the rollout got its share.
 
     Attributes:
         verdict: promote, continue or roll_back.
@@ -31,12 +31,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Action:
-    """What to do.
+    """The next action.
 
     Attributes:
         kind: promote, roll_back, or step.
-        share: of a step.
-        why: for the promotion log.
+        why: reason, kept in the promotion log.
     """
 
     kind: Literal["promote", "roll_back", "step"]
@@ -74,9 +73,9 @@ def next_action(
     it meets all of it. An open one goes on to the next share once it was measured that nothing breaks, and for long enough.
 
     Args:
-        rollout: as it runs.
-        verdict: of the time since it has this share.
-        now: the time.
+        rollout: current rollout.
+        verdict: verdict of the time since it has this share.
+        now: current time.
         ladder: shares, increasing.
         hold: least time at a share.
     """

@@ -1,4 +1,4 @@
-"""What there is to do: wanted state + observed objects → patches, each printable as the very kubectl command.
+"""Plans of changes: wanted state + observed objects → patches, each printable as a kubectl command.
 
 Pure. Every patch is a JSON patch (RFC 6902) that begins by testing what it was planned on, so one that is late does nothing.
 """
@@ -17,17 +17,15 @@ Kind = Literal["inferenceservice", "httproute"]
 CHAMPION, CHALLENGER = "champion", "challenger"
 ARM_VARIABLE = "VISUAL_SEARCH_ARM"
 PIN_VARIABLE = "VISUAL_SEARCH_PIN_VALUE"
-_STOP = "serving.kserve.io/stop"  # annotation; KServe deletes the pods, and makes them anew when it is "false"
+_STOP = "serving.kserve.io/stop"  # annotation; KServe deletes the pods, and creates them again when it is "false"
 
 
 @dataclass(frozen=True)
 class ArmRelease:
-    """What an arm is to serve.
+    """Wanted state of an arm.
 
     Attributes:
         version: in the registry.
-        release_id: of it.
-        uri: its storage URI.
     """
 
     version: int
@@ -37,12 +35,12 @@ class ArmRelease:
 
 @dataclass(frozen=True)
 class Desired:
-    """What the registry wants.
+    """Wanted state, as read from the registry.
 
     Attributes:
-        champion: for everybody.
-        challenger: for a share; None: nobody is to get anything else.
-        share: of the challenger, in percent.
+        champion: release that serves all users.
+        challenger: release for a share of the users; None: all users get the champion.
+        share: share of the challenger, in percent.
         rolled_back: the last challenger was refused, so its traffic goes before anything else.
     """
 
@@ -57,12 +55,9 @@ class Patch:
     """One change of one object.
 
     Attributes:
-        kind: of the object.
-        name: of the object.
-        namespace: of the object.
         operations: JSON patch.
-        says: what it does, for people.
-        releases: that it sends traffic to; their digests are checked before.
+        says: description of the change.
+        releases: releases that it sends traffic to; their digests are checked before.
     """
 
     kind: Kind
@@ -85,7 +80,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do now.
+    """The changes to apply now.
 
     Attributes:
         patches: in this order.
@@ -107,7 +102,7 @@ def replace(path: str, old: Any, new: Any) -> list[Json]:
 
 
 def storage_of(service: Json) -> tuple[str, str]:
-    """Return where the storage URI of an InferenceService stands (a JSON pointer), and what it is.
+    """Return the JSON pointer to the storage URI of an InferenceService, and the URI.
 
     Raises:
         ContractError: it has none.

@@ -1,4 +1,4 @@
-"""Whether what carries the traffic has the release that is wanted: judged on the Deployment or the Knative Service itself.
+"""Whether the workload behind the traffic has the wanted release, as seen on the Deployment or the Knative Service itself.
 
 An InferenceService cannot tell. KServe copies `status.observedGeneration` from its child, whose generations count apart, and its
 condition Ready stays true while old pods answer. So the child is read: the storage URI in its pod template, its own
@@ -22,7 +22,7 @@ def deployment_has(deployment: Json | None, uri: str) -> bool:
     """Whether every pod of a Deployment has a release and is ready.
 
     Args:
-        deployment: as it is; None: there is none.
+        deployment: current deployment; None: it does not exist.
         uri: storage URI of the release.
     """
     if deployment is None or source_of(deployment) != uri or not _is_observed(deployment):

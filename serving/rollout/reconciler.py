@@ -1,4 +1,4 @@
-"""Makes the cluster what the registry says. It looks at what is, never at what happened, so it may be killed anywhere."""
+"""Brings the cluster to the registry's state. It compares states and keeps no history, so it can be killed at any point."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_PASSES = 20
 
 @dataclass
 class Outcome:
-    """What one reconciliation did.
+    """Result of one reconciliation.
 
     Attributes:
         patches: applied, or with `dry_run` to be applied.
@@ -37,8 +37,8 @@ class Reconciler:
     """Brings a target to what the registry wants.
 
     Args:
-        registry: what is wanted.
-        store: where the target takes releases from.
+        registry: holds the desired state.
+        store: place from which the target loads releases.
         target: the cluster.
         cache: folder for releases on their way from the registry to the store; None: a temporary one.
     """
@@ -70,7 +70,7 @@ class Reconciler:
         return outcome
 
     def run(self, every_seconds: float, stopping: threading.Event, report: Callable[[Outcome | str], None]) -> None:
-        """Reconcile again and again until told to stop; a failure is reported and the next time tried again."""
+        """Reconcile repeatedly until stopped; a failure is reported and retried at the next interval."""
         while True:
             try:
                 report(self.reconcile())
@@ -92,7 +92,7 @@ class Reconciler:
         return None
 
     def _provide(self, release_id: str) -> None:
-        """Make sure that every byte of a release lies in the store, before traffic is sent to it."""
+        """Make sure that every byte of a release is in the store, before traffic is sent to it."""
         if self._store.has(release_id):
             return
         with tempfile.TemporaryDirectory(prefix="visual-search-release-") as folder:

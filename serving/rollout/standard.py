@@ -36,11 +36,11 @@ def plan_standard(
     """Plan the next changes of the two InferenceServices and the route.
 
     Args:
-        desired: what the registry wants.
+        desired: state that the registry asks for.
         services: arm → InferenceService as it is.
         deployments: arm → Deployment that KServe makes of it; None: there is none.
         route: the HTTPRoute as it is.
-        namespace: of them.
+        namespace: their namespace.
     """
     champion, challenger = desired.champion, desired.challenger
     _, serving = storage_of(services[CHAMPION])
@@ -48,7 +48,7 @@ def plan_standard(
     is_wanted = challenger is not None and tried == challenger.uri
     withdrawal = _weigh(route, 0, namespace)
     if withdrawal is not None and not is_wanted and tried != champion.uri:
-        return Plan((withdrawal,))  # users get a release that is no arm any more: that goes first, whatever is ready
+        return Plan((withdrawal,))  # users get a release that is no arm any more: that goes first, ready or not
     if serving != champion.uri:
         return Plan((_serve(services[CHAMPION], champion, namespace),))
     if challenger is None:

@@ -24,8 +24,8 @@ class Rollout(BaseModel):
     Attributes:
         challenger: version that is tried.
         champion: version that it is tried against; another champion ends the rollout.
-        share: of the traffic that the challenger gets, in percent.
-        since: when it got this share.
+        share: share of the traffic that the challenger gets, in percent.
+        since: time at which it got this share.
         state: running; promoting: decided, the alias is being moved; done; rolled_back.
         why: reason of the last change.
         revision: counts the changes.
@@ -74,7 +74,7 @@ def begin(
     """Write the state of a new rollout after `before`.
 
     Raises:
-        StaleTagError: somebody else has changed the state.
+        StaleTagError: another process has changed the state.
     """
     after = Rollout(
         challenger=challenger,
@@ -94,7 +94,7 @@ def change(
     """Write the next state of a rollout.
 
     Raises:
-        StaleTagError: somebody else has changed the state.
+        StaleTagError: another process has changed the state.
     """
     after = Rollout(
         challenger=before.challenger,
@@ -112,6 +112,6 @@ def _write(registry: Registry, before: Rollout | None, after: Rollout, who: str,
     # What the tag holds, not what we would write of it now: a later version of this class may write it otherwise.
     held = registry.read_tag(TAG)
     if (None if held is None else Rollout.model_validate_json(held)) != before:
-        held = before.text() if before is not None else ""  # somebody was faster: let the registry say so
+        held = before.text() if before is not None else ""  # another process was faster: let the registry report it
     registry.exchange_tag(TAG, expected=held, value=after.text(), version=after.challenger, who=who, why=why)
     return after

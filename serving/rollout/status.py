@@ -1,4 +1,4 @@
-"""What is: aliases and state of the rollout, the cluster, and what is still to do."""
+"""Current state: aliases and state of the rollout, the cluster, and pending changes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def status(registry: Registry, store: ReleaseStore, target: Target | None) -> di
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """Lay it out for people."""
+    """Format it as text for a terminal."""
     lines = []
     for alias in (CHAMPION, CHALLENGER):
         release = found[alias]

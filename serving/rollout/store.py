@@ -36,7 +36,7 @@ class ReleaseStore:
         return f"{self.place}/{release_id}/"
 
     def has(self, release_id: str) -> bool:
-        """Whether the release lies here, every byte of it."""
+        """Whether every byte of the release is stored here."""
         try:
             self.verify(release_id)
         except ContractError:
@@ -60,7 +60,7 @@ class ReleaseStore:
         self._check_remote(files, root.rstrip("/"), manifest)
 
     def publish(self, directory: Path) -> str:
-        """Copy a release here unless it lies here intact; returns its storage URI.
+        """Copy a release here unless it is here intact; returns its storage URI.
 
         Raises:
             ContractError: `directory` is no intact release, or what arrived is not what was sent.

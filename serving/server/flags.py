@@ -9,11 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Flags:
-    """What the controller said; None where it said nothing.
+    """Flags from the KServe controller; None if it set none.
 
     Attributes:
-        http_port: of REST.
-        grpc_port: of gRPC.
         model_name: name of the InferenceService.
         predictor_host: host:port of the predictor.
         enable_grpc: whether gRPC is wanted.

@@ -74,7 +74,7 @@ class Exchange:
         try:
             await self._app(scope, receive, send)
         except ClientDisconnect:
-            request.status = 499  # nobody is there to be answered
+            request.status = 499  # the client has gone
         except Exception as error:
             problem = self._problems.problem_of(error)
             request.refusal = problem.kind.code
@@ -112,7 +112,7 @@ class Exchange:
 
 
 class Doorkeeper:
-    """Lets in what is on the allow-list and, where keys are configured, brings one; readiness says no while draining."""
+    """Rejects requests to unlisted routes or without a valid API key, and fails readiness while draining."""
 
     def __init__(
         self, app: ASGIApp, *, allowed: AllowList, settings: GuardSettings, is_draining: Callable[[], bool]
@@ -167,7 +167,7 @@ class ApiKeys:
 class BodyReader:
     """Reads a body whole, up to a limit, before a place is taken: a slow client then occupies memory, never a worker.
 
-    What is refused for want of places is refused before it is read.
+    A request that is refused because the queue is full is refused before its body is read.
     """
 
     def __init__(self, app: ASGIApp, *, settings: GuardSettings, queues: Mapping[str, AdmissionQueue]) -> None:

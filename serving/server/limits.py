@@ -1,4 +1,4 @@
-"""What a client may take of a server: sizes, times, numbers."""
+"""Limits of a server for its clients: sizes, times, numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class QueueSettings(BaseModel):
 
     Attributes:
         concurrency: requests that are worked on at a time.
-        length: requests that may wait.
+        length: largest number of waiting requests.
         wait_seconds: how long one may wait before it is refused.
     """
 
@@ -24,22 +24,22 @@ class QueueSettings(BaseModel):
 
 
 class GuardSettings(BaseModel):
-    """What a client may take of a server.
+    """Limits of a server for its clients.
 
     Attributes:
-        max_body_bytes: of one body.
-        max_receiving_bytes: of all bodies that are in memory together.
-        max_headers: of one request.
-        max_header_bytes: of request line and headers together.
+        max_body_bytes: largest size of a request body.
+        max_receiving_bytes: largest total size of the bodies that are in memory together.
+        max_headers: largest number of headers per request.
+        max_header_bytes: largest size of the request line and headers together.
         header_seconds: from the first byte (or the connection) to the last header.
         body_seconds: from the last header to the last byte of the body.
         write_seconds: how long a client may leave an answer unread.
         keep_alive_seconds: how long a connection may be idle; longer than a proxy's (Envoy: 60).
         max_connections: open at a time; further ones are closed.
-        queues: by name; a request of a route without a queue is answered at once.
-        api_keys: any of them lets in; none: everybody is.
+        queues: queue by name; a request of a route without a queue is answered at once.
+        api_keys: valid keys; none: no key is required.
         access_log_share: share of the answered requests that are logged; failures of ours always are.
-        grpc_max_message_bytes: of one message, in and out.
+        grpc_max_message_bytes: largest size of a message, in either direction.
         grpc_max_streams: calls of one gRPC connection at a time.
         grpc_max_calls: calls of all connections at a time; further ones are refused.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# What clients send when nobody chose a type: none, or their library's default (curl --data, Python's urllib).
+# Types that clients send when none was chosen: none, or their library's default (curl --data, Python's urllib).
 _UNTYPED = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream"})
 
 
@@ -15,7 +15,7 @@ def media_type_of(headers: Mapping[str, str]) -> str:
     """Return the type of a body in lower case and without parameters; "" where there is none.
 
     Args:
-        headers: of the request, names in lower case.
+        headers: headers of the request, names in lower case.
     """
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 

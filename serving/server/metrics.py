@@ -1,4 +1,4 @@
-"""What a server counts and times, for Prometheus."""
+"""Prometheus metrics of a server."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ MAX_RELEASES = 16  # of one process's life; later ones are counted as "other", s
 
 @dataclass(frozen=True)
 class Identity:
-    """What a process serves now.
+    """Identity of the release that a process serves now.
 
     Attributes:
-        release_id: none is loaded: empty.
-        space_id: of its embeddings.
+        release_id: empty if no release is loaded.
         generation: 0 is the release itself.
-        arm: of the A/B test; empty: none.
+        arm: arm of the A/B test; empty: none.
     """
 
     release_id: str = ""
@@ -41,8 +40,8 @@ class ServerMetrics:
         listeners: are told of every request that is over, with its status.
 
     Args:
-        identity: what is served now; asked for each request.
-        registry: of these metrics; own by default, so that a process may have two servers in a test.
+        identity: returns arm and release that are served now; called for each request.
+        registry: registry of these metrics; own by default, so that a process may have two servers in a test.
     """
 
     def __init__(self, identity: Callable[[], Identity] = Identity, registry: CollectorRegistry | None = None) -> None:
@@ -88,9 +87,9 @@ class ServerMetrics:
         Args:
             route: template of the route.
             status: HTTP status.
-            started: of time.monotonic(), seconds.
-            release_id: what answered; None: what is served now.
-            arm: likewise.
+            started: start on the clock time.monotonic(), seconds.
+            release_id: release that answered; None: the one that is served now.
+            arm: the same for the arm.
         """
         labels = self.labels(release_id, arm)
         self.requests.labels(route, str(status), *labels).inc()
@@ -120,7 +119,7 @@ class PresentGauge(Collector):
     Args:
         name: whole name of the metric.
         text: its description.
-        label: that tells its values apart.
+        label: label that distinguishes its values.
         served: release and arm that are served now.
 
     Attributes:

@@ -28,7 +28,7 @@ class StrictDataPlane(DataPlane):  # type: ignore[misc]
     """Reads requests and finds models; shared by REST and gRPC."""
 
     def decode(self, body: Any, headers: Any, *arguments: Any, **keywords: Any) -> Any:
-        """Decode a body; whatever goes wrong there is bad input.
+        """Decode a body; any failure there is bad input.
 
         Raises:
             MediaTypeError: a CloudEvent.

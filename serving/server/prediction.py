@@ -14,12 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 
 class PredictRoute:
-    """An ASGI application that answers `POST /v1/models/{name}:predict`, step by step as kserve's own does.
-
-    Args:
-        plane: of the server.
-        name: of the model.
-    """
+    """An ASGI application that answers `POST /v1/models/{name}:predict`, step by step as kserve's own does."""
 
     def __init__(self, plane: Any, name: str) -> None:
         self._plane, self._name = plane, name

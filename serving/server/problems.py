@@ -41,7 +41,6 @@ class ProblemKind:
     """How one class of errors is answered.
 
     Attributes:
-        status: HTTP status.
         code: the machine-readable word of the answer.
         grpc_status: status of a gRPC call that fails with it.
         message: one sentence for the client; None: the error's own sentence, which then must hold nothing internal.
@@ -121,7 +120,6 @@ class Problem:
 
     Attributes:
         kind: row of the table.
-        message: one sentence.
         reason: a finer word than the code, for example "truncated" of a bad image.
         headers: additional HTTP headers.
     """

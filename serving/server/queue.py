@@ -17,9 +17,9 @@ class AdmissionQueue:
     """First come, first served; of one event loop.
 
     Args:
-        name: for metrics.
+        name: name in metrics.
         settings: how many are worked on, may wait, and for how long.
-        metrics: where length, wait and work are counted.
+        metrics: counters of length, waiting time and work.
     """
 
     def __init__(self, name: str, settings: QueueSettings, metrics: ServerMetrics) -> None:

@@ -14,7 +14,7 @@ VisualSearchError
     ├── EncoderFailedError          the encoder answered with a fault, or something that is no answer
     └── EncoderTimeoutError         the encoder did not answer in time
 
-The HTTP and gRPC codes stand in problems.py.
+The HTTP and gRPC codes are in problems.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class MethodNotAllowedError(InputError):
     """The path exists, but not with this method.
 
     Attributes:
-        allowed: methods that it has.
+        allowed: allowed HTTP methods.
     """
 
     def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
@@ -62,7 +62,7 @@ class OverloadedError(ResourceError):
     """There is more work than the server can do; come back later.
 
     Attributes:
-        retry_after_seconds: when to come back, a whole number ≥ 1; spread at random so that clients do not come together.
+        retry_after_seconds: pause before a retry, a whole number ≥ 1; random, so that clients do not retry together.
     """
 
     def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""What is known of the request being answered; follows it into threads (asyncio.to_thread copies the context)."""
+"""Facts of the request being answered; they follow it into threads (asyncio.to_thread copies the context)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class CurrentRequest:
         request_id: taken from the client if well-formed, else made.
         route: template of the matched route, for logs and metrics; never the path itself, which anybody may choose.
         release_id: release that answers; set by the handler where it differs from the server's present one (hot swap).
-        arm: arm that answers, likewise.
-        status: what was answered; 0 before.
-        started: of a monotonic clock, seconds.
+        arm: arm that answers.
+        status: HTTP status of the answer; 0 before.
+        started: start on a monotonic clock, seconds.
         refusal: code of the problem that was answered, if any.
-        deadline: of the client, of a monotonic clock; gRPC sends it, kserve hands on the metadata alone.
+        deadline: deadline of the client, of a monotonic clock; gRPC sends it, kserve hands on the metadata alone.
         found_nothing: whether it was a search that had nothing to show for any of its queries.
-        query_string: of the address; kserve hands its models headers and body only.
+        query_string: query string of the address; kserve hands its models headers and body only.
     """
 
     request_id: str

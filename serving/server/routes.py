@@ -21,7 +21,7 @@ class Route:
     """One row of the allow-list.
 
     Attributes:
-        methods: that it has.
+        methods: allowed HTTP methods.
         path: template, as Starlette writes them.
         queue: name of the queue that its requests pass, if any.
         is_open: whether it is answered without an API key.

@@ -64,7 +64,7 @@ from serving.server.versions import check_versions
 LOG = logging.getLogger("serving.server")
 Hook = Callable[[], Awaitable[None] | None]
 _COLLECTED_AFTER = 10_000  # objects more than before; a search makes some hundred that live until it is answered
-_PARTING_SECONDS = 2.0  # from the second signal to the end, whatever still runs
+_PARTING_SECONDS = 2.0  # from the second signal to the end, even if work still runs
 
 
 def run_server(
@@ -90,16 +90,16 @@ def run_server(
 
     Args:
         model: the model; registered under `name`.
-        name: of the model in paths and calls.
+        name: name of the model in paths and calls.
         host: address to listen on, for HTTP and gRPC.
         http_port: 0: one that is free.
         grpc_port: 0: one that is free; None: no gRPC.
         guard: limits.
-        lame_duck_seconds: after the first signal: "not ready", but still answering, so that balancers look away.
-        grace_seconds: after that: what requests in flight may take. A second signal ends all at once.
+        lame_duck_seconds: after the first signal: "not ready", but still answering, so that balancers send no more requests.
+        grace_seconds: after that, time for requests in flight. A second signal ends all at once.
         routers: our own routes.
-        metrics: of the process.
-        traces: of the process.
+        metrics: metrics of the process.
+        traces: traces of the process.
         problems: rows of the table of problems for errors that only this process knows.
         on_start: called in the loop before it listens; may be a coroutine function.
         on_stop: called in the loop when nothing is in flight any more.
@@ -327,7 +327,7 @@ def allow_files() -> None:
 
 
 def _spare_the_collector() -> None:
-    """Let Python's collector of cycles pass over what lives as long as the process, and look at the rest less often.
+    """Exclude permanent objects from Python's garbage collection, and collect the rest less often.
 
     Requests leave few cycles behind; with the usual thresholds it takes a twentieth of the time of a search.
     """

@@ -16,7 +16,7 @@ class Traces:
     """Spans of requests and stages; W3C traceparent comes in and goes on.
 
     Args:
-        provider: of OpenTelemetry; None: nothing is traced.
+        provider: provider of OpenTelemetry; None: nothing is traced.
     """
 
     def __init__(self, provider: TracerProvider | None = None) -> None:

@@ -59,12 +59,8 @@ _PROBLEMS: dict[type[BaseException], ProblemKind] = {
 class Application:
     """All parts of the transformer process.
 
-    Args:
-        settings: of the process.
-
     Attributes:
-        model: what KServe is given.
-        holder: of the catalogue.
+        model: model given to KServe.
 
     Raises:
         ParameterError: a setting is unusable, for example a key that is too short.

@@ -25,12 +25,11 @@ _LARGE_BODY_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Rules:
-    """What the process was configured to, as far as a query needs it.
+    """Configuration of the process that queries depend on.
 
     Attributes:
-        arm: that answers.
-        max_instances: queries of one request.
-        max_image_bytes: of one picture.
+        max_instances: largest number of queries per request.
+        max_image_bytes: largest size of one picture.
         request_seconds: time of a request.
         country_header: see the settings.
     """
@@ -43,15 +42,15 @@ class Rules:
 
 
 class SearchModel(kserve.Model):  # type: ignore[misc]  # kserve carries no types
-    """Answers queries out of one catalogue each, whatever is swapped in meanwhile.
+    """Answers each query from one catalogue, even if another is swapped in during the query.
 
     Args:
-        name: of the model.
-        holder: of the catalogue.
+        name: name of the model.
+        holder: holder of the catalogue.
         watch: knows whether the encoder is ready.
-        searcher: finds.
+        searcher: runs the search.
         reporter: makes answers of what was found.
-        rules: of this process.
+        rules: rules of this process.
     """
 
     def __init__(

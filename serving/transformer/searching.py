@@ -38,7 +38,7 @@ class Searcher:
 
     Args:
         decoding: processes that decode.
-        encoder: embeds.
+        encoder: computes the embeddings.
         stages: times each.
         threads: searches at a time; 0: one for each core.
     """
@@ -57,7 +57,7 @@ class Searcher:
         Args:
             request: with its queries; the picture of one that monitoring may sample is measured, too.
             catalogue: to search.
-            deadline: of `time.monotonic`.
+            deadline: time on the clock of `time.monotonic`.
         """
         pictures = await self._pictures(request.queries, catalogue)
         vectors = await self._vectors(request.queries, pictures, catalogue, deadline)

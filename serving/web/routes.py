@@ -51,7 +51,6 @@ class StaticFile:
     """One file of the page, as it is sent.
 
     Attributes:
-        body: its bytes.
         media_type: its Content-Type.
         etag: strong entity tag, the digest of the body.
     """

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ThumbnailSource:
-    """Where the picture of an image lies.
+    """The location of an image's picture.
 
     Attributes:
         sha256: digest of its bytes; the thumbnail is kept under it, so a changed picture is never served as it was.
-        uri: its address.
     """
 
     sha256: str
@@ -40,7 +39,7 @@ class ThumbnailCache:
         Args:
             locate: image_id → its picture; None where it is unknown or may not be shown.
             render: (uri, side) → the re-encoded picture; None where it cannot be read (which is not kept).
-            capacity_bytes: what the thumbnails kept may take together.
+            capacity_bytes: largest total size of the cached thumbnails.
         """
         self._locate = locate
         self._render = render
@@ -51,7 +50,7 @@ class ThumbnailCache:
 
     @property
     def size_bytes(self) -> int:
-        """What the thumbnails kept take."""
+        """Total size of the cached thumbnails."""
         return self._size_bytes
 
     async def __call__(self, image_id: str, side: int) -> bytes | None:

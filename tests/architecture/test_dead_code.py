@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("components", "pipelines", "serving", "monitoring", "manifests")
 CALLED_BY_OTHERS = {
     "_check_input_dim": "torch's batch normalisation",
+    "set_user_namespace": "kfp.Client",
     "get_next": "ONNX Runtime's calibration",
     "_default_tests_with_reference": "Evidently",
     "_DriftPValueCalculation": "Evidently, by its metric's type",
@@ -18,9 +19,6 @@ CALLED_BY_OTHERS = {
     "do_GET": "http.server",
     "do_HEAD": "http.server",
     "log_message": "http.server",
-    "schedule": "the command line, by name",
-    "similar": "programs that use the client",
-    "click": "programs that use the client",
     "get_input_types": "kserve",
     "get_output_types": "kserve",
     "get_model": "kserve",

@@ -1,4 +1,4 @@
-"""The embedding in two dimensions: near on the map is (mostly) near in the space."""
+"""The embedding in two dimensions: images near on the map are (mostly) near in the space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SPREAD = 1.45  # cells of the mosaic's side per square root of the number of pi
 def lay_out(vectors: Vectors, *, seed: int) -> Positions:
     """Place n vectors on a plane: principal components, then t-SNE on cosine; few points: principal components alone.
 
-    One thread, so that equal vectors give an equal map.
+    It runs in one thread, so that equal vectors give an equal map.
 
     Returns:
         (n, 2) float64 in [0, 1].
@@ -31,7 +31,7 @@ def lay_out(vectors: Vectors, *, seed: int) -> Positions:
     Source:
         van der Maaten, Hinton, Visualizing data using t-SNE, JMLR 2008.
     """
-    if np.ptp(vectors, axis=0).max() < 1e-6:  # a collapsed encoder: there are no directions to choose from
+    if np.ptp(vectors, axis=0).max() < 1e-6:  # a collapsed encoder: there are no directions to separate
         return np.zeros((len(vectors), 2))
     components = min(50, *vectors.shape)
     with threadpool_limits(1):
@@ -49,12 +49,12 @@ def lay_out(vectors: Vectors, *, seed: int) -> Positions:
 def draw_mosaic(
     positions: Positions, rows: NDArray[np.int64], thumbnails: Thumbnails, frames: list[tuple[int, int, int]]
 ) -> Pixels:
-    """Draw pictures at their places, moved to the nearest free cell of a grid so that none hides another.
+    """Draw pictures at their positions, each moved to the nearest free cell of a grid so that none covers another.
 
     Args:
         positions: (n, 2) in [0, 1].
         rows: (n,) gallery rows.
-        thumbnails: the pictures; those withheld are grey.
+        thumbnails: the pictures; withheld ones are grey.
         frames: n colours.
 
     Returns:
@@ -75,7 +75,7 @@ def draw_mosaic(
 
 
 def settle_on_grid(positions: Positions, side: int) -> list[tuple[int, int]]:
-    """Give every position its own cell (x, y) of a side × side grid: the nearest that is free, in order of the rows."""
+    """Give every position its own cell (x, y) of a side × side grid: the nearest free one, in order of the rows."""
     free = np.ones((side, side), bool)
     columns, lines = np.meshgrid(np.arange(side), np.arange(side))
     cells = []

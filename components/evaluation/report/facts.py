@@ -1,4 +1,4 @@
-"""What the other steps left to tell: training, index, labels, data."""
+"""Facts for the report from the other steps: training, index, labels, data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class QuarantineReason:
-    """Why pictures were left out, how many, and a few of them."""
+    """A reason why pictures were left out, with their number and a few examples."""
 
     reason: str
     number: int
@@ -34,18 +34,16 @@ class QuarantineReason:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What was in the catalogue.
+    """Contents of the catalogue.
 
     Attributes:
-        images: number of images.
-        items: number of items.
-        splits: images by split.
-        withheld: images that are private or inappropriate, and so not shown.
-        duplicate_images: images that have a near-duplicate.
-        duplicate_groups: groups of near-duplicates.
-        identical_files: files that repeat another one, byte for byte.
-        doubtful_groups: groups of near-duplicates that stand in several categories: labels worth a look.
-        quarantine: pictures that could not be used, by reason, the most frequent first.
+        splits: number of images per split.
+        withheld: number of images that are private or inappropriate, and so not shown.
+        duplicate_images: number of images that have a near-duplicate.
+        duplicate_groups: number of groups of near-duplicates.
+        identical_files: number of files that repeat another one, byte for byte.
+        doubtful_groups: number of groups of near-duplicates in several categories, whose labels should be checked.
+        quarantine: unusable pictures per reason, the most frequent first.
     """
 
     images: int
@@ -61,16 +59,16 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class ClickFacts:
-    """What the click log gave.
+    """Results of mining the click log.
 
     Attributes:
-        counts: (what, how many) of events, clicks, bots and the like.
-        positions: places in the ranking.
-        estimated: how likely each is to be looked at, as estimated.
-        true: as it truly was, NaN at places where it is not known; None where it is known nowhere.
-        error: mean relative error of the estimates; None where the truth is not known.
-        precision: share of true pairs among those mined, by method, ours first; empty where the truth is not known.
-        warnings: what labelling found doubtful.
+        counts: (description, number) of events, clicks, bots and so on.
+        positions: ranks of the results.
+        estimated: estimated probability that a user examines each position.
+        true: true probabilities, NaN where unknown; None if all are unknown.
+        error: mean relative error of the estimates; None if the truth is unknown.
+        precision: share of true pairs among the mined ones, per method, ours first; empty if the truth is unknown.
+        warnings: doubts reported by labelling.
     """
 
     counts: list[tuple[str, int]]
@@ -83,7 +81,7 @@ class ClickFacts:
 
 
 def read_data_facts(catalogue: Path, embeddings: Path) -> DataFacts:
-    """Count what the catalogue holds and what it left out."""
+    """Count the images of the catalogue and those that it left out."""
     table = read_table(catalogue / CATALOGUE_FILE, CATALOGUE)
     groups = Counter(table.column("duplicate_group").to_pylist())
     categories: dict[str, set[str | None]] = {}
@@ -106,7 +104,7 @@ def read_data_facts(catalogue: Path, embeddings: Path) -> DataFacts:
 
 
 def read_history(encoder: Path) -> dict[str, Points]:
-    """Return (epoch, value) by figure: loss, validation figures. Empty where no training went before."""
+    """Return (epoch, value) per figure: loss, validation figures. Empty without training."""
     path = encoder / HISTORY_FILE
     if not path.exists():
         return {}
@@ -122,9 +120,9 @@ def read_history(encoder: Path) -> dict[str, Points]:
 
 
 def read_click_facts(labels: LabelsSpec) -> ClickFacts | None:
-    """Return what is known of the click log; None without one.
+    """Return the facts about the click log; None without one.
 
-    What stands in `labels.json` under "clicks" is for people: whatever part of it is missing is not shown.
+    The section "clicks" of `labels.json` is for people: a missing part of it is not shown.
     """
     clicks = labels.clicks
     if not clicks:
@@ -150,7 +148,7 @@ def read_click_facts(labels: LabelsSpec) -> ClickFacts | None:
 
 
 def _precision(given: Mapping[str, Any]) -> dict[str, float]:
-    """Return the shares by method: ours, what it consists of, and the naive ways; each with its number of pairs."""
+    """Return the shares per method: ours, its parts, and the naive methods; each with its number of pairs."""
     signals = _mapping(given, "by_signal")
     found = [("mined pairs", _number(given, "mined"), _number(given, "pairs"))]
     for name in signals:

@@ -1,4 +1,4 @@
-"""Puts the page together: everything inline, everything from outside escaped, nothing that was not measured."""
+"""The page of the report: all resources inline, all foreign text escaped, and only measured values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEMPLATE = Path(__file__).parent / "report.html.j2"
 _HEADLINE = ("hit_rate_at_1", "recall_at_10", "map", "ndcg_at_10")
 _HEADLINE_OF_MANY = ("hit_rate_at_1", "precision_at_10", "map", "ndcg_at_10")
 _BRIEF = ("hit_rate_at_1", "recall_at_10", "precision_at_10", "map", "ndcg_at_10", "mrr")
-_HISTORY = {  # what of a training's history is drawn: key → (title, axis)
+_HISTORY = {  # the drawn part of a training's history: key → (title, axis)
     "loss": ("Training loss", "loss"),
     "validation_hit_rate_at_1": ("Validation while training", "hit rate@1"),
 }
@@ -42,19 +42,16 @@ class ReportInputs:
     """Everything the report shows.
 
     Attributes:
-        gallery: images and queries.
-        outcomes: by ranker.
-        results: figures with intervals.
-        decision: what the gate says.
-        metrics: what metrics.json holds.
-        encoder: what was trained.
-        labels: what it was trained by.
+        outcomes: measured answers per ranker.
+        metrics: contents of metrics.json.
+        encoder: description of the trained encoder.
+        labels: description of the labels.
         catalogue_directory: output of the catalogue step.
         encoder_directory: output of the training step, or a release.
         embeddings_directory: output of the embedding step.
         index_directory: output of the indexing step.
-        titles: of the rankers.
-        parameters: how it was measured.
+        titles: titles of the rankers.
+        parameters: parameters of the evaluation.
     """
 
     gallery: Gallery
@@ -73,12 +70,12 @@ class ReportInputs:
 
 
 def template_digest() -> str:
-    """Return the digest of the template: a page depends on it as it does on code."""
+    """Return the digest of the template, since a page depends on it as it does on code."""
     return sha256_of(TEMPLATE)
 
 
 def write_report(path: Path, inputs: ReportInputs) -> None:
-    """Write the page, one file that needs no other."""
+    """Write the page as one self-contained file."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
@@ -136,13 +133,13 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def _headline(outcome: RankerOutcome) -> tuple[str, ...]:
-    """Name the metrics that a person reads first.
+    """Return the names of the metrics to show first.
 
-    Where most queries have more than ten relevant images, ten answers cannot hold them and recall@10 is low at its best; there
-    the share of relevant answers says more.
+    If most queries have more than ten relevant images, ten answers cannot hold them and recall@10 is low at its best; then the
+    share of relevant answers is more informative.
     """
     found, recalled = outcome.metric("precision_at_10") * 10, outcome.metric("recall_at_10")
-    shown = recalled > 0  # relevant images = those found / the share that was found
+    shown = recalled > 0  # number of relevant images = number found / share found
     many = shown.any() and float(np.median(found[shown] / recalled[shown])) > 10.5  # in floating point
     return _HEADLINE_OF_MANY if many else _HEADLINE
 
@@ -231,7 +228,7 @@ def _map(inputs: ReportInputs, thumbnails: Thumbnails) -> dict[str, Any] | None:
 
 
 def _category_colours(categories: list[str | None]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return a colour for each image and (category, colour) for the legend: the most frequent have their own."""
+    """Return a colour per image and (category, colour) for the legend; the most frequent categories have their own."""
     counts: dict[str, int] = {}
     for category in categories:
         if category is not None:

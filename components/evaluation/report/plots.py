@@ -1,4 +1,4 @@
-"""Charts as inline SVG: text stays text, and ink takes the colours of the page, light or dark."""
+"""Charts as inline SVG: text stays text, and colours follow the page, light or dark."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ CATEGORY_COLOURS = (
 )  # fmt: skip
 OTHER_COLOUR = "#8d8d94"
 
-# Stand-ins that are replaced by the page's own colours.
+# Placeholders that are replaced by the page's own colours.
 _INK, _MUTED, _LINE = "#010203", "#040506", "#070809"
 _PAGE_COLOURS = {_INK: "var(--ink)", _MUTED: "var(--muted)", _LINE: "var(--line)"}
 
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "visual-search",
-    "text.parse_math": False,  # a category may be called $x^$
+    "text.parse_math": False,  # a category can be named $x^$
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": _INK,
@@ -67,21 +67,23 @@ _STYLE: Any = {
 
 
 class _Chart:
-    """A figure while it is drawn; `svg` is there afterwards."""
+    """A figure being drawn; `svg` is set afterwards."""
 
     def __init__(self, axes: Axes, figure: Figure) -> None:
         self.axes, self.figure = axes, figure
         self.svg = Markup()
 
     def name(self, title: str) -> None:
-        """Put a title at the left edge, where it has the whole width."""
+        """Put a title at the left edge, where the whole width is available."""
         self.figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
 
 
 @contextmanager
 def _chart(description: str, *, width: float = 4.3, height: float = 2.9) -> Iterator[_Chart]:
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a letter that the measuring font lacks; the browser has it
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # a letter that the font used for measuring lacks; the browser has it
         figure = Figure(figsize=(width, height), layout="constrained")
         chart = _Chart(figure.subplots(), figure)
         yield chart
@@ -104,7 +106,7 @@ def forest(title: str, figures: Mapping[str, Interval], titles: Mapping[str, str
                 [one.low, one.high], [place, place], color=colour, linewidth=5, alpha=0.35, solid_capstyle="round"
             )
             axes.plot([one.value], [place], "o", color=colour, markersize=6)
-            # The label stands where there is room.
+            # The label goes where there is room.
             beyond = one.high < 0.86
             at = one.high + 0.025 if beyond else one.low - 0.025
             axes.text(at, place, f"{one.value:.2f}", va="center", ha="left" if beyond else "right", fontsize=8.5)
@@ -118,7 +120,7 @@ def forest(title: str, figures: Mapping[str, Interval], titles: Mapping[str, str
 
 
 def recall_curves(cuts: Sequence[int], curves: Mapping[str, Sequence[float]], titles: Mapping[str, str]) -> Markup:
-    """Draw recall over the cut-off, one line a ranker."""
+    """Draw recall over the cut-off, one line per ranker."""
     text = "Recall at growing cut-offs: " + "; ".join(
         f"{titles[n]} ends at {c[-1]:.2f}" for n, c in curves.items() if c
     )
@@ -159,7 +161,7 @@ def line(
 
 
 def propensities(positions: Sequence[float], estimated: Sequence[float], true: Sequence[float] | None) -> Markup:
-    """Draw how likely a position is to be looked at: as estimated from the log, and as it truly was where known."""
+    """Draw the probability that a user examines each position: estimated from the log, and the true one where known."""
     text = f"Probability of examination, by position; at the last position estimated {estimated[-1]:.2f}" + (
         f", true {true[-1]:.2f}" if true else ""
     )
@@ -178,7 +180,7 @@ def propensities(positions: Sequence[float], estimated: Sequence[float], true: S
 
 
 def bars(title: str, values: Mapping[str, float]) -> Markup:
-    """Draw named shares as horizontal bars; the first stands out."""
+    """Draw named shares as horizontal bars, with the first one highlighted."""
     names = [plain(name, 40) for name in values]
     text = f"{title}: " + "; ".join(f"{n} {v:.2f}" for n, v in zip(names, values.values(), strict=True))
     with _chart(text, height=0.9 + 0.36 * len(names)) as chart:
@@ -198,7 +200,7 @@ def bars(title: str, values: Mapping[str, float]) -> Markup:
 def by_category(
     title: str, names: Sequence[str], before: Sequence[Interval] | None, after: Sequence[Interval]
 ) -> Markup:
-    """Draw one metric for each category, before and after training."""
+    """Draw one metric per category, before and after training."""
     shown = [plain(name, 24) for name in names]
     text = f"{title} by category: " + "; ".join(f"{n} {a.value:.2f}" for n, a in zip(shown, after, strict=True))
     with _chart(text, width=4.6, height=0.9 + 0.34 * len(shown)) as chart:
@@ -241,15 +243,15 @@ def scatter(title: str, positions: Positions, colours: Sequence[str]) -> Markup:
 
 
 def _inline(svg: str, description: str) -> Markup:
-    """Cut the file's head off, take the page's colours and font, and say in words what can be seen."""
+    """Remove the file's head, use the page's colours and font, and add a description in words."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # many charts stand on one page: their groups need no ids
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # a page has many charts, so ids of groups would collide
     for stand_in, colour in _PAGE_COLOURS.items():
         svg = svg.replace(stand_in, colour)
     svg = svg.replace("'DejaVu Sans', ", "").replace("'DejaVu Sans'", "inherit")
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it would hold for the whole page
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it would apply to the whole page
     head, _, body = svg.partition(">")
     head = re.sub(r' (?:width|height)="[^"]*pt"', "", head)
     named = head.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)

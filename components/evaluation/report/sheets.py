@@ -15,8 +15,8 @@ from components.evaluation.report.thumbnails import Thumbnails
 from components.shared.truth.metrics import Rows
 from components.shared.truth.relevance import RELEVANT_GRADE
 
-SHOWN = 8  # neighbours of a query
-EXPECTED = 3  # relevant images beside a query that went wrong
+SHOWN = 8  # neighbours per query
+EXPECTED = 3  # relevant images shown for a query with a bad answer
 EXTREMES = 6  # best and worst queries
 
 
@@ -26,10 +26,9 @@ class SheetTile:
 
     Attributes:
         image: data URI; None: withheld.
-        image_id: its id.
         grade: 0–3; None for the query.
-        score: similarity to the query; None where there is none.
-        rank: place in the answer, from 1; 0 where it was not ranked.
+        score: similarity to the query; None if unknown.
+        rank: rank in the answer, from 1; 0 if not ranked.
     """
 
     image: Markup | None
@@ -41,7 +40,7 @@ class SheetTile:
 
 @dataclass(frozen=True)
 class RankedAnswer:
-    """What one ranker found for a query."""
+    """The answer of one ranker to a query."""
 
     title: str
     tiles: list[SheetTile]
@@ -54,10 +53,10 @@ class EvaluationSheet:
 
     Attributes:
         query: the query's own picture.
-        category: its category, "" if not known.
-        relevant: how many relevant images there are to find.
-        answers: before and after, or after alone.
-        expected: relevant images with the rank they got; only for queries that went wrong.
+        category: its category, "" if unknown.
+        relevant: number of relevant images in the gallery.
+        answers: before and after training, or only after.
+        expected: relevant images with their ranks; only for queries with bad answers.
     """
 
     query: SheetTile
@@ -72,7 +71,7 @@ class SheetMaker:
 
     Args:
         gallery: images and queries.
-        outcomes: by ranker; "trained" and, where there is one, "untrained" are shown.
+        outcomes: measured answers per ranker; "trained" and, if present, "untrained" are shown.
         thumbnails: the pictures.
     """
 
@@ -85,7 +84,7 @@ class SheetMaker:
         self._candidates = np.flatnonzero(~np.isnan(self._precision) & thumbnails.showable[gallery.queries])
 
     def sample(self, number: int, seed: int) -> list[EvaluationSheet]:
-        """Make sheets for a random sample, taken in turn from each category; nobody chose the pretty ones."""
+        """Make sheets for a random sample, taken in turn from each category, without any selection by hand."""
         order = np.random.default_rng(seed).permutation(self._candidates)
         categories = self._gallery.query_categories()
         turns: dict[str | None, int] = {}
@@ -98,14 +97,14 @@ class SheetMaker:
         return [self._sheet(int(q)) for q in chosen]
 
     def worst(self) -> list[EvaluationSheet]:
-        """Make sheets for the queries with the lowest average precision, one an item, with what they should have found."""
+        """Make sheets for the queries with the lowest average precision, one per item, with the expected images."""
         first = self._outcomes["trained"].first_relevant[self._candidates]
         late = np.where(first == 0, np.iinfo(np.int64).max, first)
         order = np.lexsort((self._candidates, -late, self._precision[self._candidates]))
         return [self._sheet(q, expected=True) for q in self._distinct(self._candidates[order])]
 
     def most_improved(self) -> list[EvaluationSheet]:
-        """Make sheets for the queries that gained most average precision by training, one an item."""
+        """Make sheets for the queries whose average precision improved most by training, one per item."""
         if "untrained" not in self._outcomes:
             return []
         gain = (self._precision - self._outcomes["untrained"].metric("map"))[self._candidates]

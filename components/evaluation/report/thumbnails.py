@@ -1,4 +1,4 @@
-"""Small pictures for the page, as data URIs; what must not be shown stays out."""
+"""Small pictures for the page, as data URIs, without those that must not be shown."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ QUALITY = 76
 
 
 class Thumbnails:
-    """The gallery's pictures, small. Private and inappropriate ones have none.
+    """Small pictures of the gallery; None for private and inappropriate ones.
 
     Args:
         gallery: n images.
-        preprocessing: how the encoder sees them: the page shows just that.
+        preprocessing: preprocessing of the encoder, so that the page shows its input.
     """
 
     def __init__(self, gallery: Gallery, preprocessing: PreprocessingSpec) -> None:
@@ -46,7 +46,10 @@ class Thumbnails:
             return None
         try:
             picture = load_image(str(self._uris[row]), self._preprocessing)
-        except (BadImageError, SourceError):  # read a minute ago, gone now: the figures stand, the tile stays empty
+        except (
+            BadImageError,
+            SourceError,
+        ):  # readable a minute ago, gone now: the figures stay valid, the tile stays empty
             return None
         return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 

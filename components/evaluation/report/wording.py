@@ -1,4 +1,4 @@
-"""How figures, names and paths are written for people."""
+"""Wording of figures, names and paths for people."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from components.evaluation.bootstrap import Interval
 
 
 def plain(text: object, limit: int = 60) -> str:
-    """Make text from outside fit to print: no control or direction characters, not longer than `limit`."""
+    """Make foreign text fit to print: without control or direction characters, and at most `limit` characters long."""
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def short_path(uri: str) -> str:
-    """Return the last two parts of a URI without query: the rest may hold names or keys that are nobody's business."""
+    """Return the last two parts of a URI without its query, since the rest can contain private names or keys."""
     parts = [part for part in uri.split("?", 1)[0].split("#", 1)[0].split("/") if part]
     return plain("/".join(parts[-2:]), 80)
 
 
 def figure(value: float | None) -> str:
-    """Write a share with three decimals (of the six in metrics.json), a dash where there is none."""
+    """Write a share with three decimals (of the six in metrics.json), or a dash if there is none."""
     return "–" if value is None or math.isnan(value) else f"{round(value, 6):.3f}"
 
 

@@ -1,6 +1,6 @@
-"""What a step hands on: a directory whose `artifact.json` names every file with its digest, written last.
+"""The output of a step: a directory whose `artifact.json` names every file with its digest and is written last.
 
-A directory without that file was not finished and is refused, so nothing half-written is ever read as whole.
+A directory without that file is unfinished and is refused, so half-written output is never read as complete.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def seal_artifact(directory: Path, step: str, summary: dict[str, Any] | None = N
 
 
 def open_artifact(directory: Path, step: str, *, verify: bool = False) -> Artifact:
-    """Read the table of contents of what `step` wrote.
+    """Read the table of contents of an artifact that `step` wrote.
 
     Sizes are always compared; digests only if `verify` is set (it reads every byte).
 
@@ -88,7 +88,7 @@ def open_artifact(directory: Path, step: str, *, verify: bool = False) -> Artifa
 
 
 def check_files(directory: Path, files: dict[str, FileEntry], *, digests: bool) -> None:
-    """Check that the listed files are there with their sizes and, if asked, digests.
+    """Check that the listed files exist with their sizes and, if `digests` is set, their digests.
 
     Raises:
         DamagedArtifactError: naming the first file that differs.

@@ -20,12 +20,12 @@ _UNFINISHED = ".part"
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it is synced and renamed to `path`, on failure removed.
+    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on failure removed.
 
-    A reader therefore sees the old file, the new file or none, never a part, also after a crash or a full disk.
+    A reader therefore sees the old file, the new file or none, never a part, even after a crash or a full disk.
 
     Raises:
-        ResourceError: the disk is full, the quota is reached, or nothing may be written there.
+        ResourceError: the disk is full, the quota is reached, or the folder is not writable.
     """
     with full_disk_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished_files(directory: Path) -> None:
-    """Remove what killed processes left of `whole_file` anywhere below a directory that nobody writes to now."""
+    """Remove the temporary files that killed processes left below a directory that no process writes to now."""
     for path in directory.rglob(f".*{_UNFINISHED}"):
         path.unlink(missing_ok=True)
 
@@ -109,10 +109,10 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn "no room left" and "not allowed" while `path` is written into a ResourceError that says what to do.
+    """Turn "no room left" and "not allowed" while `path` is written into a ResourceError with advice.
 
     Raises:
-        ResourceError: the disk is full, the quota is reached, or nothing may be written there.
+        ResourceError: the disk is full, the quota is reached, or the folder is not writable.
     """
     try:
         yield

@@ -16,17 +16,17 @@ _NAME = re.compile(r"[\w-]+(\.[\w-]+)+")
 
 
 def code_digest(module: str, root: Path | None = None) -> str:
-    """Return the digest of a module and of all that it imports, directly or not, from its own top-level package.
+    """Return the digest of a module and of everything it imports, directly or not, from its own top-level package.
 
-    Imports inside functions count too, and so do strings that name a module (a process is started with it) or a file
-    beside the module (a template). Comments and layout do not count; docstrings do, since code may read them.
+    Imports inside functions count too, and so do strings that name a module (started as a process) or a file beside the
+    module (a template). Comments and layout do not count; docstrings do, since code can read them.
 
     Args:
         module: full name.
-        root: folder of the top-level package; None: the package as it is installed.
+        root: folder of the top-level package; None: the installed package.
 
     Raises:
-        ContractError: there is no such module.
+        ContractError: the module does not exist.
     """
     root = root or _root(module.partition(".")[0])
     digests: dict[str, str] = {}
@@ -55,14 +55,14 @@ def _root(package: str) -> Path:
 
 
 def _source(root: Path, module: str) -> Path | None:
-    """Return the file of a module or package; None: there is none, as for an imported class or function."""
+    """Return the file of a module or package; None if there is none, as for an imported class or function."""
     place = root.joinpath(*module.split(".")[1:])
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if module and path.is_file()), None)
 
 
 @functools.lru_cache(maxsize=1000)
 def _parsed(source: bytes) -> tuple[str, frozenset[str]]:
-    """Return the digest of a module's meaning, and every dotted name in it that may be a module or a file."""
+    """Return the digest of a module's meaning, and every dotted name in it that could be a module or a file."""
     tree = ast.parse(source)
     names: set[str] = set()
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""Tables that people bring, as spreadsheets, data frames and databases write them: CSV of any dialect, and Parquet."""
+"""Tables from users, as spreadsheets, data frames and databases write them: CSV of any dialect, and Parquet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from components.shared.errors import SourceError
 
-# How pandas, SQL and spreadsheets write a cell without a value. "NA" may be a word (North America, sodium) and stays.
+# How pandas, SQL and spreadsheets write a cell without a value. "NA" can be a word (North America, sodium) and stays.
 _MISSING = frozenset(
     (
         "",
@@ -62,9 +62,9 @@ class ForeignTable:
     rows: list[int]
 
     def texts(self, name: str) -> list[str | None]:
-        """Return a column as stripped text; None everywhere where the table lacks the column.
+        """Return a column as stripped text; None in every row if the table lacks the column.
 
-        A whole number that a data frame turned into a float, since other rows were empty, is written as whole again.
+        A whole number that a data frame turned into a float, because other rows were empty, is written as whole again.
 
         Raises:
             SourceError: a cell holds a list or a structure.
@@ -89,19 +89,16 @@ class ForeignTable:
 
 
 def read_foreign_table(source: str, data: bytes, required: Sequence[str]) -> ForeignTable:
-    """Read a CSV or Parquet table, whichever the first bytes show.
+    """Read a CSV or Parquet table; the first bytes show which.
 
-    CSV may be UTF-8, UTF-16 or UTF-32 (with or without a byte order mark) or Windows-1252, separated by comma, semicolon,
-    tab or "|", with a header line. Words for a missing value (nan, None, NULL, NaT, <NA>, N/A) are missing values.
+    CSV is decoded as UTF-8, UTF-16 or UTF-32 (with or without a byte order mark) or Windows-1252, and is separated by comma,
+    semicolon, tab or "|", with a header line. Words for a missing value (nan, None, NULL, NaT, <NA>, N/A) become None.
 
-    Args:
-        source: path or URI, for messages.
-        data: the file.
-        required: columns that must be there.
+    `source`, a path or URI, is for messages; the columns in `required` must be present.
 
     Raises:
-        SourceError: not such a table, a required column is missing, a column occurs twice, or a row has the wrong length;
-            the message names the row.
+        SourceError: the file is not such a table, a required column is missing, a column occurs twice, or a row has the
+            wrong length; the message names the row.
     """
     if data[:4] == b"PAR1":
         table = _read_parquet(source, data)
@@ -117,7 +114,7 @@ def decode_text(source: str, data: bytes) -> str:
     """Decode text of unknown encoding: by its byte order mark, as UTF-16 without one, as UTF-8, else as Windows-1252.
 
     Raises:
-        SourceError: it is none of these.
+        SourceError: the text is in none of these encodings.
     """
     marked = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), None)
     for encoding in [marked] if marked else [*_unmarked_utf16(data), "utf-8", "cp1252"]:
@@ -131,7 +128,7 @@ def decode_text(source: str, data: bytes) -> str:
 
 
 def _unmarked_utf16(data: bytes) -> list[str]:
-    """Return the UTF-16 form that mostly Latin text without a byte order mark is in, if its zero bytes show one."""
+    """Return the UTF-16 variant of mostly Latin text without a byte order mark, if its zero bytes show one."""
     start = data[:_SNIFFED_BYTES]
     even, odd = start[::2].count(0), start[1::2].count(0)
     if max(even, odd) * 4 < len(start):
@@ -141,7 +138,7 @@ def _unmarked_utf16(data: bytes) -> list[str]:
 
 def _read_csv(source: str, text: str, required: Sequence[str]) -> ForeignTable:
     separator = None
-    if text[:4].lower() == "sep=":  # Excel's own first line
+    if text[:4].lower() == "sep=":  # a first line that Excel writes
         line, _, text = text.partition("\n")
         separator = line.strip()[4:5] or None
     separator = separator or _separator(text, required)
@@ -169,7 +166,7 @@ def _read_csv(source: str, text: str, required: Sequence[str]) -> ForeignTable:
 
 
 def _separator(text: str, required: Sequence[str]) -> str:
-    """Return the separator by which the header names most of the required columns, or else has most columns."""
+    """Return the separator whose header has the most required columns, or else the most columns."""
     header = next((line for line in text.splitlines() if line.strip()), "")
 
     def fit(separator: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Image ids: how a path becomes one, and how an id that a person writes is matched to one."""
+"""Image ids: how a path becomes an id, and how an id that a user writes is matched to one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _DIGEST_CHARACTERS = 16
 
 
 def safe_id(text: str) -> str:
-    """Make an id out of a path: letters and digits of any script and /._-~+=@,()! stay, other bytes become %XX.
+    """Make an id from a path: letters and digits of any script and /._-~+=@,()! stay, other bytes become %XX.
 
     Different paths give different ids, except that one name in two Unicode forms gives one. An id of more than 512
-    characters is cut, and the digest of the whole is added.
+    characters is cut, and the digest of the whole is appended.
     """
     normal = unicodedata.normalize("NFC", text)
     if normal.isascii() and all(c.isalnum() or c in _SAFE_PUNCTUATION for c in normal):
@@ -31,9 +31,9 @@ def safe_id(text: str) -> str:
 
 
 def meant_ids(written: str) -> Iterator[str]:
-    """Yield the image ids that a person may mean, the likeliest first.
+    """Yield the image ids that a user can mean, the likeliest first.
 
-    People write the id itself, or the path of the picture: with spaces, a percent sign or an accent in either Unicode
+    Users write the id itself, or the path of the picture: with spaces, a percent sign or an accent in either Unicode
     form, percent-encoded as in an address, with backslashes, or with a leading "./" or "/".
     """
     yield written
@@ -46,10 +46,5 @@ def meant_ids(written: str) -> Iterator[str]:
 
 
 def find_id(written: str, known: Container[str]) -> str | None:
-    """Return the known image id that a person means (see `meant_ids`), or None; an id written exactly wins.
-
-    Args:
-        written: an id or path.
-        known: ids of the catalogue.
-    """
+    """Return the known image id that a user means (see `meant_ids`), or None; an exact match wins."""
     return next((image_id for image_id in meant_ids(written) if image_id in known), None)

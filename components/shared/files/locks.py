@@ -1,4 +1,4 @@
-"""One lock for what several processes of a machine must not do at once."""
+"""The one lock for work that several processes of a machine must not do at the same time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from components.shared.files.atomic import full_disk_named
 
 @contextmanager
 def exclusive_lock(path: Path, *, when_held: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock file `path`, which is made if need be; others wait. The kernel frees it when the process dies.
+    """Hold the lock file `path`, created if needed; others wait. The kernel releases it when the process dies.
 
     Not reentrant. It excludes processes of one machine only.
 
     Args:
-        path: the lock file; nobody removes it.
-        when_held: called when another process holds the lock, before waiting for it; it raises in order not to wait.
+        path: the lock file; it is never removed.
+        when_held: called when another process holds the lock, before waiting for it; if it raises, there is no wait.
 
     Raises:
         ResourceError: the file cannot be written.

@@ -16,14 +16,14 @@ _LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% [{elapsed}<{remaining
 
 
 def progress(values: Iterable[T], description: str, *, total: int | None = None, unit: str = "it") -> Iterator[T]:
-    """Iterate over `values` and show on standard error how far the work is, how fast, and when it will end."""
+    """Iterate over `values` and show on standard error the progress, the speed and the remaining time."""
     yield from progress_bar(values, description, total=total, unit=unit)
 
 
 def progress_bar(
     values: Iterable[T] | None, description: str, *, total: int | None = None, unit: str = "it"
 ) -> tqdm[T]:
-    """Return the bar itself, for work that is counted by hand (`update`) or shows figures (`set_postfix`)."""
+    """Return the bar itself, for work that calls `update` itself or shows figures (`set_postfix`)."""
     terminal = sys.stderr.isatty()
     bar = tqdm(
         values,
@@ -36,6 +36,6 @@ def progress_bar(
         maxinterval=10 if terminal else _LOG_INTERVAL_SECONDS,
         bar_format=None if terminal else _LOG_LINE,
         leave=True,
-        delay=0 if terminal else _LOG_DELAY_SECONDS,  # what is quick needs no line
+        delay=0 if terminal else _LOG_DELAY_SECONDS,  # quick work needs no line
     )
     return cast("tqdm[T]", bar)

@@ -1,4 +1,4 @@
-"""A manifest that is named by its own contents: what it says cannot be altered without its name showing it."""
+"""A manifest whose name is the digest of its contents, so that an altered manifest no longer fits its name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class SealedManifest(BaseModel):
     """The manifest of a directory; one of its fields, the name, is the digest of all others.
 
     Class attributes:
-        kind: what it is, for messages.
+        kind: noun for messages.
         name_field: the field that holds the name.
-        prefix: what a name begins with.
-        most_bytes: no honest file is longer.
-        remedy: what to do about a bad one, for messages.
+        prefix: first characters of every name.
+        most_bytes: upper limit for the size of a valid file.
+        remedy: advice on a bad manifest, for messages.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,17 +32,17 @@ class SealedManifest(BaseModel):
     remedy: ClassVar[str]
 
     def digest(self) -> str:
-        """Return the name that the contents give."""
+        """Return the name that belongs to the contents."""
         # Not mode="json": that would write NaN as null, and a NaN must be refused, not lost.
         return self.prefix + digest_of(self.model_dump(exclude={self.name_field}))[:16]
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a manifest and check that it is true to itself.
+        """Read a manifest and check that its name is the digest of its contents.
 
         Raises:
-            UnfinishedArtifactError: there is none (MLflow gives an empty folder for a version whose files were deleted).
-            ContractError: unreadable, of a newer version, or altered.
+            UnfinishedArtifactError: it is missing (MLflow gives an empty folder for a version whose files were deleted).
+            ContractError: the manifest is unreadable, of a newer version, or altered.
         """
         if not path.is_file():
             raise UnfinishedArtifactError(

@@ -1,4 +1,4 @@
-"""Specs: small JSON files inside artifacts that describe what lies beside them."""
+"""Specs: small JSON files inside artifacts that describe the files beside them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,11 @@ def write_spec(path: Path, spec: BaseModel) -> None:
 def read_spec(path: Path, model: type[Spec], *, subject: str, step: str) -> Spec:
     """Read a spec.
 
-    Args:
-        path: the file.
-        model: of its contents.
-        subject: what it describes, for messages.
-        step: what writes it, for messages.
+    `subject` and `step`, the spec's subject and the step that writes it, are for messages.
 
     Raises:
-        UnfinishedArtifactError: it is missing.
-        ContractError: it is unreadable, or of a newer version.
+        UnfinishedArtifactError: the file is missing.
+        ContractError: the spec is unreadable, or of a newer version.
     """
     try:
         return model.model_validate(json.loads(path.read_bytes()))

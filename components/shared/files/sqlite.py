@@ -9,12 +9,12 @@ _SCHEME = "sqlite:///"
 
 
 def sqlite_url(path: Path) -> str:
-    """Return SQLAlchemy's address of an SQLite file; characters that have a meaning in addresses are escaped."""
+    """Return SQLAlchemy's address of an SQLite file, with special characters escaped."""
     return _SCHEME + quote(str(path.absolute()))
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Return the file that an address of SQLite names, or None for another address."""
+    """Return the file that an SQLite address names, or None for another address."""
     if not url.startswith(_SCHEME) or url == _SCHEME:
         return None
     return Path(unquote(url.removeprefix(_SCHEME).partition("?")[0]))

@@ -1,4 +1,4 @@
-"""Bytes from anywhere: local paths, s3://, gs:// and what else fsspec knows."""
+"""Bytes from anywhere: local paths, s3://, gs:// and other schemes of fsspec."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URI and the path within it.
 
     Credentials come from the environment (AWS_*, GOOGLE_APPLICATION_CREDENTIALS, FSSPEC_*), never from parameters.
-    A local path is taken as it is, whatever characters it holds.
+    A local path is used unchanged and can hold any characters.
 
     Raises:
         SourceError: the scheme is unknown or its package is not installed.
@@ -26,7 +26,7 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
         return LocalFileSystem(), local_path(uri)
     try:
         filesystem, path = _plain(uri) if "::" in uri and not _is_chained(uri) else url_to_fs(uri)
-    except Exception as error:  # besides ValueError and ImportError whatever a driver's constructor raises
+    except Exception as error:  # ValueError, ImportError, or any error of a driver's constructor
         raise SourceError(
             f"{uri} cannot be opened ({error}); use a local path, s3://, gs:// or another scheme of fsspec", source=uri
         ) from error
@@ -34,7 +34,7 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
 
 
 def read_bytes(uri: str, *, limit_bytes: int) -> bytes:
-    """Read a whole file, but never more than the limit (and one byte, to know).
+    """Read a whole file, but at most `limit_bytes` (plus one byte, to notice a longer file).
 
     Raises:
         SourceError: the file is missing (then the cause is a FileNotFoundError) or cannot be read.
@@ -53,9 +53,9 @@ def read_bytes(uri: str, *, limit_bytes: int) -> bytes:
 
 
 def parquet_files(filesystem: Any, root: str) -> list[str]:
-    """Return the Parquet files at a path: itself, or all below it but those still being written; none if it is missing.
+    """Return the Parquet files at a path: itself, or all below it except unfinished ones; none if it is missing.
 
-    As for Spark, names that begin with "." or "_" are work in progress, whether of a file or of a folder.
+    As for Spark, names that begin with "." or "_" mark unfinished files and folders.
     """
     if filesystem.isfile(root):
         return [root]
@@ -77,7 +77,7 @@ def is_remote(uri: str) -> bool:
 
 
 def local_path(uri: str) -> str:
-    """Return the path that a `file:` address names, its escapes decoded; any other text is a path as it is.
+    """Return the path that a `file:` address names, with escapes decoded; any other text is already a path.
 
     Source: RFC 8089.
 
@@ -103,7 +103,7 @@ def _plain(uri: str) -> tuple[Any, str]:
 
 
 def _read(filesystem: Any, path: str, count: int) -> bytes:
-    """Read the first `count` bytes: one open file where the disk is local, one ranged request where it is not."""
+    """Read the first `count` bytes: by opening a local file, or by one ranged request to a remote one."""
     if isinstance(filesystem, LocalFileSystem):
         with Path(path).open("rb") as file:
             return file.read(count)
@@ -114,5 +114,5 @@ def _read(filesystem: Any, path: str, count: int) -> bytes:
     except Exception:
         if filesystem.info(path)["size"]:
             raise
-        return b""  # there is no range in an empty object, so the request for one was refused
+        return b""  # an empty object has no range, so the server refused the request
     return data

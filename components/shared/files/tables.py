@@ -39,16 +39,19 @@ CATALOGUE = TableFormat(
     _schema(
         ("image_id", pa.string()),
         ("item_id", pa.string()),  # a product, which has images
-        ("uri", pa.string()),  # where the picture lies: local path, s3://, gs://
-        ("sha256", pa.string()),  # of the encoded bytes
+        ("uri", pa.string()),  # address of the picture: local path, s3://, gs://
+        ("sha256", pa.string()),  # digest of the encoded bytes
         ("width", pa.int32()),  # pixels, after EXIF orientation
         ("height", pa.int32()),
-        ("category", pa.string()),  # null: not known
+        ("category", pa.string()),  # null: unknown
         ("is_public", pa.bool_()),
         ("is_appropriate", pa.bool_()),
         ("added_at", _TIMESTAMP),
-        ("split", pa.string()),  # train | validation | test; all images of an item and of a duplicate group agree
-        ("duplicate_group", pa.string()),  # near-duplicates share it; an image without any has its own
+        (
+            "split",
+            pa.string(),
+        ),  # train | validation | test; the same for all images of an item and of a duplicate group
+        ("duplicate_group", pa.string()),  # shared by near-duplicates; an image without any has its own
         nullable=("category",),
     ),
     key=("image_id",),
@@ -137,11 +140,11 @@ QUERY_SAMPLES = TableFormat(
         ("embedding", pa.list_(pa.float32())),  # unit norm, of the space
         ("top_score", pa.float32()),  # null: nothing was found
         ("results", pa.int32()),
-        ("width", pa.int32()),  # pixels, after EXIF orientation; with all that follows of the picture as it was sent
+        ("width", pa.int32()),  # pixels, after EXIF orientation; this and the next columns describe the picture as sent
         ("height", pa.int32()),
         ("bytes", pa.int64()),
         ("format", pa.string()),  # jpeg | png | webp | avif | gif | tiff | bmp
-        ("brightness", pa.float32()),  # for these four see picture_statistics.py
+        ("brightness", pa.float32()),  # these four: see pictures/statistics.py
         ("contrast", pa.float32()),
         ("sharpness", pa.float32()),
         ("saturation", pa.float32()),
@@ -151,14 +154,16 @@ QUERY_SAMPLES = TableFormat(
 )
 
 
-SERVICE_SCHEMA = _schema(  # windows of service; also written by hand, hence plain Parquet or CSV without a version
-    ("at", _TIMESTAMP),  # end of the window
-    ("arm", pa.string()),
-    ("requests", pa.float64()),  # in the window, not since the start
-    ("errors", pa.float64()),  # answers that are the server's fault: 5xx
-    ("slow", pa.float64()),  # answered later than the latency objective
-    ("zero_results", pa.float64()),  # answered, with nothing to show
-    nullable=("at", "arm", "requests", "errors", "slow", "zero_results"),
+SERVICE_SCHEMA = (
+    _schema(  # windows of service; users also write it by hand, so it is plain Parquet or CSV without a version
+        ("at", _TIMESTAMP),  # end of the window
+        ("arm", pa.string()),
+        ("requests", pa.float64()),  # in the window, not since the start
+        ("errors", pa.float64()),  # answers that are the server's fault: 5xx
+        ("slow", pa.float64()),  # answered later than the latency objective
+        ("zero_results", pa.float64()),  # answered without a result
+        nullable=("at", "arm", "requests", "errors", "slow", "zero_results"),
+    )
 )
 SERVICE_COUNTS = tuple(SERVICE_SCHEMA.names[2:])
 
@@ -167,7 +172,7 @@ def write_table(path: Path, table: pa.Table, form: TableFormat) -> None:
     """Write `table` as `form`, all or nothing, with name and version in the file's metadata.
 
     Raises:
-        ContractError: a column is missing, of the wrong type, null where it must not be, or a key occurs twice.
+        ContractError: a column is missing, of the wrong type, or null where values are required, or a key occurs twice.
         ResourceError: the disk is full.
     """
     checked = _conform(table, form, str(path))
@@ -180,7 +185,7 @@ def read_table(path: Path, form: TableFormat, columns: list[str] | None = None) 
     """Read a table that `write_table` wrote.
 
     Raises:
-        UnfinishedArtifactError: there is no such file.
+        UnfinishedArtifactError: the file does not exist.
         ContractError: the file is another table, a newer version, or not Parquet.
     """
     if not path.exists():
@@ -230,10 +235,10 @@ def first_duplicate(table: pa.Table, key: tuple[str, ...]) -> str | None:
 
 
 def require_columns(table: pa.Table, names: tuple[str, ...], source: str) -> None:
-    """Check that a table from outside has the columns that are needed.
+    """Check that a table from a user has the required columns.
 
     Raises:
-        SourceError: naming the missing columns, those present and what to do.
+        SourceError: a column is missing; the message names the missing columns, those present and the fix.
     """
     missing = [name for name in names if name not in table.column_names]
     if missing:

@@ -1,8 +1,8 @@
-"""Where steps keep finished and unfinished work, so that a rerun picks up where it stopped.
+"""The workspace, where steps keep finished and unfinished work, so that a rerun resumes where it stopped.
 
-A step's work is kept under a key made of its name, the code that it runs, its parameters and the digests of its inputs.
-Asked for the same work again, the step finds it finished and hands it on; killed half-way, it finds its scratch files (shards,
-checkpoints). Kubeflow's own cache cannot do this: it knows nothing of a file's content or of the package's code.
+A step's work is stored under a key made of its name, the code that it runs, its parameters and the digests of its inputs.
+When the same work is requested again, the finished output is reused; after a crash, the step finds its scratch files (shards,
+checkpoints). Kubeflow's own cache cannot do this, since it does not see the contents of files or the code of packages.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ class StepWork:
     """One step's work under one key.
 
     Attributes:
-        name: the step.
         key: hexadecimal digest of everything that the result depends on.
-        output: directory for the files to hand on.
-        scratch: directory for shards, checkpoints and the like; kept until the step has finished.
+        output: directory for the finished files.
+        scratch: directory for shards, checkpoints and other temporary files; kept until the step has finished.
     """
 
     name: str
@@ -45,7 +44,7 @@ class StepWork:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the output is complete; then nothing is to be done but `publish`."""
+        """Whether the output is complete, so that only `publish` remains."""
         return (self.output / ARTIFACT_FILE).exists()
 
     def finish(self, summary: dict[str, Any] | None = None) -> Artifact:
@@ -55,16 +54,17 @@ class StepWork:
         return artifact
 
     def publish(self, destination: Path) -> Artifact:
-        """Hand the finished output on as the directory `destination` (hard links where possible)."""
+        """Publish the finished output as the directory `destination` (hard links where possible)."""
         artifact = open_artifact(self.output, self.name)
         publish_tree(self.output, destination)
         return artifact
 
 
 def require_writable(root: Path) -> None:
-    """Create the workspace if need be, and write to it once; a step that works outside `Workspace.step` first calls this.
+    """Create the workspace if needed and test that it is writable.
 
-    A new volume belongs to root, while tasks of Kubeflow run as another user and without an fsGroup.
+    Code that works outside `Workspace.step` calls this first. A new volume belongs to root, while tasks of Kubeflow run as
+    another user and without an fsGroup.
 
     Raises:
         ResourceError: this user cannot write there.
@@ -86,7 +86,7 @@ def require_writable(root: Path) -> None:
 
 
 class Workspace:
-    """A directory that outlives runs: a folder on a laptop, a mounted volume on the cluster."""
+    """A directory that is kept between runs: a folder on a laptop, a mounted volume on the cluster."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -95,15 +95,15 @@ class Workspace:
     def step(
         self, name: str, *, inputs: Mapping[str, Path | str], parameters: BaseModel | Mapping[str, Any]
     ) -> Iterator[StepWork]:
-        """Open the work of one step, alone; a second process that wants the same waits, and then finds it finished.
+        """Open the work of one step exclusively; a second process that wants the same work waits and then finds it finished.
 
         Args:
             name: the step, a package below `components`.
-            inputs: artifact directories (their digest counts) or strings (they count as they are).
+            inputs: artifact directories (identified by digest) or strings (used unchanged).
             parameters: everything else that the result depends on.
 
         Raises:
-            UnfinishedArtifactError: an input directory was not finished.
+            UnfinishedArtifactError: an input directory is unfinished.
             ResourceError: this user cannot write to the workspace.
         """
         require_writable(self.root)
@@ -122,7 +122,7 @@ class Workspace:
         with exclusive_lock(directory / "lock", when_held=lambda: print(notice, file=sys.stderr, flush=True)):
             if not work.is_finished:
                 work.scratch.mkdir(exist_ok=True)
-                remove_unfinished_files(work.output)  # of a killed attempt; they must not be sealed
+                remove_unfinished_files(work.output)  # left by a killed attempt; they must not be sealed
                 write_json(directory / "key.json", facts)
             yield work
 

@@ -58,8 +58,7 @@ class Picture:
 
     Attributes:
         pixels: (h, w, 3) uint8 RGB, upright, contiguous.
-        width: of the file, pixels, after EXIF orientation; `pixels` is smaller where it was decoded at reduced scale.
-        height: likewise.
+        width, height: size of the file in pixels, after EXIF orientation; `pixels` is smaller if decoded at reduced scale.
         format: "jpeg", "png", "webp", "avif", "gif", "tiff" or "bmp".
     """
 
@@ -72,14 +71,14 @@ class Picture:
 def decode_image(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_side: int | None = None) -> Pixels:
     """Decode a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP file; of several frames or pages, the first.
 
-    EXIF orientation is applied, transparency laid on white, CMYK, palettes and greys become RGB, and of 16 bits a
-    channel the upper 8 are kept.
+    EXIF orientation is applied, transparency is blended with white, CMYK, palettes and greys become RGB, and 16-bit
+    channels keep their upper 8 bits.
 
     Args:
         data: the file's bytes.
-        limits: what the picture may ask for.
-        minimum_side: if given, a JPEG file may be decoded at a reduced scale (n/8), but so that both sides stay at
-            least this long; a file with a shorter side is decoded in full.
+        limits: limits that the picture must meet.
+        minimum_side: if given, a JPEG file can be decoded at a reduced scale (n/8), but so that both sides keep at
+            least this length; a file with a shorter side is decoded at full size.
 
     Returns:
         (h, w, 3) uint8 RGB, contiguous.
@@ -92,7 +91,7 @@ def decode_image(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimu
 
 
 def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_side: int | None = None) -> Picture:
-    """Do as `decode_image`, and tell size and format of the file as well."""
+    """Decode as `decode_image` does, and return size and format of the file as well."""
     if len(data) > limits.max_bytes:
         raise ImageTooLargeError(
             f"the picture has {len(data)} bytes, at most {limits.max_bytes} are allowed", reason="too_many_bytes"
@@ -117,7 +116,7 @@ def decode_picture(data: bytes, *, limits: DecodingLimits = DEFAULT_LIMITS, mini
                 f"the {kind.upper()} file is truncated (its end is missing); copy it again", reason="truncated"
             ) from error
         text = " ".join(str(error).split())[:200]
-        text = text if re.search("[a-z]{3}", text) else "its data are damaged"  # of some errors all that there is: -1
+        text = text if re.search("[a-z]{3}", text) else "its data are damaged"  # some errors carry only the text -1
         raise BadImageError(f"the {kind.upper()} file cannot be decoded: {text}", reason="damaged") from error
     width, height = size[::-1] if orientation >= 5 else size
     return Picture(pixels, width, height, kind)
@@ -141,7 +140,7 @@ def read_picture(uri: str, *, limits: DecodingLimits = DEFAULT_LIMITS, minimum_s
 
 
 def load_image(uri: str, preprocessing: PreprocessingSpec, *, limits: DecodingLimits = DEFAULT_LIMITS) -> Pixels:
-    """Read, decode and preprocess: what training, embedding and evaluation see of a picture.
+    """Read, decode and preprocess a picture, as training, embedding and evaluation do.
 
     Returns:
         (side, side, 3) uint8 RGB.
@@ -153,16 +152,16 @@ def load_image(uri: str, preprocessing: PreprocessingSpec, *, limits: DecodingLi
 
 
 def decoding_side(preprocessing: PreprocessingSpec) -> int:
-    """Return the `minimum_side` for what is preprocessed afterwards: twice its side.
+    """Return the `minimum_side` for decoding before preprocessing: twice the side of the result.
 
-    Then at least half of the reduction is left to area averaging, and the result differs from that of a full decode by
+    At least half of the reduction is then done by area averaging, and the result differs from that of a full decode by
     less than one grey level on average.
     """
     return 2 * preprocessing.side
 
 
 def _is_truncated(data: bytes, kind: str, text: str) -> bool:
-    """Tell whether a file that cannot be decoded lacks its end, by the decoder's words or by the file's own marks."""
+    """Whether an undecodable file lacks its end, judged by the decoder's message or by the file's end marker."""
     if "truncated" in text.lower():
         return True
     if kind == "webp":
@@ -208,7 +207,7 @@ def _decode_jpeg(
         least = 0 if minimum_side is None or minimum_side > min(size) else minimum_side
         try:
             pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
-        except ValueError:  # a warning or an error of libjpeg; Pillow, laxer in what it takes, has the last word
+        except ValueError:  # a warning or an error of libjpeg; Pillow accepts more, so try it
             pass
         else:
             if not header.is_described:
@@ -289,7 +288,7 @@ def _rgb_of(image: Image.Image) -> Pixels:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # Pillow warns about odd metadata, which is nobody's business here; `catch_warnings` swaps global state, hence the lock.
+    # Pillow warns about odd metadata, which is irrelevant here; `catch_warnings` swaps global state, so a lock is needed.
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""EXIF orientation: which way a camera was held."""
+"""EXIF orientation: how the camera was held."""
 
 from __future__ import annotations
 
@@ -16,19 +16,13 @@ def orientation_of(image: Image.Image) -> int:
     """
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (
-        Exception
-    ):  # damaged data raise SyntaxError, struct.error, OSError and more; the pixels are no worse for them
+    except Exception:  # damaged data raise SyntaxError, struct.error, OSError and more
         return 1
     return next((orientation for orientation in range(2, 9) if orientation == value), 1)
 
 
 def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo a camera's orientation.
-
-    Args:
-        pixels: (h, w, c) as stored.
-        orientation: 1–8 as in EXIF.
+    """Undo a camera's orientation (1–8 as in EXIF).
 
     Returns:
         (h, w, c), or (w, h, c) for orientations 5–8; contiguous.

@@ -1,4 +1,4 @@
-"""What the header of a JPEG file says, read without decoding it."""
+"""The header of a JPEG file, read without decoding the picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 # Within a scan, FF is followed by 00 or a restart marker; anything else ends it.
 _MARKER_AFTER_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 _BARE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})  # markers without a length
-_USUAL_SCANS = 10  # of a progressive file
+_USUAL_SCANS = 10  # in a progressive file
 _PLAIN = frozenset({"Gray", "YCbCr", "RGB"})
 
 
@@ -24,9 +24,8 @@ class JpegHeader:
     """Facts of a JPEG file.
 
     Attributes:
-        width: pixels, as stored.
-        height: likewise.
-        is_plain: grey or three colours: what libjpeg turns into RGB by itself.
+        width, height: pixels, as stored.
+        is_plain: grey or three colours, which libjpeg converts to RGB by itself.
         scans: passes over the picture; 1 in a baseline file, about 10 in a progressive one.
         is_described: there may be EXIF or XMP data or a colour profile.
     """
@@ -39,7 +38,7 @@ class JpegHeader:
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
-    """Read the facts of a JPEG file; None if libjpeg makes nothing of its header.
+    """Read the facts of a JPEG file; None if its header is not valid for libjpeg.
 
     Source: ITU-T T.81, annex B (markers and their segments).
     """
@@ -47,14 +46,14 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except ValueError:
         return None
-    scans = data.count(b"\xff\xda")  # an upper bound: thumbnails and trailers may hold the bytes, too
+    scans = data.count(b"\xff\xda")  # an upper bound: thumbnails and trailers can contain these bytes too
     if scans > _USUAL_SCANS:
         scans = _count_scans(data)
     return JpegHeader(width, height, colours in _PLAIN, scans, _is_described(data))
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Go from marker to marker: (marker, start, end) of each segment's content."""
+    """Yield (marker, start, end) of the content of each segment."""
     position, form = 2, _MARKER
     while (match := form.search(data, position)) is not None:
         marker, position = match[1][0], match.end()

@@ -1,4 +1,4 @@
-"""What a picture may ask for before anybody decodes it."""
+"""Limits that a picture must meet before it is decoded."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class DecodingLimits(BaseModel):
-    """What a picture may ask for; checked before it is decoded.
+    """Limits of a picture, checked before it is decoded.
 
     Attributes:
-        max_bytes: of the encoded file.
+        max_bytes: size of the encoded file.
         max_pixels: width × height.
-        min_side: of width and of height, pixels.
-        max_side: of width and of height, pixels.
+        min_side: smallest width and height, pixels.
+        max_side: largest width and height, pixels.
         max_aspect: longer side / shorter side.
-        max_scans: of a JPEG file; a usual progressive one has 10.
-        max_scanned_pixels: scans × pixels of a JPEG file: a decoder visits every pixel once in each scan.
+        max_scans: scans in a JPEG file; a usual progressive one has 10.
+        max_scanned_pixels: scans × pixels of a JPEG file, since a decoder visits every pixel once per scan.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

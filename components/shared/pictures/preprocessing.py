@@ -1,4 +1,4 @@
-"""From a decoded picture to what an encoder takes: the only implementation, in training, indexing and serving alike."""
+"""Preprocessing of a decoded picture for the encoder: one implementation for training, indexing and serving."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 Pixels = NDArray[np.uint8]
 
-LARGEST_SIDE = 518  # of what an encoder takes: a ViT of 37 patches of 14 pixels
+LARGEST_SIDE = 518  # for encoders up to a ViT with 37 patches of 14 pixels
 Interpolation = Literal["area", "bilinear", "bicubic"]
 
-_ADDED_FIELDS = {"crop": 1.0, "interpolation": "area"}  # with the value that specs from before they existed imply
+_ADDED_FIELDS = {"crop": 1.0, "interpolation": "area"}  # with the values that older specs imply
 _PILLOW_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class PreprocessingSpec(BaseModel):
-    """How a picture is brought to a square; travels inside the release and is part of its space.
+    """How a picture is made square; stored in the release and part of its space.
 
     Attributes:
-        side: height and width of the result, pixels: what the encoder's graph takes.
+        side: height and width of the result, pixels: the input size of the encoder's graph.
         fit: "pad" keeps the whole picture and its proportions on a square of `pad_level`; "crop" keeps the centre;
             "stretch" keeps the whole picture and gives up its proportions.
         pad_level: grey level of the padding, 0–255.
@@ -49,11 +49,7 @@ class PreprocessingSpec(BaseModel):
 
 
 def preprocess(picture: Pixels, spec: PreprocessingSpec) -> Pixels:
-    """Bring a picture to the square that an encoder takes.
-
-    Args:
-        picture: (h, w, 3) uint8 RGB, as the decoder gives it.
-        spec: what to do.
+    """Turn a decoded picture, (h, w, 3) uint8 RGB, into the square that an encoder takes.
 
     Returns:
         (spec.side, spec.side, 3) uint8 RGB, contiguous, without aliasing.

@@ -1,4 +1,4 @@
-"""What a picture looks like in a few numbers: what drift of the queries is seen by, without keeping any picture."""
+"""A few numbers that describe a picture; they reveal drift of the queries without keeping any picture."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from components.shared.pictures.preprocessing import resize
 
-_SIDE = 128  # figures are taken at one size, lest sharpness be a matter of resolution
+_SIDE = 128  # figures are measured at one size, so that sharpness does not depend on resolution
 
 
 @dataclass(frozen=True)
 class PictureStatistics:
-    """Figures of one picture, each from 0 to 1 but `sharpness`.
+    """Figures of one picture, each from 0 to 1 except `sharpness`.
 
     Attributes:
         brightness: mean of the luma (ITU-R BT.601).
         contrast: standard deviation of the luma, doubled: 1 for half black, half white.
-        sharpness: variance of the Laplacian of the luma (of 0–1) with the longer side brought to at most 128 pixels; ≥ 0.
-        saturation: mean saturation (HSV).
+        sharpness: variance of the Laplacian of the luma (0–1), with the longer side scaled to at most 128 pixels; ≥ 0.
+        saturation: mean saturation in HSV.
     """
 
     brightness: float
@@ -31,10 +31,7 @@ class PictureStatistics:
 
 
 def picture_statistics(picture: NDArray[np.uint8]) -> PictureStatistics:
-    """Measure a picture.
-
-    Args:
-        picture: (h, w, 3) uint8 RGB.
+    """Measure a picture, (h, w, 3) uint8 RGB.
 
     Source: Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, 2000 (variance of the Laplacian).
     """

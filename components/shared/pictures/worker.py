@@ -1,4 +1,4 @@
-"""Expendable processes that decode pictures: how one is started, and how it runs. What kills one kills nothing else."""
+"""Expendable processes that decode pictures. A picture that kills one affects no other process."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARE
 
 
 def start_worker(module: str, descriptor: int, *, errors: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    """Start a module, whose main program is `run_worker`, in a process of its own.
+    """Start a module, whose main program is `run_worker`, in its own process.
 
     Args:
-        module: full name.
-        descriptor: of the socket through which it talks.
-        errors: where its standard error goes; None: to this process's.
+        module: full name of the module.
+        descriptor: socket to the parent.
+        errors: file for its standard error; None: that of this process.
 
     Raises:
         OSError: no process can be started.
     """
     root = str(Path(next(iter(components.__path__))).parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    # Not multiprocessing: its children import the main module again, whatever that is (kfp, a notebook).
+    # Not multiprocessing: its children import the main module again, be it kfp or a notebook.
     return subprocess.Popen(  # noqa: S603 - the command is ours
         [sys.executable, "-P", *(["-O"] if sys.flags.optimize else []), "-m", module, str(descriptor)],
         pass_fds=[descriptor],
@@ -41,7 +41,7 @@ def start_worker(module: str, descriptor: int, *, errors: IO[bytes] | None = Non
 
 def run_worker(serve: Callable[[int], None]) -> None:
     """Serve on the socket that the command line names until the parent hangs up, which raises EOFError in `serve`."""
-    import cv2  # heavy: not for the parent
+    import cv2  # slow to import, and not needed by the parent
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent decides when to stop

@@ -1,7 +1,7 @@
-"""A generation on top of a release: images added and removed since, in the same space, without building the index again.
+"""A generation on top of a release: images added and removed since, in the same space, without rebuilding the index.
 
-Generations form a chain: each names the one that it lies on. Number k first removes, then adds, relative to release and
-generations below it; an image that changed is removed and added in one.
+Generations form a chain: each names its parent. Number k first removes, then adds, relative to the release and the
+generations below it; a changed image is removed and added in the same generation.
 """
 
 from __future__ import annotations
@@ -42,16 +42,14 @@ _FILES = (ITEMS_FILE, EMBEDDINGS_FILE, REMOVED_FILE)
 
 
 class GenerationManifest(SealedManifest):
-    """What a generation is: `generation.json`. `generation_id` is the digest of everything else in it.
+    """The manifest of a generation, `generation.json`. `generation_id` is the digest of everything else in it.
 
     Attributes:
-        release_id: the release that it lies on, at the bottom.
-        space_id: of that release.
+        release_id: the release at the bottom of the chain.
         number: 1 for the first generation on a release.
-        parent: generation_id of the one below; None where that is the release itself.
+        parent: generation_id of the generation below; None if that is the release itself.
         added: number of images in `items.parquet` and `embeddings.parquet`.
         removed: number of images in `removed.parquet`.
-        files: size and digest of each file.
     """
 
     kind = "generation"
@@ -76,10 +74,9 @@ class Generation:
     """A loaded, verified generation.
 
     Attributes:
-        manifest: what it is.
-        items: table ITEMS of the images added; rows from 0.
+        items: table ITEMS of the added images; rows from 0.
         vectors: (a, d) float32 unit vectors, in the order of the items.
-        removed: image ids that are no longer found.
+        removed: image ids that searches no longer return.
     """
 
     manifest: GenerationManifest
@@ -99,20 +96,20 @@ def write_generation(
     vectors: Vectors,
     removed: list[str],
 ) -> GenerationManifest:
-    """Write a generation into an empty directory, its manifest last; nothing may be changed afterwards.
+    """Write a generation into an empty directory, its manifest last; it must not be changed afterwards.
 
     Args:
-        directory: created if need be.
-        release_id: the release at the bottom.
-        space_id: of the release, and so of the vectors.
-        number: 1 + that of the generation below.
-        parent: generation_id of the one below, None for the release itself.
-        items: table ITEMS of the images added, rows from 0.
-        vectors: (a, d) float32 unit vectors of these.
-        removed: ids of images below that are no longer to be found.
+        directory: created if needed.
+        release_id: the release at the bottom of the chain.
+        space_id: space of the release, and so of the vectors.
+        number: 1 + the number of the generation below.
+        parent: generation_id of the generation below, None for the release itself.
+        items: table ITEMS of the added images, rows from 0.
+        vectors: (a, d) float32 unit vectors of the added images.
+        removed: ids of images below that searches must no longer return.
 
     Raises:
-        PoisonedVectorError: a vector may not be published.
+        PoisonedVectorError: a vector is not finite or not of unit norm.
         ContractError: items and vectors do not belong together, or an id occurs twice.
         ResourceError: the disk is full.
     """
@@ -142,11 +139,11 @@ def write_generation(
 
 
 def read_generation_manifest(directory: Path) -> GenerationManifest:
-    """Read the manifest alone and check that it is true to itself.
+    """Read only the manifest and check that its id is the digest of its contents.
 
     Raises:
-        UnfinishedArtifactError: there is none.
-        ContractError: unreadable, of a newer version, or altered.
+        UnfinishedArtifactError: the file is missing.
+        ContractError: the manifest is unreadable, of a newer version, or altered.
     """
     return GenerationManifest.read(directory / GENERATION_FILE)
 
@@ -155,7 +152,7 @@ def verify_generation(directory: Path) -> GenerationManifest:
     """Check every file of a generation against its manifest: names, sizes, SHA-256; foreign files are refused.
 
     Raises:
-        ContractError: or one of its kinds, naming the file.
+        ContractError: a file does not match (or a subclass); the message names it.
     """
     manifest = read_generation_manifest(directory)
     if set(manifest.files) != set(_FILES):
@@ -171,13 +168,13 @@ def open_generation(directory: Path, *, release_id: str, space_id: str, dimensio
     """Verify and load a generation.
 
     Args:
-        directory: what `write_generation` wrote.
-        release_id: the release that it must lie on.
-        space_id: of that release.
-        dimension: d of that release.
+        directory: output of `write_generation`.
+        release_id: the release that it must extend.
+        space_id: space of that release.
+        dimension: dimension d of that release.
 
     Raises:
-        ContractError: or one of its kinds; nothing of a generation that fails is ever used.
+        ContractError: a check failed (or a subclass); nothing of a failed generation is used.
     """
     manifest = verify_generation(directory)
     if manifest.release_id != release_id:
@@ -194,7 +191,7 @@ def open_generation(directory: Path, *, release_id: str, space_id: str, dimensio
         return _load(directory, manifest, dimension)
     except (ContractError, ResourceError):
         raise
-    except Exception as error:  # files from elsewhere may make any library raise anything
+    except Exception as error:  # on foreign files any library can raise any error
         text = str(error) if isinstance(error, VisualSearchError) else f"{type(error).__name__}: {error}"
         raise ContractError(f"{directory} cannot be used as a generation ({text}); extend the release again") from error
 
@@ -216,11 +213,11 @@ def _load(directory: Path, manifest: GenerationManifest, dimension: int) -> Gene
 
 
 def stack_items(base: pa.Table, generations: Sequence[Generation]) -> tuple[pa.Table, NDArray[np.bool_]]:
-    """Stack the items of a release and of the generations on it, and tell which of them are still there.
+    """Stack the items of a release and of its generations, and mark those that are still there.
 
     Args:
         base: table ITEMS of the release.
-        generations: lowest first.
+        generations: generations on the release, lowest first.
 
     Returns:
         Table ITEMS of all n rows ever added, in that order, and (n,) whether no later generation removed them.

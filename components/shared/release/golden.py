@@ -1,7 +1,7 @@
 """Golden pictures: a few encoded pictures with the embedding and the neighbours that they must give.
 
-They are checked wherever a release is loaded, and so find out a decoder, a preprocessing, an encoder or an index that is
-not the release's, whatever the digests say.
+They are checked wherever a release is loaded, and so detect a decoder, preprocessing, encoder or index that differs from
+the release's even if the digests agree.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from components.shared.vectors.embeddings import Vectors, check_vectors, read_em
 from components.shared.vectors.encoder import OnnxEncoder
 from components.shared.vectors.search import CatalogueIndex
 
-MIN_COSINE = 0.9995  # decoders and arithmetic differ a little between CPUs; another encoder is far below
-MIN_OVERLAP = 0.8  # share of the expected ids; ties and rounding may move the last ones
+MIN_COSINE = 0.9995  # decoders and arithmetic differ a little between CPUs; another encoder gives far less
+MIN_OVERLAP = 0.8  # share of the expected ids; ties and rounding can move the last ones
 
 
 def embed_pictures(pictures: list[bytes], encoder: OnnxEncoder, preprocessing: PreprocessingSpec) -> Vectors:
-    """Decode, preprocess and embed encoded pictures, in the one way of the product: (p, d) float32."""
+    """Decode, preprocess and embed encoded pictures as the whole product does; returns (p, d) float32."""
     return encoder.encode(_preprocessed(pictures, preprocessing))
 
 
@@ -40,14 +40,14 @@ def write_golden(
     expected: list[list[str]],
     space_id: str,
 ) -> None:
-    """Write golden pictures: encoded bytes, the embedding and the ids of the neighbours that they must give.
+    """Write golden pictures: encoded bytes, embedding and ids of the expected neighbours.
 
     Args:
         path: file to write.
         image_ids: g ids of public, appropriate images.
-        pictures: their encoded bytes (the decoder is part of what is checked).
+        pictures: their encoded bytes (so that the check covers the decoder).
         embeddings: (g, d) float32.
-        expected: ids in rank order, for each.
+        expected: neighbours' ids per picture, in rank order.
         space_id: space of the embeddings.
     """
     check_vectors(embeddings, image_ids, source=str(path))
@@ -75,17 +75,17 @@ def check_golden_embeddings(
     """Decode and embed every golden picture and compare with the embeddings recorded when the release was made.
 
     Args:
-        path: what `write_golden` wrote.
+        path: output of `write_golden`.
         space_id: space of the encoder.
         encode: (b, side, side, 3) uint8 → (b, d) float32 unit vectors.
-        preprocessing: of the encoder.
-        minimum_cosine: how near each must come; lower for arithmetic in few bits.
+        preprocessing: preprocessing of the encoder.
+        minimum_cosine: smallest accepted cosine per picture; lower for arithmetic in few bits.
 
     Returns:
-        (g, d) float32, what `encode` gave.
+        (g, d) float32 embeddings from `encode`.
 
     Raises:
-        ContractError: naming the picture and how far it is off.
+        ContractError: a picture differs too much; the message names it and its cosine.
     """
     ids, recorded = read_embeddings(path, space_id=space_id)
     pictures = pq.read_table(path, columns=["picture"]).column("picture").to_pylist()
@@ -107,16 +107,16 @@ def check_golden_embeddings(
 
 
 def check_golden_neighbours(path: Path, *, space_id: str, index: CatalogueIndex, image_ids: list[str]) -> None:
-    """Search the recorded golden embeddings and compare with what was found when the release was made.
+    """Search the recorded golden embeddings and compare with the neighbours recorded when the release was made.
 
     Args:
-        path: what `write_golden` wrote.
+        path: output of `write_golden`.
         space_id: space of the index.
-        index: embeddings → rows.
-        image_ids: n ids, by row.
+        index: index of the release.
+        image_ids: id of each of the n rows.
 
     Raises:
-        ContractError: naming the picture and how much of what it must find it does not.
+        ContractError: a picture finds too few of its expected neighbours; the message names it and the numbers.
     """
     ids, vectors = read_embeddings(path, space_id=space_id)
     lists = pq.read_table(path, columns=["expected_image_ids"]).column("expected_image_ids").to_pylist()

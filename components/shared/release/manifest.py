@@ -1,7 +1,7 @@
 """A release: everything that one answer depends on, in one immutable directory.
 
 Encoder, preprocessing, index and id map are useless apart: an embedding of one encoder, searched in the index of another,
-gives confident nonsense. So they travel together, each file with its digest, and are checked together on loading.
+returns confident nonsense. So they are stored together, each file with its digest, and are verified together on loading.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class CatalogueFacts(BaseModel):
-    """What the release can find.
+    """Facts about the catalogue of a release.
 
     Attributes:
         images: number of images in the index.
-        items: number of items that they show.
+        items: number of distinct items on these images.
         generation: 0 for a new encoder; +1 with every re-indexing in the same space.
-        parent: release_id that this generation was made from.
+        parent: release_id of the release that was re-indexed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,14 +83,14 @@ class Manifest(SealedManifest):
     @field_validator("files")
     @classmethod
     def _names_stay_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
-        """Refuse names that could lead out of the directory: a manifest from elsewhere decides what is copied where."""
+        """Refuse names that lead out of the directory, since a foreign manifest decides which files are copied where."""
         for name in files:
             if not _FILE_NAME.fullmatch(name) or name in _OUTSIDE_DIGEST:
                 raise ValueError(f"{name!r} is not a valid file name in a release")
         return files
 
     def required_files(self) -> tuple[str, ...]:
-        """Return the names that a release must have."""
+        """Return the file names that a release must have."""
         vectors = () if self.index.vectors_file is None else (VECTORS_FILE,)
         return (ENCODER_FILE, INDEX_FILE, *vectors, ITEMS_FILE, REFERENCE_FILE, GOLDEN_FILE)
 
@@ -100,10 +100,6 @@ class Release:
     """A loaded, verified release.
 
     Attributes:
-        directory: where its files lie.
-        manifest: what it is.
-        encoder: pictures → embeddings.
-        index: embeddings → neighbours.
         items: table ITEMS; row i describes Faiss id i.
     """
 
@@ -116,13 +112,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Searchable:
-    """The part of a release that searching needs, verified.
-
-    Attributes:
-        manifest: of the release.
-        index: embeddings → neighbours.
-        items: table ITEMS; row i describes Faiss id i.
-    """
+    """The part of a release that searching needs, verified; row i of the table ITEMS describes Faiss id i."""
 
     manifest: Manifest
     index: CatalogueIndex
@@ -138,10 +128,10 @@ def seal_release(
     metrics: Mapping[str, Any],
     gate: Mapping[str, Any],
 ) -> Manifest:
-    """Write the manifest over the files that lie in `directory`; nothing may be changed afterwards.
+    """Write the manifest of the files in `directory`; they must not be changed afterwards.
 
     Raises:
-        ContractError: a file is missing or has a name that a release may not have, or a figure is not finite.
+        ContractError: a file is missing or has a name that a release must not have, or a figure is not finite.
     """
     try:
         draft = Manifest(
@@ -154,7 +144,7 @@ def seal_release(
             gate=dict(gate),
             files=list_files(directory, leave_out=_OUTSIDE_DIGEST),
         )
-        # Through JSON once, so that the digest is of exactly what a reader will parse.
+        # Round trip through JSON, so that the digest covers exactly the values that a reader will parse.
         settled = Manifest.model_validate(json.loads(canonical_json(draft.model_dump())))
     except (ValueError, TypeError) as error:
         raise ContractError(f"{directory} cannot be sealed as a release: {error}") from error
@@ -170,11 +160,11 @@ def is_release(directory: Path) -> bool:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read the manifest alone and check that it is true to itself.
+    """Read only the manifest and check that its id is the digest of its contents.
 
     Raises:
-        UnfinishedArtifactError: there is none (MLflow gives an empty folder for a version whose files were deleted).
-        ContractError: unreadable, of a newer version, or altered.
+        UnfinishedArtifactError: it is missing (MLflow gives an empty folder for a version whose files were deleted).
+        ContractError: the manifest is unreadable, of a newer version, or altered.
         SpaceMismatchError: its space is not that of its encoder.
     """
     path = directory / MANIFEST_FILE
@@ -193,7 +183,7 @@ def verify_release(directory: Path) -> Manifest:
     """Check every file of a release against its manifest: names, sizes, SHA-256; foreign files are refused.
 
     Raises:
-        ContractError: or one of its kinds, naming the file.
+        ContractError: a file does not match (or a subclass); the message names it.
     """
     manifest = read_manifest(directory)
     check_complete(directory, manifest)
@@ -208,7 +198,7 @@ def verify_release(directory: Path) -> Manifest:
 
 
 def is_intact(directory: Path, release_id: str) -> bool:
-    """Whether a directory holds exactly this release, every byte of it."""
+    """Whether a directory holds exactly this release, with every byte intact."""
     try:
         return verify_release(directory).release_id == release_id
     except ContractError:
@@ -216,10 +206,10 @@ def is_intact(directory: Path, release_id: str) -> bool:
 
 
 def check_complete(directory: Path, manifest: Manifest) -> None:
-    """Check that a manifest lists what a release must have, and the encoder that it describes; reads no file.
+    """Check that a manifest lists the required files and the encoder that it describes; reads no file.
 
     Raises:
-        ContractError: naming what does not fit.
+        ContractError: something is missing or differs; the message names it.
     """
     for name in manifest.required_files():
         if name not in manifest.files:
@@ -237,14 +227,12 @@ def check_complete(directory: Path, manifest: Manifest) -> None:
 
 
 def open_release(directory: Path, *, threads: int = 0) -> Release:
-    """Verify and load a release, and check that its golden pictures still give what they must.
+    """Verify and load a release, and check that its golden pictures give the recorded results.
 
-    Args:
-        directory: where its files lie.
-        threads: threads of one call of the encoder; 0 uses all cores.
+    `threads` is the number per call of the encoder; 0 uses all cores.
 
     Raises:
-        ContractError: or one of its kinds; nothing of a release that fails is ever used.
+        ContractError: a check failed (or a subclass); nothing of a failed release is used.
     """
     searchable = open_catalogue(directory)
     manifest = searchable.manifest
@@ -268,7 +256,7 @@ def open_catalogue(directory: Path) -> Searchable:
     """Verify a release and load what searching needs; the golden embeddings must find their neighbours.
 
     Raises:
-        ContractError: or one of its kinds; nothing of a release that fails is ever used.
+        ContractError: a check failed (or a subclass); nothing of a failed release is used.
     """
     manifest = verify_release(directory)
     with _unusable_named(directory):
@@ -293,10 +281,10 @@ def open_catalogue(directory: Path) -> Searchable:
 
 
 def read_items(path: Path, rows: int) -> pa.Table:
-    """Read a table ITEMS and check that it describes rows 0 … `rows` − 1, each an image of its own, nothing missing.
+    """Read a table ITEMS and check that it describes rows 0 … `rows` − 1, each a different image, without gaps.
 
     Raises:
-        ContractError: naming what does not hold.
+        ContractError: a check failed; the message names it.
     """
     items = read_table(path, ITEMS)
     if items.num_rows != rows:
@@ -315,7 +303,7 @@ def read_items(path: Path, rows: int) -> pa.Table:
 
 @contextmanager
 def _unusable_named(directory: Path) -> Iterator[None]:
-    """Turn whatever a library raises on files from elsewhere into a ContractError."""
+    """Turn any error of a library on foreign files into a ContractError."""
     try:
         yield
     except (ContractError, ResourceError):
@@ -326,10 +314,10 @@ def _unusable_named(directory: Path) -> Iterator[None]:
 
 
 def copy_release(source: Path, destination: Path) -> Manifest:
-    """Copy a release's own files (nothing foreign) into a directory and verify the copy.
+    """Copy a release's own files (no foreign ones) into a directory and verify the copy.
 
     Raises:
-        ContractError: or one of its kinds: `source` is no intact release, or `destination` held something else.
+        ContractError: `source` is not an intact release, or `destination` held other files (or a subclass).
     """
     manifest = read_manifest(source)
     destination.mkdir(parents=True, exist_ok=True)

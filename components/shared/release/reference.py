@@ -1,7 +1,7 @@
-"""The reference of a release: embeddings of some of its images, and what their pictures look like.
+"""The reference of a release: embeddings of some of its images, and statistics of their pictures.
 
-It is a file of embeddings (`write_embeddings`) with columns added: registration writes it, monitoring reads it. Releases
-from before there were such columns hold the embeddings alone.
+It is a file of embeddings (`write_embeddings`) with added columns: registration writes it, monitoring reads it. Older
+releases hold the embeddings alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from components.shared.files.atomic import whole_file
 from components.shared.files.tables import QUERY_SAMPLES
 from components.shared.vectors.embeddings import Vectors, write_embeddings
 
-# The same columns as of a query that was sampled.
+# The same columns as for a sampled query.
 PICTURE_COLUMNS = ("width", "height", "bytes", "format", "brightness", "contrast", "sharpness", "saturation")
 PICTURES_SCHEMA = pa.schema([QUERY_SAMPLES.schema.field(name).with_nullable(True) for name in PICTURE_COLUMNS])
 
@@ -30,12 +30,12 @@ def write_reference_file(
         path: file to write.
         image_ids: n ids.
         vectors: (n, d) float32 unit vectors.
-        pictures: PICTURES_SCHEMA, n rows; a row is null throughout where the picture could not be read.
-        space_id: of the vectors.
+        pictures: PICTURES_SCHEMA, n rows; all columns of a row are null if the picture could not be read.
+        space_id: space of the vectors.
 
     Raises:
-        PoisonedVectorError: a row may not be published.
-        ContractError: there are not as many pictures as vectors.
+        PoisonedVectorError: a row is not finite or not of unit norm.
+        ContractError: the numbers of pictures and vectors differ.
     """
     if pictures.num_rows != len(image_ids):
         raise ContractError(f"{path}: {pictures.num_rows} pictures for {len(image_ids)} embeddings; measure each once")
@@ -48,10 +48,10 @@ def write_reference_file(
 
 
 def read_reference_pictures(path: Path) -> pa.Table | None:
-    """Read the statistics of the pictures, PICTURES_SCHEMA, a row for each embedding; None where the release has none.
+    """Read the statistics of the pictures, PICTURES_SCHEMA, one row per embedding; None if the release has none.
 
     Raises:
-        ContractError: the file has columns of these names and other types.
+        ContractError: the columns have other types.
     """
     schema = pq.read_schema(path)
     if any(name not in schema.names for name in PICTURE_COLUMNS):

@@ -1,7 +1,7 @@
-"""What a server serves now: a root with releases, generations on top of them, and `CURRENT`, which names those in force.
+"""The state of a server: a root with releases, generations on top of them, and `CURRENT`, which names the active ones.
 
-Everything below a root is immutable once it has its name, and has it only when whole; `CURRENT` is written last. So a
-reader sees the state before or the state after, whatever is killed, and rolling back is writing `CURRENT` again.
+Everything below a root is immutable once it has its final name, which it gets only when complete; `CURRENT` is written
+last. A reader therefore sees the old or the new state, even after a crash, and a rollback rewrites `CURRENT`.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _LOCK = ".lock"
 
 
 class Current(BaseModel):
-    """What is in force: names of directories below the root.
+    """The active release and generations, as names of directories below the root.
 
     Attributes:
         release: directory of the release.
-        generations: directories of the generations on it, lowest first.
+        generations: directories of its generations, lowest first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +65,7 @@ class Current(BaseModel):
     @field_validator("release", "generations")
     @classmethod
     def _names_stay_inside(cls, value: str | list[str]) -> str | list[str]:
-        """Refuse names that could lead out of the root."""
+        """Refuse names that lead out of the root."""
         for name in [value] if isinstance(value, str) else value:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a valid directory name of a release or generation")
@@ -73,10 +73,10 @@ class Current(BaseModel):
 
 
 def read_current(root: Path) -> Current:
-    """Read what is in force.
+    """Read which release and generations are active.
 
     Raises:
-        UnfinishedArtifactError: there is no `CURRENT`.
+        UnfinishedArtifactError: `CURRENT` does not exist.
         ContractError: it is unreadable or of a newer version.
     """
     path = root / CURRENT_FILE
@@ -95,15 +95,12 @@ def read_current(root: Path) -> Current:
 
 @dataclass(frozen=True)
 class ReleaseInForce:
-    """A release with the generations on it, verified and ready to be searched.
+    """A release with its generations, verified and ready to be searched.
 
     Attributes:
-        directory: of the release.
-        manifest: of it.
-        index: of it.
-        release_items: table ITEMS of its rows.
-        generations: on it, the lowest first.
-        items: table ITEMS of all that is in force.
+        release_items: table ITEMS of the release's own rows.
+        generations: its generations, lowest first.
+        items: table ITEMS of all images that searches return.
     """
 
     directory: Path
@@ -115,10 +112,10 @@ class ReleaseInForce:
 
 
 def open_in_force(location: Path) -> ReleaseInForce:
-    """Open a release, or what a root says is in force.
+    """Open a release, or the active release of a root with its generations.
 
     Raises:
-        ContractError: or one of its kinds: there is none, or it is damaged.
+        ContractError: there is none, or it is damaged (or a subclass).
     """
     directory, names = location, []
     if not is_release(location):
@@ -138,20 +135,20 @@ def open_in_force(location: Path) -> ReleaseInForce:
 
 
 def open_generations(directories: Sequence[Path], manifest: Manifest) -> list[Generation]:
-    """Verify and load generations, the lowest first, on the release of this manifest.
+    """Verify and load the generations, lowest first, of the release with this manifest.
 
     Raises:
-        ContractError: or one of its kinds.
+        ContractError: a check failed (or a subclass).
     """
     facts = {"release_id": manifest.release_id, "space_id": manifest.space_id}
     return [open_generation(each, **facts, dimension=manifest.encoder.dimension) for each in directories]
 
 
 def write_current(root: Path, current: Current) -> None:
-    """Put into force what lies below the root, all or nothing.
+    """Activate directories below the root, all or nothing.
 
     Raises:
-        UnfinishedArtifactError: a directory that it names is not there; then nothing changes.
+        UnfinishedArtifactError: a named directory does not exist; then nothing changes.
         ResourceError: the disk is full.
     """
     wanted = {current.release: MANIFEST_FILE} | dict.fromkeys(current.generations, GENERATION_FILE)
@@ -162,12 +159,12 @@ def write_current(root: Path, current: Current) -> None:
 
 
 def publish_release(root: Path, release_directory: Path) -> Current:
-    """Copy a release (hard links where the disk allows) below the root and put it into force.
+    """Copy a release (hard links where the disk allows) below the root and activate it.
 
-    The release that is in force already keeps its generations.
+    A release that is already active keeps its generations.
 
     Raises:
-        ContractError: or one of its kinds; then nothing changes.
+        ContractError: a check failed (or a subclass); then nothing changes.
         ResourceError: the disk is full.
     """
     manifest = verify_release(release_directory)
@@ -187,10 +184,10 @@ def publish_release(root: Path, release_directory: Path) -> Current:
 
 
 def publish_generation(root: Path, generation_directory: Path) -> Current:
-    """Copy a generation below the root and put it into force on top of what is.
+    """Copy a generation below the root and activate it on top of the current state.
 
     Raises:
-        ContractError: or one of its kinds: it is damaged, or was not made for what is in force now; then nothing changes.
+        ContractError: it is damaged, or was not made for the current state (or a subclass); then nothing changes.
         ResourceError: the disk is full.
     """
     manifest = verify_generation(generation_directory)
@@ -223,7 +220,7 @@ def _current_or_none(root: Path) -> Current | None:
 
 @contextmanager
 def _unfinished(root: Path) -> Iterator[Path]:
-    """Give an empty directory below the root, and remove what killed processes left of others."""
+    """Yield an empty directory below the root, and remove those that killed processes left."""
     for old in root.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(old, ignore_errors=True)
     with full_disk_named(root):
@@ -236,7 +233,7 @@ def _unfinished(root: Path) -> Iterator[Path]:
 
 
 def _give_name(place: Path, destination: Path) -> None:
-    """Sync a finished directory and rename it; a damaged one of that name gives way."""
+    """Sync a finished directory and rename it; a damaged one of that name is replaced."""
     for path in (*place.iterdir(), place):
         sync(path)
     if destination.exists():

@@ -1,4 +1,4 @@
-"""Which part of a click log counts, for training and for monitoring alike: how deep, and whose."""
+"""The part of a click log that counts, for training as for monitoring: how many positions, and which users."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ClickLogLimits(BaseModel):
-    """Limits that labelling and monitoring share, so that both take the same users for programs."""
+    """Limits that labelling and monitoring share, so that both class the same users as bots."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,5 +22,5 @@ class ClickLogLimits(BaseModel):
         description='A user with more clicks per query on average is a bot (rule "clicks_per_query").',
     )
     bot_minimum_queries: int = Field(
-        default=5, ge=1, description='Queries that a user needs before the rule "clicks_per_query" may apply.'
+        default=5, ge=1, description='Queries that a user needs before the rule "clicks_per_query" applies.'
     )

@@ -1,4 +1,4 @@
-"""What labelling hands on: the pairs to learn from, the judgements to measure by, and the rule for the rest."""
+"""The output of labelling: the pairs to learn from, the judgements to measure by, and the rule for all other images."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LABELS_FILE = "labels.json"
 
 
 class LabelsSpec(BaseModel):
-    """How the labels came about.
+    """Origin of the labels.
 
     Attributes:
-        rule: relevance where nobody judged.
-        pairs: number of pairs by source.
-        judgements: what became of the human judgements (kept, dropped by reason).
-        clicks: what became of the click log: rows, bots, estimated propensities by position and, where the truth is
-            known, the true ones and the precision of the mined pairs; None without a log.
+        rule: relevance of unjudged images.
+        pairs: number of pairs per source.
+        judgements: number of human judgements kept, and dropped per reason.
+        clicks: figures of the click log: rows, bots, estimated propensities per position and, if the truth is known, the
+            true ones and the precision of the mined pairs; None without a log.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,8 +1,8 @@
 """Ranking metrics: pure functions from ranked lists of grades to one value per query.
 
-Every function takes `ranked_grades`, (q, k) uint8: row i holds the grades 0–3 of what was shown to query i, first rank
-first. It carries no scores, so their sign and scale cannot matter; `rank_rows` makes the order from scores. A list that
-is shorter than the cut-off counts as filled up with irrelevant images, as in trec_eval.
+Every function takes `ranked_grades`, (q, k) uint8: row i holds the grades 0–3 of the results of query i, in rank order.
+Grades carry no scores, so the sign and scale of scores cannot matter; `rank_rows` computes the order from scores. A list
+shorter than the cut-off counts as filled with irrelevant images, as in trec_eval.
 
 A query with nothing relevant in the gallery has no value: it gets NaN, and `average` leaves it out and counts it.
 Figures agree with trec_eval (relevance level 2; nDCG with the grade itself as gain).
@@ -26,13 +26,13 @@ _LOW_HALF = np.uint64(0xFFFFFFFF)
 
 
 def rank_rows(scores: NDArray[np.floating], k: int | None = None) -> Rows:
-    """Rank gallery rows by score, best first; equal scores in order of row, so that every machine ranks alike.
+    """Rank gallery rows by score, best first; ties in order of row, so that every machine gives the same ranking.
 
-    A query's own image is kept out by giving it −inf: it then comes last, with grade 0.
+    Callers exclude a query's own image by giving it −inf: it then comes last, with grade 0.
 
     Args:
         scores: (q, n) float, higher is better, negative ones included; no NaN.
-        k: how many to keep, all by default; more than n means n.
+        k: number of rows to keep, by default all; more than n means n.
 
     Returns:
         (q, min(k, n)) int64 rows.
@@ -69,7 +69,7 @@ def count_relevant(grades: Grades) -> Counts:
 
 
 def ideal_grades(grades: Grades, k: int) -> Grades:
-    """Return the best list there could be: (q, n) grades of the whole gallery → (q, k) uint8, descending.
+    """Return the best possible list: (q, n) grades of the whole gallery → (q, k) uint8, descending.
 
     Example:
         >>> ideal_grades(np.array([[0, 3, 1, 2]], np.uint8), k=3).tolist()
@@ -81,7 +81,7 @@ def ideal_grades(grades: Grades, k: int) -> Grades:
 
 
 def hit_rate_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQuery:
-    """Tell whether any of the first k is relevant: 1 or 0 (trec_eval's success; papers on product retrieval: Recall@K).
+    """Return 1 if any of the first k is relevant, else 0 (trec_eval's success; papers on product retrieval: Recall@K).
 
     Args:
         ranked_grades: (q, ≥ k) uint8.
@@ -100,7 +100,7 @@ def hit_rate_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQ
 
 
 def recall_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQuery:
-    """Return the share of a query's relevant images that stand among the first k.
+    """Return the share of a query's relevant images that are among the first k.
 
     Args:
         ranked_grades: (q, ≥ k) uint8.
@@ -119,7 +119,7 @@ def recall_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQue
 
 
 def precision_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> PerQuery:
-    """Return the share of relevant images among the first k; the divisor is k even if fewer were shown.
+    """Return the share of relevant images among the first k; the divisor is k even if the list is shorter.
 
     Args:
         ranked_grades: (q, ≥ k) uint8.
@@ -139,7 +139,7 @@ def precision_at_k(ranked_grades: Grades, relevant_count: Counts, k: int) -> Per
 def average_precision(ranked_grades: Grades, relevant_count: Counts) -> PerQuery:
     """Return the mean of the precision at the rank of every relevant image; its mean over queries is mAP.
 
-    A relevant image that is not in the list adds 0, so a list that was cut gives a lower bound (trec_eval's map_cut).
+    A relevant image that is not in the list adds 0, so a truncated list gives a lower bound (trec_eval's map_cut).
 
     Args:
         ranked_grades: (q, k) uint8; k = n for the full figure.
@@ -155,7 +155,7 @@ def average_precision(ranked_grades: Grades, relevant_count: Counts) -> PerQuery
         >>> average_precision(np.array([[3, 0, 0, 2]], np.uint8), np.array([2])).tolist()  # (1/1 + 2/4) / 2
         [0.75]
     """
-    # Only the places of relevant images matter, and they are few: no (q, k) array of floats is made.
+    # Only the ranks of relevant images matter, and they are few, so no (q, k) array of floats is needed.
     query, place = np.nonzero(ranked_grades >= RELEVANT_GRADE)
     counts = np.bincount(query, minlength=len(ranked_grades))
     first = np.concatenate(([0], np.cumsum(counts)[:-1])) if len(counts) else np.zeros(0, np.int64)
@@ -185,13 +185,13 @@ def reciprocal_rank(ranked_grades: Grades, relevant_count: Counts) -> PerQuery:
 
 
 def ndcg_at_k(ranked_grades: Grades, ideal: Grades, k: int) -> PerQuery:
-    """Return the discounted gain of the first k over that of the best list there could be; grades count in full.
+    """Return the discounted gain of the first k relative to that of the best possible list; grades count in full.
 
     Gain is the grade g (not 2^g − 1), discount log2(rank + 1): trec_eval's ndcg_cut.
 
     Args:
         ranked_grades: (q, ≥ k) uint8.
-        ideal: (q, ≥ k) what `ideal_grades` gives for the same gallery.
+        ideal: (q, ≥ k) output of `ideal_grades` for the same gallery.
         k: cut-off, ≥ 1.
 
     Returns:
@@ -213,11 +213,11 @@ def ann_recall_at_k(found_rows: Rows, exact_rows: Rows, k: int, *, tied: NDArray
     """Return the share of the k exact neighbours that an index returned among its first k; relevance plays no part.
 
     Args:
-        found_rows: (q, ≥ k) rows that the index gave, −1 where it found fewer.
+        found_rows: (q, ≥ k) rows that the index returned, −1 where it found fewer.
         exact_rows: (q, ≥ k) rows of the exact search, −1 where the gallery has fewer.
         k: cut-off, ≥ 1.
         tied: (q, ≥ k) true where a found row is exactly as near as the k-th exact neighbour, and so counts as found
-            although the exact search happened to return its equal (catalogues hold identical pictures).
+            although the exact search happened to return another (catalogues hold identical pictures).
 
     Returns:
         (q,) float64 in [0, 1]; NaN where the exact search found nothing.
@@ -244,9 +244,9 @@ class Average:
     """A mean over queries.
 
     Attributes:
-        value: mean of those that have a value.
-        queries: how many have.
-        left_out: how many have none, since nothing is relevant to them.
+        value: mean over the queries that have a value.
+        queries: number of these.
+        left_out: number of queries without a relevant image.
     """
 
     value: float
@@ -258,7 +258,7 @@ def average(values: PerQuery) -> Average:
     """Average over the queries that have a value.
 
     Raises:
-        DataError: no query has one.
+        DataError: no query has a value.
 
     Example:
         >>> average(np.array([1.0, 0.0, np.nan]))

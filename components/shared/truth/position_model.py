@@ -1,8 +1,8 @@
-"""The position-based model of clicks: a result is clicked if its position is looked at and it attracts.
+"""The position-based model of clicks: a user clicks a result if they examine its position and it attracts them.
 
 Source: Agarwal, Zaitsev, Wang, Li, Najork, Joachims (2019), Estimating position bias without intrusive interventions, WSDM,
 section 4.3 (AllPairs); Wang, Golbandi, Bendersky, Metzler, Najork (2018), Position bias estimation for unbiased learning to
-rank in personal search, WSDM, section 4 (the same likelihood, climbed directly instead of by EM).
+rank in personal search, WSDM, section 4 (the same likelihood, maximised directly instead of by EM).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 
-_LARGEST_PRODUCT = -1e-9  # log of p · r stays below
+_LARGEST_PRODUCT = -1e-9  # upper limit of log(p · r)
 
 
 def pair_groups(clicks: Floats, shown: Floats) -> tuple[Floats, Floats]:
-    """Turn the K × K sums into groups of two positions each: (K (K − 1) / 2, K) clicks and numbers shown."""
+    """Turn the K × K sums into groups of two positions: (K (K − 1) / 2, K) clicks and impressions."""
     upper, lower = np.triu_indices(len(clicks), 1)
     rows = np.arange(len(upper))
     group_clicks, group_shown = np.zeros((2, len(upper), len(clicks)))
@@ -32,10 +32,10 @@ def fit_position_model(clicks: Floats, shown: Floats) -> Floats:
 
     Args:
         clicks: (groups, K) clicks, fractions allowed.
-        shown: (groups, K) numbers shown, at least the clicks.
+        shown: (groups, K) impressions, at least as many as clicks.
 
     Returns:
-        (K,) propensities, the first 1. A position without clicks gets a tiny one.
+        (K,) propensities, the first is 1. A position without clicks gets a tiny one.
     """
     groups, k = clicks.shape
     scale = max(clicks.sum(), 1.0)

@@ -1,4 +1,4 @@
-"""Which image is relevant to which query, and how much: the truth that training watches and evaluation measures by."""
+"""Which image is relevant to which query, and how much: the truth behind validation in training and evaluation."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Grades = NDArray[np.uint8]
 
-RELEVANT_GRADE = 2  # from here on an image counts as relevant in binary metrics
+RELEVANT_GRADE = 2  # from this grade on an image counts as relevant in binary metrics
 MAX_GRADE = 3
 
 
 class RelevanceRule(BaseModel):
-    """The grade that two images get where no person judged them.
+    """The grade of two images that no person judged.
 
     Attributes:
         same_item: grade of two images of one item (0–3).
-        same_category: grade of two images of one category, 2 where categories stand in for judgements, else 0.
+        same_category: grade of two images of one category: 2 if categories replace judgements, else 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,9 +35,9 @@ class Relevance:
 
     Attributes:
         item_codes: (n,) int64, equal for images of one item.
-        category_codes: (n,) int64, equal for images of one category; −1 where it is not known.
-        judged: query row → (rows, grades) that people gave; they overrule the rule.
-        rule: what holds where nobody judged.
+        category_codes: (n,) int64, equal for images of one category; −1 if unknown.
+        judged: query row → (rows, grades) from people; they override the rule.
+        rule: grades of unjudged images.
     """
 
     item_codes: NDArray[np.int64]
@@ -47,9 +47,9 @@ class Relevance:
 
     @classmethod
     def of(cls, images: pa.Table, judgements: pa.Table | None, rule: RelevanceRule) -> Relevance:
-        """Build from a table with image_id, item_id and category, and one of JUDGEMENTS (others' images are ignored).
+        """Build from a table with image_id, item_id and category, and one of JUDGEMENTS (judgements of other images are ignored).
 
-        Several judges of one pair are averaged, halves rounded up.
+        The grades of several judges of one pair are averaged, halves rounded up.
         """
         items = np.asarray(images.column("item_id").combine_chunks().dictionary_encode().indices, np.int64)
         categories = images.column("category").combine_chunks().dictionary_encode().indices.fill_null(-1)

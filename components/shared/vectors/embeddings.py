@@ -1,4 +1,4 @@
-"""Embeddings: unit vectors with the ids of their images and the space they live in, in Parquet shards."""
+"""Embeddings: unit vectors with the ids of their images and their space, in Parquet shards."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def normalise(vectors: NDArray[np.floating]) -> Vectors:
 def check_vectors(vectors: NDArray[np.floating], image_ids: list[str] | None = None, *, source: str) -> None:
     """Check that every row is finite and of unit L2 norm (±1e-3), and that no id occurs twice.
 
-    One row of norm 10,000 takes a scalar-quantised index from recall 0.99 to 0.02, silently; hence this check wherever
+    One row of norm 10,000 takes a scalar-quantised index from recall 0.99 to 0.02, silently. So this check runs wherever
     embeddings are written or read.
 
     Args:
         vectors: (n, d) float.
-        image_ids: n ids, if they are to be checked too.
-        source: where the rows came from, for the message.
+        image_ids: n ids; None: ids are not checked.
+        source: origin of the rows, for messages.
 
     Raises:
-        PoisonedVectorError: naming the first bad row and its image.
+        PoisonedVectorError: a row is bad; the message names the first one and its image.
     """
     values = np.asarray(vectors)
     squares = np.einsum("nd,nd->n", values, values, dtype=np.float64)
@@ -93,7 +93,7 @@ def write_embeddings(path: Path, image_ids: list[str], vectors: Vectors, *, spac
     """Write one shard: image_id and embedding (fixed-size list of float32), all or nothing, with its space.
 
     Raises:
-        PoisonedVectorError: a row may not be published.
+        PoisonedVectorError: a row is not finite or not of unit norm, or an id occurs twice.
     """
     check_vectors(vectors, image_ids, source=str(path))
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
@@ -110,14 +110,10 @@ def write_embeddings(path: Path, image_ids: list[str], vectors: Vectors, *, spac
 def read_embeddings(path: Path, *, space_id: str | None = None) -> tuple[list[str], Vectors]:
     """Read one shard: (ids, (n, d) float32 vectors).
 
-    Args:
-        path: what `write_embeddings` wrote.
-        space_id: the space that the caller needs.
-
     Raises:
-        SpaceMismatchError: the shard is of another space.
+        SpaceMismatchError: the shard is of another space than `space_id`.
         PoisonedVectorError: a row is not a unit vector.
-        UnfinishedArtifactError: there is no such file.
+        UnfinishedArtifactError: the file does not exist.
     """
     if not path.exists():
         raise UnfinishedArtifactError(
@@ -142,12 +138,11 @@ def read_embeddings(path: Path, *, space_id: str | None = None) -> tuple[list[st
 
 
 class EmbeddingsSpec(BaseModel):
-    """What a directory of embeddings holds: `embeddings.json`.
+    """Contents of a directory of embeddings: `embeddings.json`.
 
     Attributes:
-        space_id: the space of all vectors.
-        dimension: their length d.
-        rows: their number n, over all shards.
+        dimension: length d of the vectors.
+        rows: number n of vectors over all shards.
         shards: file names, in the order of the rows.
     """
 
@@ -170,7 +165,7 @@ def read_embeddings_spec(directory: Path, *, space_id: str | None = None) -> Emb
 
     Raises:
         SpaceMismatchError: the embeddings are of another space than `space_id`.
-        UnfinishedArtifactError: there is no such file.
+        UnfinishedArtifactError: the file does not exist.
         ContractError: it is unreadable.
     """
     path = directory / EMBEDDINGS_SPEC_FILE
@@ -185,7 +180,7 @@ def read_embeddings_spec(directory: Path, *, space_id: str | None = None) -> Emb
 
 
 def read_shards(directory: Path, *, space_id: str | None = None) -> Iterator[tuple[list[str], Vectors]]:
-    """Read the shards of an embedding artifact one after the other, each checked; see `read_all_embeddings`."""
+    """Read and check the shards of an embedding artifact one after the other; see `read_all_embeddings`."""
     spec = read_embeddings_spec(directory, space_id=space_id)
     rows = 0
     for name in spec.shards:
@@ -206,12 +201,8 @@ def read_shards(directory: Path, *, space_id: str | None = None) -> Iterator[tup
 def read_all_embeddings(directory: Path, space_id: str | None = None) -> tuple[list[str], Vectors]:
     """Read an embedding artifact whole: (n ids, (n, d) float32 vectors), in the order of the rows.
 
-    Args:
-        directory: the output of the embedding step.
-        space_id: the space that the caller needs.
-
     Raises:
-        SpaceMismatchError: the embeddings are of another space.
+        SpaceMismatchError: the embeddings are of another space than `space_id`.
         PoisonedVectorError: a row is not a unit vector, or an image occurs twice.
         ContractError: shards and `embeddings.json` disagree.
     """

@@ -1,4 +1,4 @@
-"""The exported encoder: uint8 pictures in, unit vectors out, by ONNX Runtime."""
+"""The exported encoder: uint8 pictures in, unit vectors out, computed by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from components.shared.pictures.preprocessing import PreprocessingSpec
 from components.shared.vectors.embeddings import Vectors, check_vectors
 
 ENCODER_FILE = "encoder.onnx"
-ENCODER_INT8_FILE = "encoder.int8.onnx"  # only where `RuntimeChoice` says so
+ENCODER_INT8_FILE = "encoder.int8.onnx"  # only if `RuntimeChoice` admits int8
 ENCODER_SPEC_FILE = "encoder.json"
 INPUT_NAME = "images"
 OUTPUT_NAME = "embeddings"
@@ -28,18 +28,17 @@ Precision = Literal["fp32", "bf16", "int8"]
 
 
 class RuntimeFigures(BaseModel):
-    """What an engine and a precision do to the embeddings of held-out pictures, against fp32 on ONNX Runtime.
+    """Effect of an engine and a precision on the embeddings of held-out pictures, compared with fp32 on ONNX Runtime.
 
     Attributes:
-        engine, precision: what was measured.
         neighbour_overlap_at_10: mean share of the 10 nearest pictures of fp32 that are found again; None: not measured.
-        hit_rate_difference_points: hit rate@1 minus that of fp32, percentage points; None: nothing relevant to hit.
-        hit_rate_resolution_points: what one query more or less makes of it; a difference below cannot be seen.
-        minimum_cosine: smallest cosine of a picture's two embeddings.
-        pictures: pictures compared.
-        queries: those of them with something relevant.
-        passed: whether the gate admits it.
-        reason: one sentence, why it was (not) admitted.
+        hit_rate_difference_points: hit rate@1 minus that of fp32, percentage points; None if no query has a relevant image.
+        hit_rate_resolution_points: change caused by a single query; smaller differences are not measurable.
+        minimum_cosine: smallest cosine between the two embeddings of a picture.
+        pictures: number of compared pictures.
+        queries: number of these with a relevant image.
+        passed: whether the gate admits the engine and precision.
+        reason: one sentence that explains the verdict.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,12 +56,12 @@ class RuntimeFigures(BaseModel):
 
 
 class RuntimeChoice(BaseModel):
-    """How to run an encoder, and what speaks for it. It changes arithmetic within a space, never the space.
+    """Engine and precision of an encoder, with the evidence. They change arithmetic within a space, never the space.
 
     Attributes:
-        engine, precision: the choice: the first of the exporting processor's preference that the gate admitted.
-        figures: everything that was looked at, the choice among it.
-        int8_sha256: digest of `encoder.int8.onnx`, where int8 is admitted.
+        engine, precision: the first admitted pair in the order that the exporting processor prefers.
+        figures: all measured candidates, including the choice.
+        int8_sha256: digest of `encoder.int8.onnx`, if int8 is admitted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,23 +72,21 @@ class RuntimeChoice(BaseModel):
     int8_sha256: str | None = None
 
     def admits(self, engine: Engine, precision: Precision) -> bool:
-        """Whether the gate admitted an engine with a precision; fp32 always is."""
+        """Whether the gate admitted an engine with a precision; fp32 is always admitted."""
         return precision == "fp32" or any(
             f.passed for f in self.figures if (f.engine, f.precision) == (engine, precision)
         )
 
 
 class EncoderSpec(BaseModel):
-    """What an encoder is; lies beside `encoder.onnx` and travels in the release's manifest.
+    """Description of an encoder; stored beside `encoder.onnx` and in the release's manifest.
 
     Attributes:
         architecture: for example "resnet18".
         dimension: length d of an embedding.
-        preprocessing: how a picture becomes its input.
-        onnx_sha256: digest of `encoder.onnx`.
-        space_id: digest of encoder and preprocessing; embeddings are comparable only where it is equal.
-        training: facts for people (parameters, epochs, validation figures); nothing depends on them.
-        runtime: how to run it; None, as in releases from before there was a choice: fp32 on ONNX Runtime.
+        space_id: digest of encoder and preprocessing; only embeddings with equal space_id are comparable.
+        training: facts for people (parameters, epochs, validation figures); no code depends on them.
+        runtime: engine and precision; None, as in older releases, means fp32 on ONNX Runtime.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,7 +102,7 @@ class EncoderSpec(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_absent_runtime(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave an absent choice out: manifests from before there was one must keep their digests."""
+        """Leave out an absent choice, so that older manifests keep their digests."""
         fields: dict[str, Any] = handler(self)
         if self.runtime is None:
             fields.pop("runtime", None)
@@ -163,11 +160,11 @@ def read_encoder_spec(directory: Path) -> EncoderSpec:
 
 
 class OnnxEncoder:
-    """An encoder in ONNX Runtime. One session; calls may come from several threads.
+    """An encoder in ONNX Runtime. It has one session; several threads may call it at once.
 
     Args:
         path: an `encoder.onnx`: input "images" (b, side, side, 3) uint8, output "embeddings" (b, d) float32.
-        threads: threads of one call; 0 lets ONNX Runtime use all cores.
+        threads: number per call; 0 uses all cores.
 
     Attributes:
         shape: (side, side, 3) of one picture.
@@ -184,7 +181,7 @@ class OnnxEncoder:
         available = onnxruntime.get_available_providers()
         providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
         try:
-            # Bytes, not a path: external data (which could point anywhere) is then refused.
+            # Bytes, not a path, so that external data (which could point anywhere) are refused.
             self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
         except Exception as error:  # ONNX Runtime raises many unrelated classes
             raise ContractError(f"{path} is not an encoder that ONNX Runtime can load: {error}") from error
@@ -209,8 +206,8 @@ class OnnxEncoder:
             (b, d) float32, rows finite and of unit L2 norm.
 
         Raises:
-            InputError: another shape or type.
-            PoisonedVectorError: the encoder gave something that is not a unit vector.
+            InputError: the shape or type differs.
+            PoisonedVectorError: the encoder returned a vector that is not of unit norm.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
             raise InputError(

@@ -1,4 +1,4 @@
-"""The file of an index: read within limits, looked over, and its stored vectors made accessible by row."""
+"""The file of an index: read within limits, inspected, and its stored vectors accessible by row."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _reading = threading.Lock()  # Faiss keeps its limits in process-wide variables
 
 
 class _Reconstructed:
-    """Vectors that only the inverted lists hold, by row.
+    """Vectors that only the inverted lists hold, accessible by row.
 
     Raises:
-        ContractError: a row stands in no list (Faiss would raise at the search that wants it).
+        ContractError: no list holds a row (Faiss would raise only at a search that needs it).
     """
 
     def __init__(self, index: Any) -> None:
@@ -51,7 +51,7 @@ class _Reconstructed:
 
 @contextmanager
 def faults_named(source: str) -> Iterator[None]:
-    """Turn Faiss's own complaints, which only a damaged index can cause after our checks, into ours."""
+    """Turn errors of Faiss, which after our checks only a damaged index can cause, into ContractErrors."""
     try:
         yield
     except RuntimeError as error:
@@ -60,7 +60,7 @@ def faults_named(source: str) -> Iterator[None]:
 
 
 def stored_vectors(index: Any) -> StoredVectors:
-    """Return the vectors that an index holds itself, without copying them."""
+    """Return the vectors that the index itself holds, without copying them."""
     if isinstance(index, faiss.IndexIVFFlat):
         return _Reconstructed(index)
     holder = index
@@ -76,10 +76,10 @@ def stored_vectors(index: Any) -> StoredVectors:
 
 
 def read_index_file(path: Path, byte_limit: int) -> Any:
-    """Read an index into memory; no single allocation may exceed the limit.
+    """Read an index into memory; no single allocation can exceed the limit.
 
     Raises:
-        DamagedArtifactError: Faiss cannot read it.
+        DamagedArtifactError: Faiss cannot read the file.
     """
     with _reading:
         before = faiss.get_deserialization_vector_byte_limit()
@@ -96,11 +96,11 @@ def read_index_file(path: Path, byte_limit: int) -> Any:
 
 
 def check_size(path: Path, expected: int) -> None:
-    """Check that a file is there, of the expected number of bytes.
+    """Check that a file exists and has the expected number of bytes.
 
     Raises:
-        UnfinishedArtifactError: it is missing.
-        DamagedArtifactError: it is longer or shorter.
+        UnfinishedArtifactError: the file is missing.
+        DamagedArtifactError: the file has another size.
     """
     if not path.is_file():
         raise UnfinishedArtifactError(f"{path} is missing: the step that builds the index did not finish; run it again")
@@ -114,7 +114,7 @@ def inspect_index(index: Any, base: Any, spec: IndexSpec, vectors: NDArray[np.fl
     """Check everything that later code relies on: a wrong dimension makes Faiss read beyond its memory.
 
     Raises:
-        ContractError: naming the first thing that differs from the spec.
+        ContractError: something differs from the spec; the message names the first difference.
     """
 
     def require(holds: bool, what: str) -> None:

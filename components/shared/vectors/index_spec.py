@@ -1,4 +1,4 @@
-"""What an index is, what it promises and how it is searched: `index.json`, which travels in the release's manifest."""
+"""Make-up, promised recall and search settings of an index: `index.json`, also part of the release's manifest."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Kind = Literal["exact", "exact_f16", "hnsw", "ivf_flat", "pq", "ivf_pq", "ivf_hn
 
 
 class SearchSettings(BaseModel):
-    """How much work one search does; a field is None where the kind of index has no such dial.
+    """Amount of work per search; a field is None if the kind of index has no such dial.
 
     Attributes:
-        nprobe: inverted lists that are scanned.
+        nprobe: number of inverted lists to scan.
         ef_search: length of the candidate queue in the graph of vectors.
-        quantizer_ef_search: the same in the graph of centroids, where there is one.
-        rescored: candidates for up to 10 results whose scores are computed anew from the stored vectors; in proportion
+        quantizer_ef_search: length of the candidate queue in the graph of centroids, if there is one.
+        rescored: candidates for up to 10 results whose scores are recomputed from the stored vectors; in proportion
             for more results.
     """
 
@@ -41,10 +41,9 @@ class OperatingPoint(BaseModel):
     """One measured point of the curve of recall over work.
 
     Attributes:
-        settings: what was searched with.
         ann_recall_at_10: mean share of the exact top 10 that was found.
         rows_per_query: mean number of rows whose score was computed or estimated.
-        cost_microseconds: modelled time of one query on one core, by which points are compared; not a measurement, so
+        cost_microseconds: modelled time of one query on one core, used to compare points; not a measurement, so
             that the same inputs give the same index everywhere.
     """
 
@@ -57,14 +56,14 @@ class OperatingPoint(BaseModel):
 
 
 class RecallFacts(BaseModel):
-    """How near to the exact answer the tuned search comes.
+    """How close the tuned search comes to the exact answer.
 
     Attributes:
-        target: share of the exact top 10 that was asked for.
-        reached: whether `ann_recall_at_10` less one standard error is at or above it.
-        ann_recall_at_10: of the settings in force.
-        standard_error: of that mean over the queries.
-        queries: number of held-out queries; 0: exact by construction, nothing to measure.
+        target: required share of the exact top 10.
+        reached: whether `ann_recall_at_10` minus one standard error is at or above the target.
+        ann_recall_at_10: recall with the chosen settings.
+        standard_error: standard error of that mean over the queries.
+        queries: number of held-out queries; 0: exact by construction, so nothing is measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,14 +76,14 @@ class RecallFacts(BaseModel):
 
 
 class Forecast(BaseModel):
-    """What an index was expected to need before it was built.
+    """Expected needs of an index, computed before it is built.
 
     Attributes:
         ram_bytes: resident memory for serving.
         disk_bytes: size of the files.
-        bytes_per_vector: resident memory by row.
-        build_cpu_seconds: on a core like the one the constants were measured on.
-        build_ram_bytes: peak while building.
+        bytes_per_vector: resident memory per row.
+        build_cpu_seconds: CPU time on a core of the kind on which the constants were measured.
+        build_ram_bytes: peak memory of the build.
         expected_recall: ann_recall@10 at the tuned settings.
     """
 
@@ -99,21 +98,15 @@ class Forecast(BaseModel):
 
 
 class IndexSpec(BaseModel):
-    """An index: what it is made of and how to search it.
+    """Make-up of an index and its search settings.
 
     Attributes:
-        kind: family of the index.
-        factory: its make-up in Faiss's notation, for people.
-        dimension: d.
-        rows: n; row i of the items table is Faiss id i.
+        factory: make-up in Faiss's notation, for people.
+        rows: number n; row i of the items table is Faiss id i.
         metric: always the inner product of unit vectors: higher is better.
-        search: settings in force.
-        recall: how near to exact they come.
-        curve: all points that were measured.
-        forecast: what was expected before the build.
-        index_bytes: size of `index.faiss`.
-        vectors_file: memory-mapped (n, d) float16 for rescoring, where the index does not hold the vectors itself.
-        seed: of sampling and k-means.
+        search: chosen settings.
+        vectors_file: memory-mapped (n, d) float16 for rescoring, if the index does not hold the vectors itself.
+        seed: seed of sampling and k-means.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

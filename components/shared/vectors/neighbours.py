@@ -1,4 +1,4 @@
-"""Neighbours, the rows that may be among them, and the exact search that every index is measured against."""
+"""Neighbours, filters of rows, and the exact search that every index is compared with."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from components.shared.vectors.embeddings import Vectors
 
 BLOCK_ROWS = 65_536
-_ROUNDING = 2e-6  # two computations of one inner product of unit vectors differ by less
+_ROUNDING = 2e-6  # upper bound for the difference of two computations of one inner product of unit vectors
 _RESCORED_VALUES = 1 << 23  # vector components gathered at once: 32 MB
 _RESULTS_AT_ONCE = 1 << 22
-_SPARE = 8  # results asked for beyond k, so that ties at the end can be settled by row
+_SPARE = 8  # results requested beyond k, so that ties at the end can be resolved by row
 
 
 class StoredVectors(Protocol):
-    """Rows that can be fetched by slice or by an array of row numbers: an array, a memory map, an index."""
+    """Rows that can be fetched by slice or by an array of row numbers: an array, a memory map or an index."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -32,11 +32,11 @@ class StoredVectors(Protocol):
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The best rows for each query, best first; equal scores in order of their rows.
+    """The best rows per query, best first; ties in order of their rows.
 
     Attributes:
-        scores: (q, k) float32 inner products; −inf where fewer rows exist.
-        rows: (q, k) int64; −1 there.
+        scores: (q, k) float32 inner products; −inf if fewer rows exist.
+        rows: (q, k) int64; −1 if fewer rows exist.
     """
 
     scores: NDArray[np.float32]
@@ -44,14 +44,10 @@ class Neighbours:
 
 
 class RowFilter:
-    """The rows that may be returned. Prepare it once and use it for many searches, from any thread.
-
-    Args:
-        allowed: (n,) bool.
-    """
+    """The rows that may be returned, from (n,) bool. Prepare it once and use it for many searches, from any thread."""
 
     def __init__(self, allowed: NDArray[np.bool_]) -> None:
-        self.allowed = np.array(allowed, np.bool_)  # a copy: a caller's later change must not half-apply
+        self.allowed = np.array(allowed, np.bool_)  # a copy, so that a caller's later change has no effect
         self.count = int(np.count_nonzero(self.allowed))
         self._bitmap = np.packbits(self.allowed, bitorder="little")
         self.selector = faiss.IDSelectorBitmap(len(self._bitmap), faiss.swig_ptr(self._bitmap))
@@ -64,16 +60,16 @@ class RowFilter:
 def exact_search(
     vectors: StoredVectors, queries: Vectors, k: int, allowed: NDArray[np.bool_] | RowFilter | None = None
 ) -> Neighbours:
-    """Compare every query with every (allowed) row, block by block: the truth that indexes are measured by.
+    """Compare every query with every (allowed) row, block by block: the reference for every index.
 
     Args:
         vectors: (n, d) unit vectors, float32 or float16.
         queries: (q, d) float32 unit vectors.
-        k: number of results, ≥ 1; may exceed n.
+        k: number of results, ≥ 1; can exceed n.
         allowed: (n,) rows that may be returned; None: all.
 
     Returns:
-        k neighbours for each query; equal vectors get equal scores, so ties are in order of their rows.
+        k neighbours per query; equal vectors get equal scores, so ties are in order of their rows.
     """
     rows = None
     if allowed is not None:
@@ -95,14 +91,14 @@ def settle(
     *,
     limit: int | None = None,
 ) -> Neighbours:
-    """Settle ties by row, asking for more candidates where a tie reaches beyond those that were found.
+    """Order ties by row, requesting more candidates where a tie extends beyond those that were found.
 
     Args:
-        find: (queries, number) → scores and rows, each (q, number), in any order; −inf and −1 where there is none.
+        find: (queries, number) → scores and rows, each (q, number), in any order; −inf and −1 where there are fewer.
         queries: (q, d) float32.
-        k: results wanted.
-        available: rows that could be found at all.
-        limit: most candidates to ask for because of ties; None: all rows.
+        k: number of results.
+        available: number of rows that can be found.
+        limit: most candidates to request because of ties; None: all rows.
     """
     reachable = min(k, available)
     scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -139,7 +135,7 @@ def _portions(chosen: slice | NDArray[np.int64], queries: int, most: int) -> Ite
 def rescore(vectors: StoredVectors, queries: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the (q, k) inner products of queries with stored rows; −inf where the row is −1.
 
-    One fixed order of summation: a pair has one score, whatever else is asked with it.
+    The order of summation is fixed, so a pair has one score, independent of the other rows and queries of the call.
     """
     scores = np.empty(rows.shape, np.float32)
     step = max(1, _RESCORED_VALUES // max(1, rows.shape[1] * queries.shape[1]))
@@ -157,7 +153,7 @@ def rescore(vectors: StoredVectors, queries: Vectors, rows: NDArray[np.int64]) -
 
 
 def _ordered(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    if (scores[:, :-1] > scores[:, 1:]).all():  # in order already, and without ties: what an index gives most often
+    if (scores[:, :-1] > scores[:, 1:]).all():  # already in order and without ties, as most answers of an index are
         return scores, rows
     places = np.lexsort((rows, -scores), axis=1)
     places += np.arange(len(places))[:, None] * places.shape[1]

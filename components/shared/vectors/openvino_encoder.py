@@ -1,4 +1,4 @@
-"""The exported encoder by OpenVINO, in fp32, in bf16 where the processor computes in it, or in int8."""
+"""The exported encoder in OpenVINO: in fp32, in bf16 if the processor supports it, or in int8."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from components.shared.vectors.encoder import ENCODER_FILE, ENCODER_INT8_FILE, E
 
 
 def load_openvino() -> Any:
-    """Import OpenVINO, which takes several hundred milliseconds, and never let it report home.
+    """Import OpenVINO, which takes several hundred milliseconds, without its telemetry.
 
-    `import openvino` sends an event to its makers' analytics, unless their package for that cannot be imported.
+    `import openvino` sends an event to its makers' analytics unless their package for that cannot be imported.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: an ImportError
     import openvino
@@ -30,15 +30,15 @@ def load_openvino() -> Any:
 
 @cache
 def computes_bf16() -> bool:
-    """Whether this processor has instructions for bf16; without, OpenVINO would convert back and forth and be slower."""
+    """Whether this processor has instructions for bf16; otherwise OpenVINO would convert back and forth and be slower."""
     return "BF16" in load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def preferred_runtimes() -> tuple[tuple[Engine, Precision], ...]:
-    """Return what is faster than fp32 on this processor, fastest first.
+    """Return the engines and precisions that are faster than fp32 on this processor, fastest first.
 
     Matrix tiles (AMX) multiply int8 and bf16 in OpenVINO; ONNX Runtime's int8 does not use them and takes twice as long as
-    bf16. Without tiles its int8 is half as fast again as bf16.
+    bf16. Without tiles, int8 in ONNX Runtime is half as fast again as bf16.
     """
     try:
         tiles = "amx_bf16" in Path("/proc/cpuinfo").read_text().split()
@@ -52,7 +52,7 @@ def preferred_runtimes() -> tuple[tuple[Engine, Precision], ...]:
 def open_encoder(
     directory: Path, engine: Engine, precision: Precision, *, threads: int = 0
 ) -> OnnxEncoder | OpenVinoEncoder:
-    """Load one of a directory's encoder files to be computed by an engine in a precision.
+    """Load one of a directory's encoder files in an engine and a precision.
 
     Raises:
         ContractError: the file is missing, damaged or has other inputs and outputs.
@@ -64,23 +64,23 @@ def open_encoder(
 
 
 class OpenVinoEncoder:
-    """An encoder in OpenVINO on the CPU. Calls may come from several threads; they take turns.
+    """An encoder in OpenVINO on the CPU. Several threads may call it; calls run one at a time.
 
-    It is compiled for batches of 1, 2, 4 and so on, and a batch is computed in such parts: a ResNet-50 in bf16 a tenth
-    faster than by one program for batches of any size, a single picture a seventh, and no slower to load.
+    It is compiled for batches of 1, 2, 4 and so on, and a batch is split into such parts. A ResNet-50 in bf16 is then a tenth
+    faster than with one program for batches of any size, a single picture a seventh, and loading is not slower.
 
     Args:
-        path: an `encoder.onnx`, as `OnnxEncoder` takes it; for int8 an `encoder.int8.onnx`.
-        precision: of the arithmetic; inputs and outputs are the same in all. In int8, what is not quantised is computed in
-            bf16 where the processor can.
-        threads: threads of one call; 0 lets OpenVINO use all cores.
+        path: an `encoder.onnx`, as for `OnnxEncoder`; for int8 an `encoder.int8.onnx`.
+        precision: arithmetic; inputs and outputs do not depend on it. In int8, operations that are not quantised use bf16 if
+            the processor supports it.
+        threads: number per call; 0 uses all cores.
 
     Raises:
         ContractError: the file is missing, damaged or has other inputs and outputs.
     """
 
     def __init__(self, path: Path, precision: Precision, *, threads: int = 0) -> None:
-        # ONNX Runtime checks inputs, outputs and that nothing lies in other files; its session is dropped at once.
+        # ONNX Runtime checks inputs, outputs and that no data are in other files; its session is then dropped.
         contract = OnnxEncoder(path, threads=1)
         self.dimension, self.shape, self._source = contract.dimension, contract.shape, str(path)
         core = load_openvino().Core()
@@ -88,7 +88,7 @@ class OpenVinoEncoder:
             "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and computes_bf16() else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # the pins of several processes would fall on the same cores
+            "ENABLE_CPU_PINNING": False,  # several processes would pin threads to the same cores
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
         }
         try:
@@ -111,8 +111,8 @@ class OpenVinoEncoder:
             (b, d) float32, rows finite and of unit L2 norm.
 
         Raises:
-            InputError: another shape or type.
-            PoisonedVectorError: the encoder gave something that is not a unit vector.
+            InputError: the shape or type differs.
+            PoisonedVectorError: the encoder returned a vector that is not of unit norm.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
             raise InputError(
@@ -132,5 +132,5 @@ class OpenVinoEncoder:
 
 
 def _sizes(threads: int) -> list[int]:
-    """Return the sizes of batch to compile for: 1, 2, 4, 8, and up to 32 where there are threads to share more."""
+    """Return the batch sizes to compile for: 1, 2, 4, 8, and up to 32 if there are threads to share more."""
     return [2**power for power in range(6) if 2**power <= max(8, 2 * threads)]

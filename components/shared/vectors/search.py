@@ -1,6 +1,6 @@
 """Searching an index: filters inside the search, always k results, scores that are inner products, ties by row.
 
-The only search of the product: tuning, evaluation and serving all come through here.
+The only search of the product: tuning, evaluation and serving all use it.
 """
 
 from __future__ import annotations
@@ -60,24 +60,24 @@ __all__ = [
 ]
 
 MAX_K = 10_000
-SCANNED_ROWS = 20_000  # at most so many allowed rows are compared one by one: a few milliseconds, and exact
-_TIED_ROWS = 4_096  # equal vectors are put in order of their rows if there are no more of them than this
+SCANNED_ROWS = 20_000  # up to this many allowed rows are compared one by one: a few milliseconds, and exact
+_TIED_ROWS = 4_096  # up to this many equal vectors are put in order of their rows
 _GRAPH_HOP_ROWS = 40  # a graph search of length ef costs about as much as a scan of 40 × ef rows
-# Of the process: from here on a reservoir holds the best, not a heap, which takes 1.3 × as long for 45 to 91 of 3,500 centroids.
+# Process-wide: from this k on Faiss keeps a reservoir, not a heap, which takes 1.3 × as long for 45 to 91 of 3,500 centroids.
 faiss.cvar.distance_compute_min_k_reservoir = 20
 
 
 class CatalogueIndex:
-    """An index with the vectors to rescore by. Immutable; searches may come from any number of threads.
+    """An index with the vectors for rescoring. Immutable; any number of threads may search at once.
 
     Args:
         index: the Faiss index.
-        spec: what it must be.
-        vectors: (n, d) float16, where the index does not hold the vectors itself.
-        source: for messages.
+        spec: its expected description.
+        vectors: (n, d) float16, if the index does not hold the vectors itself.
+        source: origin, for messages.
 
     Raises:
-        ContractError: the index is not what the spec says.
+        ContractError: the index differs from the spec.
     """
 
     def __init__(
@@ -95,18 +95,18 @@ class CatalogueIndex:
 
     @classmethod
     def open(cls, directory: Path, spec: IndexSpec | None = None, *, byte_limit: int | None = None) -> CatalogueIndex:
-        """Read `index.faiss` into memory (not mapped: a file changed in place would kill the process or lie).
+        """Read `index.faiss` into memory (not mapped: a file changed in place would kill the process or give wrong results).
 
         Args:
             directory: an indexing artifact or a release.
-            spec: what it must be; None: read `index.json` beside it.
-            byte_limit: largest single allocation that reading may make; default 4 × the file, at least 64 MB. A lying
-                header of 2 KB can otherwise ask for gigabytes.
+            spec: expected description; None: read `index.json` beside the index.
+            byte_limit: largest single allocation while reading; default 4 × the file, at least 64 MB. A forged header of 2 KB
+                could otherwise request gigabytes.
 
         Raises:
             UnfinishedArtifactError: a file is missing.
             DamagedArtifactError: a file is of another size, or Faiss cannot read it.
-            ContractError: the index is not what the spec says.
+            ContractError: the index differs from the spec.
         """
         spec = spec or read_index_spec(directory)
         path = directory / INDEX_FILE
@@ -130,11 +130,11 @@ class CatalogueIndex:
 
     @property
     def faiss_index(self) -> Any:
-        """The Faiss index itself, to look into; never to be changed."""
+        """The Faiss index itself, for inspection only; never change it."""
         return self._index
 
     def stored(self, rows: NDArray[np.int64]) -> Vectors:
-        """Return the (r, d) float32 vectors of these rows as the index has them (float16 precision in some kinds).
+        """Return the (r, d) float32 vectors of these rows as the index stores them (float16 precision in some kinds).
 
         Raises:
             InputError: a row does not exist.
@@ -159,17 +159,17 @@ class CatalogueIndex:
         Args:
             queries: (q, d) float32, unit norm.
             k: number of results, 1 to 10,000.
-            allowed: (n,) bool, the rows that may be returned; prepare a `RowFilter` where it serves many calls.
+            allowed: (n,) bool, the rows that may be returned; prepare a `RowFilter` for repeated use.
             exact: compare with every allowed row instead of using the index's shortcuts.
-            settings: amount of work, instead of what the index was tuned to.
-            complete: where the settings reach fewer than k rows, scan for the others; False only to measure settings.
+            settings: amount of work; None: the tuned settings.
+            complete: if the settings reach fewer than k rows, scan for the others; False only to measure settings.
 
         Returns:
-            k neighbours for each query whenever k allowed rows exist.
+            k neighbours per query if k allowed rows exist.
 
         Raises:
-            InputError: queries or filter of another shape or type.
-            ParameterError: k out of range.
+            InputError: queries or filter have another shape or type.
+            ParameterError: k is out of range.
             PoisonedVectorError: a query is not a finite unit vector.
         """
         queries = self._checked(queries, k)
@@ -216,13 +216,13 @@ class CatalogueIndex:
         return allowed
 
     def _is_selective(self, rows: RowFilter, settings: SearchSettings) -> bool:
-        """Whether comparing with each allowed row costs less than a search that passes over the others."""
+        """Whether comparing with each allowed row costs less than a search that skips the others."""
         if rows.count <= SCANNED_ROWS:
             return True
         return bool(settings.ef_search and rows.count**2 <= _GRAPH_HOP_ROWS * settings.ef_search * self.rows)
 
     def _reaching(self, settings: SearchSettings, k: int) -> SearchSettings:
-        """Probe as many lists as hold twice the rows asked for, lest a large k fall back on the scan of all rows."""
+        """Probe lists that hold twice the requested rows, so that a large k does not fall back on the scan of all rows."""
         if k <= TUNING_K or settings.nprobe is None or not isinstance(self._base, faiss.IndexIVF):
             return settings
         nprobe = min(self._base.nlist, -(-2 * k * self._base.nlist // self.rows))
@@ -247,7 +247,7 @@ class CatalogueIndex:
         return scores, found
 
     def _parameters_for(self, settings: SearchSettings, number: int, candidates: int, rows: RowFilter | None) -> Any:
-        """Return Faiss parameters for one call; nothing is ever set on the live index, where it would leak to others."""
+        """Return Faiss parameters for one call. Setting them on the live index would leak them to other calls."""
         if rows is not None:
             return self._make_parameters(settings, number, candidates, rows)
         key = (settings, number, candidates)
@@ -273,5 +273,5 @@ class CatalogueIndex:
             parameters = faiss.SearchParameters(**selection)
         if not self._refines:
             return parameters
-        # The quarter guards the product, which Faiss cuts to an integer, against rounding down.
+        # The quarter protects the product, which Faiss truncates to an integer, against rounding down.
         return faiss.IndexRefineSearchParameters(k_factor=(candidates + 0.25) / number, base_index_params=parameters)

@@ -34,8 +34,8 @@ def write_report(
         path: the file.
         analysis: figures.
         decision: verdict.
-        sheets: what each arm's release returned for the same pictures.
-        preference: of interleaved searches, if there were any.
+        sheets: results of each arm's release for the same pictures.
+        preference: preference of interleaved searches, if there were any.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def new_query_id() -> str:
-    """Return an id that nobody can guess."""
+    """Return an id that cannot be guessed."""
     return f"q-{secrets.token_hex(12)}"
 
 
@@ -55,13 +55,13 @@ def answer_of(
     """Return the prediction of one query as JSON has it.
 
     Args:
-        answer: what was found.
-        impressions: of its results, in order; each becomes a token that vouches for clicks on it.
-        catalogue: which was searched.
-        query: what was searched by.
-        query_id: of this query.
-        arm: that answers.
-        signer: of tokens.
+        answer: search results.
+        impressions: impressions of its results, in order; each becomes a token that vouches for clicks on it.
+        catalogue: catalogue that was searched.
+        query: picture of the search.
+        query_id: id of this query.
+        arm: arm that answers.
+        signer: signer of tokens.
         explain: whether it was asked what the rules did.
     """
     results = []
@@ -94,7 +94,7 @@ def answer_of(
 
 
 def thumbnail_path(image_id: str) -> str:
-    """Return where the thumbnail of an image lies on this server.
+    """Return the address of an image's thumbnail on this server.
 
     Example:
         >>> thumbnail_path("shoes/001 a.jpg")

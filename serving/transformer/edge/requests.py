@@ -1,4 +1,4 @@
-"""What a client may ask for, checked at the edge: from bodies, query strings, tensors and headers to `SearchRequest`."""
+"""Requests of clients, checked at the edge: from bodies, query strings, tensors and headers to `SearchRequest`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,6 @@ class Parameters(BaseModel):
     """How to search.
 
     Attributes:
-        k: number of results.
         explain: say what each rule did.
         floor: least score of a good match; "calibrated": the release's own.
         group_items: one result for each item, its other pictures counted.
@@ -95,10 +94,9 @@ class Query:
     """One thing to search by: either `picture` or `image_id`.
 
     Attributes:
-        picture: encoded bytes.
         image_id: an image of the catalogue.
         crop: part of the picture, as fractions.
-        sampling_key: by which monitoring may keep the query in its sample; None: it cannot come into it.
+        sampling_key: key of the query for monitoring's sample; None: it is never sampled.
     """
 
     picture: bytes | None = None
@@ -113,8 +111,8 @@ class SearchRequest:
 
     Attributes:
         queries: at least one.
-        parameters: for all of them.
-        protocol: which the answer must be in.
+        parameters: parameters of every test.
+        protocol: protocol of the answer.
         tensors: the request of the Open Inference Protocol, where it is one.
     """
 
@@ -126,7 +124,7 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class Person:
-    """Who asks, as far as events need it: a pseudonym and perhaps a country."""
+    """The client, as events record it: a pseudonym and perhaps a country."""
 
     user_id: str
     country: str | None
@@ -139,10 +137,10 @@ def read_request(
 
     Args:
         payload: the body.
-        headers: of the request, names in lower case.
-        query_string: of the request's address.
+        headers: headers of the request, names in lower case.
+        query_string: query string of the request's address.
         max_instances: queries of one request at most.
-        max_bytes: of one picture.
+        max_bytes: largest size of one picture.
 
     Raises:
         ParameterError: a name or value is not what it must be.
@@ -171,7 +169,7 @@ def read_request(
 
 
 def read_person(headers: Mapping[str, str], country_header: str) -> Person:
-    """Read who asks; without a header it is somebody new.
+    """Read who asks; without a header it is a new user.
 
     Raises:
         ParameterError: the pseudonym is not 1 to 64 of A–Z, a–z, 0–9, "_" and "-".

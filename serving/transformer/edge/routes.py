@@ -24,7 +24,7 @@ def catalogue_router(
 
     Args:
         current: the catalogue in use; None before the first is loaded.
-        arm: of this process.
+        arm: arm of this process.
         pin: header by which clients come back to this arm; empty or None: nothing keeps them in it.
     """
     router = APIRouter()

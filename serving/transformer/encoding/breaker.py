@@ -1,4 +1,4 @@
-"""A circuit breaker: what fails again and again is given a rest, and one request then tries whether it is well again."""
+"""A circuit breaker: calls pause after repeated failures; then a single request tests whether the service has recovered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> State:
-        """What a call would meet now."""
+        """State that a call would find now."""
         if self._opened is None:
             return "closed"
         return "half-open" if self._clock() - self._opened >= self._rest_seconds and not self._is_trying else "open"

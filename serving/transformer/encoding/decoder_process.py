@@ -43,7 +43,7 @@ def serve(connection: socket.socket) -> None:
     connection.sendall(frame_of({"ready": True}))
     while True:
         head, data = _receive(connection)
-        # Nobody handles this signal, so the kernel ends the process, whatever native code it is in.
+        # No handler is set for this signal, so the kernel ends the process even inside native code.
         signal.setitimer(signal.ITIMER_PROF, first["cpu_seconds"])
         answer, body = _answer(head, data, limits)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -72,10 +72,10 @@ def prepare_query(
 
     Args:
         data: the encoded picture.
-        preprocessing: of the release.
+        preprocessing: preprocessing of the release.
         crop: x, y, width and height as fractions of the upright picture; None: all of it.
-        limits: what the picture may ask for.
-        statistics: measure the picture, too.
+        limits: limits of the picture.
+        statistics: whether to measure the picture as well.
 
     Returns:
         Facts of the picture, and the pixels of the (side, side, 3) uint8 square.
@@ -97,7 +97,7 @@ def prepare_query(
 
 
 def make_thumbnail(data: bytes, side: int, limits: DecodingLimits) -> bytes:
-    """Decode a picture and encode it anew as WebP that fits into side × side pixels; never are stored bytes served."""
+    """Decode a picture and re-encode it as WebP that fits into side × side pixels; stored bytes are never served."""
     picture = decode_picture(data, limits=limits, minimum_side=side).pixels
     height, width = picture.shape[:2]
     scale = min(1.0, side / max(height, width))

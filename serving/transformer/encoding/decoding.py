@@ -46,7 +46,7 @@ class QueryPicture:
 
 @dataclass
 class PoolCounts:
-    """What happened in the pool so far."""
+    """Counts of the pool since its start."""
 
     jobs: int = 0
     refused: int = 0
@@ -61,9 +61,9 @@ class DecodingPool:
     Args:
         workers: jobs at a time.
         queue: jobs that may wait; one more is refused.
-        limits: what a picture may ask for.
+        limits: limits of a picture.
         cpu_seconds: processor time of one job; beyond it the kernel ends the process.
-        wall_seconds: real time of one job, whatever it waits for.
+        wall_seconds: real time per job, waiting included.
         memory_bytes: address space of a process.
     """
 
@@ -123,9 +123,9 @@ class DecodingPool:
 
         Args:
             data: the encoded picture.
-            preprocessing: of the release that is searched.
+            preprocessing: preprocessing of the release that is searched.
             crop: x, y, width, height as fractions of the upright picture.
-            statistics: measure the picture, too.
+            statistics: whether to measure the picture as well.
 
         Raises:
             BadImageError: it cannot be decoded, crashes the decoder or takes too long.
@@ -142,7 +142,7 @@ class DecodingPool:
         return QueryPicture(np.frombuffer(body, np.uint8).reshape(side, side, 3), facts.pop("sha256"), facts)
 
     async def thumbnail(self, uri: str, side: int) -> bytes:
-        """Read a picture and encode it anew as WebP that fits into side × side pixels.
+        """Read a picture and re-encode it as WebP that fits into side × side pixels.
 
         Raises:
             SourceError: it cannot be read.
@@ -161,7 +161,7 @@ class DecodingPool:
             await self._slots.acquire()
         finally:
             self._waiting -= 1
-        # A job goes on although nobody waits for it any more: to kill its process would cost more than to let it end.
+        # A cancelled job runs to its end: to kill its process would cost more.
         answer, body = await asyncio.shield(self._background(self._do(head, data)))
         if "reason" not in answer:
             return answer, body
@@ -235,7 +235,7 @@ class DecodingPool:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waited has it; nobody may wait any more
+            task.exception()  # the waiting request has it; there may be none left
 
 
 class _Process:
@@ -289,7 +289,7 @@ class _Process:
         if self._process is None:
             return 0
         try:
-            # What has died by a signal is given the time to be told so; what hangs is killed.
+            # Give a process that was signalled a moment to report its status; kill one that hangs.
             return await asyncio.to_thread(self._process.wait, 0.05)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):

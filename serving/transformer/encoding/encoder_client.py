@@ -40,7 +40,7 @@ class EncoderUnavailableError(EncoderFailedError):
     """The encoder cannot be reached, or failed so often that it is given a rest.
 
     Attributes:
-        retry_after_seconds: when to come back, a whole number ≥ 1.
+        retry_after_seconds: pause before a retry, a whole number ≥ 1.
     """
 
     retry_after_seconds = 1
@@ -55,13 +55,13 @@ class EncoderClient:
 
     Args:
         address: host:port of its gRPC.
-        model_name: of the model there.
-        timeout_seconds: of one call, at most; what is left of a request's own time may be less.
+        model_name: name of the model there.
+        timeout_seconds: time limit per call; shorter if the request has less time left.
         space: "required": an answer must name its space; "trusted": servers that cannot (Triton, OpenVINO Model Server)
             are believed, one that names another space is refused all the same.
         call_images: pictures of several requests that go in one call at most.
         breaker: gives an encoder that keeps failing a rest.
-        metadata: what a call carries: request id, trace.
+        metadata: request id and trace of the call.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class EncoderClient:
             squares: (b, side, side, 3) uint8.
             space_id: the space that is needed; another one is refused, never returned.
             dimension: length d of its embeddings.
-            remaining_seconds: what is left of the request's time.
+            remaining_seconds: time left for the request.
 
         Returns:
             (b, d) float32, finite and of unit norm.
@@ -148,7 +148,7 @@ class EncoderClient:
         return _vectors_of(response, sum(map(len, parts)), dimension, space_id, trusted=self._space == "trusted")
 
     async def _ask(self, request: ModelInferRequest, deadline: float) -> ModelInferResponse:
-        """Call once, and once more where nothing listened: that request has reached nobody."""
+        """Call once, and again if nothing listened: that request has reached no server."""
         if self._stub is None:
             raise EncoderUnavailableError("the channel to the encoder is not open")
         for attempt in range(2):
@@ -210,7 +210,7 @@ def _vectors_of(
 
 
 def _is_refused(error: grpc.aio.AioRpcError) -> bool:
-    """Whether nothing listened, so that the request has reached nobody."""
+    """Whether nothing listened, so that the request has reached no server."""
     return error.code() == grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "").lower()
 
 

@@ -1,4 +1,4 @@
-"""What passes between the transformer and its decoding processes: a head in JSON and a body of bytes. No pickle.
+"""Messages between the transformer and its decoding processes: a head in JSON and a body of bytes. No pickle.
 
 A picture may take a decoder over; so nothing that such a process says is ever executed or trusted beyond its type.
 """

@@ -1,7 +1,7 @@
 """Pictures of requests that come at the same time go to the encoder in one call: what a call costs, they share.
 
 With nothing on the way, a picture goes at once. Two calls may be on the way: one that the encoder computes, and one that
-waits there, so that it never stands idle. What comes meanwhile gathers, and goes together when one of them is answered.
+waits there, so that it is never idle. Requests that arrive in the meantime are queued and sent together when a call is answered.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class JoinedCalls:
 
     Args:
         call: asks the encoder.
-        most_images: of one call, unless one request alone has more; 1: nothing is joined.
+        most_images: largest number of images per call, unless one request alone has more; 1: calls are not joined.
     """
 
     def __init__(self, call: Call, *, most_images: int) -> None:
@@ -74,14 +74,14 @@ class JoinedCalls:
             squares: (b, side, side, 3) uint8.
             space_id: the space that is needed.
             dimension: length d of its embeddings.
-            deadline: of `time.monotonic`.
+            deadline: time on the clock of `time.monotonic`.
 
         Returns:
             (b, d) float32, in the order of the pictures.
 
         Raises:
             EncoderTimeoutError: no answer in time.
-            VisualSearchError: whatever the call for these pictures raises; others' do not matter.
+            VisualSearchError: error of the call for these pictures, not for others'.
         """
         loop = asyncio.get_running_loop()
         piece = _Piece(squares, space_id, dimension, deadline, loop.create_future())
@@ -96,7 +96,7 @@ class JoinedCalls:
             if not piece.answer.cancel() and not piece.answer.cancelled():
                 piece.answer.exception()  # seen, so that asyncio does not complain where the time was over just then
             if piece.call is not None and all(each.answer.done() for each in piece.companions):
-                piece.call.cancel()  # nobody waits for it any more
+                piece.call.cancel()  # its request was cancelled
             piece.call, piece.companions = None, ()  # no circle: the pictures are freed now, not by the next collection
 
     async def stop(self) -> None:
@@ -118,7 +118,7 @@ class JoinedCalls:
         self._send()
 
     def _take(self) -> list[_Piece]:
-        """Take the oldest pieces that go together, so many that their pictures are a power of two if all have one.
+        """Take the oldest compatible pieces, up to a power of two of pictures if each piece has one.
 
         Such batches are what encoders are compiled for: seven pictures cost as much as eight.
         """

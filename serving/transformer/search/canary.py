@@ -17,7 +17,7 @@ from components.shared.errors import ContractError, ResourceError, VisualSearchE
 from serving.transformer.search.loading import Trial, try_out
 
 _TIMEOUT_SECONDS = 120.0
-_SPARE_BYTES = 512 << 20  # what loading takes besides what it keeps
+_SPARE_BYTES = 512 << 20  # temporary memory of a load
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 

@@ -27,7 +27,7 @@ _SPARE = 8
 
 
 class UnknownImageError(UnknownThingError):
-    """No image has this id, or one that may not be shown: nobody can tell which."""
+    """No image has this id, or one that may not be shown; the caller cannot tell which."""
 
 
 class Catalogue:
@@ -35,15 +35,15 @@ class Catalogue:
 
     Args:
         base: the release.
-        generations: on it, lowest first.
-        chain: the rules in force.
+        generations: generations on it, lowest first.
+        chain: active re-ranking rules.
 
     Attributes:
         base: the release, to put other generations on.
-        generation_ids: of the generations, lowest first.
-        generation: number of the topmost, 0 without.
-        images: how many may be found.
-        items: how many they show.
+        generation_ids: ids of the generations, lowest first.
+        generation: number of the topmost, 0 if there is none.
+        images: number of visible images.
+        items: number of items that they show.
         floors: precision → least score that reaches it, as measured when the release was evaluated; "calibrated" is that
             of precision 0.9. What cannot be reached is not in it.
 
@@ -163,7 +163,7 @@ class Catalogue:
         options: SearchOptions,
         rows: NDArray[np.int64],
     ) -> None:
-        """Look on where the nearest 10,000 do not give k results: leave out what was looked at and what the rules refuse."""
+        """Continue past the nearest 10,000 rows, without those already seen or refused, until k results are found."""
         seen = np.zeros(self._rows.count, np.bool_)
         is_over = False
         while not is_over:

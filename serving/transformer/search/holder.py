@@ -1,7 +1,8 @@
-"""Holds the catalogue in use and the one before it, and swaps in the next without anybody noticing.
+"""Holds the catalogue in use and the one before it, and swaps in the next without interrupting queries.
 
-What is in force is looked at again and again. Something new is tried in a process of its own, loaded beside the old one and
-put into use by one assignment, once the encoder serves its space. What fails is counted and said, and changes nothing.
+The current release is checked repeatedly. A new one is tried in a separate process, loaded beside the old one and put
+into use by one assignment, once the encoder serves its space. A failed load is counted and logged; the current catalogue
+keeps serving.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class Holder:
     """The catalogue in use. Requests take `current` once and keep it; everything else happens in the holder's thread.
 
     Args:
-        settings: where to look, and how often.
+        settings: location of the releases and interval between checks.
         encoder_serves: whether the encoder serves a space, asked with pictures of its side in pixels, before a catalogue of
             another space is put into use.
-        chain: the rules in force.
+        chain: active re-ranking rules.
         available: bytes of memory that may still be taken.
         trial: loads in another process.
 
@@ -111,7 +112,7 @@ class Holder:
             self._thread = None
 
     def refresh(self) -> None:
-        """Look once, and load and swap if something else is in force. Never raises: failures are counted and said."""
+        """Check once, and load and swap if the release has changed. Never raises: failures are counted and logged."""
         with self._looking:
             wanted: Wanted | str
             try:
@@ -129,7 +130,7 @@ class Holder:
                 if isinstance(wanted, str):
                     raise ContractError(wanted)
                 self._approach(wanted)
-            except Exception as error:  # whatever is wrong with what is new, what serves goes on
+            except Exception as error:  # any fault of the new release: the old one keeps serving
                 self._note_failure(wanted, error)
 
     def _run(self) -> None:

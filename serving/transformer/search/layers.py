@@ -20,7 +20,7 @@ class Layers:
     """Finds rows by vector.
 
     Args:
-        index: of the release, n rows.
+        index: index of the release, n rows.
         additions: (a, d) float32, what the generations added; rows from n.
         visible: (n + a,) rows that may be found.
     """
@@ -54,7 +54,7 @@ class Layers:
             number: rows wanted, 1 to `most`.
             exact: compare with every row.
             shown: results that the rules leave of them; the recall that the index was tuned to is meant for these.
-            without: (n + a,) rows to leave out besides.
+            without: (n + a,) further rows to leave out.
 
         Returns:
             Rows and scores, best first, equal scores by row; fewer than `number` only if no more are left.
@@ -101,7 +101,7 @@ class Layers:
             return 1.0
         found = self.index.search(vector[None], k, allowed=base)
         truth = self.index.search(vector[None], k, allowed=base, exact=True)
-        tied = found.scores >= truth.scores[:, -1:]  # equal scores may stand in for one another
+        tied = found.scores >= truth.scores[:, -1:]  # rows of equal scores are interchangeable
         return float(ann_recall_at_k(found.rows, truth.rows, k, tied=tied)[0])
 
     def _filters_of(self, visible: NDArray[np.bool_]) -> tuple[RowFilter | None, RowFilter]:

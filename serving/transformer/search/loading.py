@@ -18,15 +18,13 @@ from serving.transformer.search.rules.chain import ChainParameters
 
 @dataclass(frozen=True)
 class Trial:
-    """What to load.
+    """The release and generations to load.
 
     Attributes:
         release: directory; None where the release is in use and only the generations are new.
         generations: directories, lowest first.
-        release_id: that the generations must lie on; of `release`, if it is given, whatever stands there.
-        space_id: of that release.
-        dimension: of that release.
-        forecast_bytes: what it should take; much more is not granted.
+        release_id: release that the generations must build on; the id of `release`, if that is given.
+        forecast_bytes: expected memory; a load that takes much more fails.
     """
 
     release: str | None
@@ -53,7 +51,7 @@ def load(release: Path | Searchable, generations: Sequence[Path], chain: ChainPa
 
 
 def try_out(trial: Trial) -> None:
-    """Load what a trial names, and search it in the ways that requests do; whatever is wrong with it should show here.
+    """Load what a trial names, and search it in the ways that requests do; so that any fault shows here.
 
     Raises:
         ContractError: or one of its kinds.

@@ -1,4 +1,4 @@
-"""What a search is asked and what it answers."""
+"""Options and results of a search."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SearchOptions:
         group_items: one result for each item.
         collapse_duplicates: one result for near-duplicates.
         exclude_image_ids: images that are not wanted.
-        exclude_sha256: of the query picture's bytes: its own image is not wanted.
+        exclude_sha256: exclude sha256 of the query picture's bytes: its own image is not wanted.
         exact: compare with every row instead of using the index's shortcuts.
 
     Raises:
@@ -55,14 +55,13 @@ class Result(NamedTuple):
     """One image that was found.
 
     Attributes:
-        image_id: of the image.
-        item_id: what it shows.
-        uri: where it lies.
+        item_id: item in the picture.
+        uri: location of the picture file.
         category: None: not known.
         score: inner product of the query and the stored vector.
         position: from 1.
-        grouped: other images of the catalogue that this one stands for: of the same item, or near-duplicates.
-        explain: what the rules say about it.
+        grouped: other images of the catalogue that this one represents, of the same item, or near-duplicates.
+        explain: effect of the rules on it.
     """
 
     image_id: str
@@ -77,7 +76,7 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class RuleReport:
-    """What a rule did, in words and in number of rows refused; rows that may not be shown are in neither."""
+    """Effect of a rule, in words and in number of rows refused; rows that may not be shown are in neither."""
 
     rule: str
     text: str
@@ -86,12 +85,12 @@ class RuleReport:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a search found.
+    """Results of a search.
 
     Attributes:
         results: best first; as many as asked for, whenever as many pass the rules.
         no_good_match: a floor was asked for and nothing reaches it.
-        explain: what each rule did, if it was asked.
+        explain: effect of each rule, if requested.
     """
 
     results: tuple[Result, ...]

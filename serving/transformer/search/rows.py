@@ -1,4 +1,4 @@
-"""What is known of every row: base rows first, then those that generations added; a row keeps its number for good."""
+"""Attributes of every row: base rows first, then those that generations added; a row keeps its number for good."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Rows:
         return list(starmap(CatalogueItem, zip(*(texts.at(places) for texts in self._texts), strict=True)))
 
     def stand_for(self, rows: Sequence[int], *, item: bool, group: bool) -> list[int]:
-        """Return how many other visible rows each stands for: those of its item, of its group of near-duplicates, or either."""
+        """Return how many other visible rows each represents: those of its item, of its group of near-duplicates, or either."""
         at = np.asarray(rows, np.int64)
         others = np.zeros(len(at), np.int64)
         if item:

@@ -18,7 +18,7 @@ _PATIENCE = 3  # looks in vain before a ready encoder counts as unready
 
 @dataclass(frozen=True)
 class Needed:
-    """What the encoder must serve: the space of the catalogue, and the side of its input in pixels."""
+    """Requirements for the encoder: the space of the catalogue, and the side of its input in pixels."""
 
     space_id: str
     side: int

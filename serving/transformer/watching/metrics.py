@@ -1,4 +1,4 @@
-"""What the transformer counts and times, for Prometheus, beside the shell's metrics of HTTP."""
+"""Prometheus metrics of the transformer, in addition to the server's HTTP metrics."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ class RecallWatch:
     """Measures one query at a time, in a thread of its own; while it is busy or resting, queries pass by.
 
     Args:
-        share: of the queries.
-        metrics: where the mean goes.
-        seed: of the choice.
+        share: share of the queries.
+        metrics: receives the mean.
+        seed: seed of the choice.
     """
 
     def __init__(self, share: float, metrics: TransformerMetrics, *, seed: int | None = None) -> None:

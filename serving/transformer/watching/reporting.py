@@ -28,9 +28,9 @@ class Reporter:
     """Makes answers and records them.
 
     Args:
-        arm: that answers.
-        signer: of impression tokens.
-        events: where impressions go.
+        arm: arm that answers.
+        signer: signer of impression tokens.
+        events: receives impressions.
         metrics: counts.
         stages: times.
         recall: compares the index with an exact search now and then.

@@ -34,10 +34,10 @@ class QuerySamples:
     come into it. A file is `query-samples-<arm>-<hour>-<process>.parquet`, table QUERY_SAMPLES; several of one hour add up.
 
     Args:
-        directory: where the files go.
-        arm: of this process.
+        directory: folder of the files.
+        arm: arm of this process.
         per_hour: queries kept of an hour.
-        seed: of the choice.
+        seed: seed of the choice.
     """
 
     def __init__(self, directory: Path, *, arm: str, per_hour: int, seed: int | None = None) -> None:
@@ -59,7 +59,7 @@ class QuerySamples:
         """Keep a query, unless as many of higher keys have come in between.
 
         Args:
-            key: that was drawn for it.
+            key: result of `draw` for the query.
             row: the table's columns without `arm`, `at` and `embedding`.
             embedding: (d,) float32.
             at: UTC.
@@ -73,7 +73,7 @@ class QuerySamples:
                 heapq.heappush(self._hour.kept, kept)
             else:
                 heapq.heappushpop(self._hour.kept, kept)
-        if over is not None:  # seldom: `write_finished` comes first, unless it was late
+        if over is not None:  # rare: `write_finished` comes first, unless it was late
             self._write(over)
 
     def write_finished(self, now: datetime.datetime) -> None:

@@ -1,7 +1,7 @@
 """Minutes of service, for the guardrails of an A/B test: requests, errors, slow answers, searches that found nothing.
 
 An arm whose server fails, dawdles or finds nothing leaves no impression of it, so the events cannot tell. Prometheus can,
-but a verdict must not need one: each process writes its own minutes, and whoever reads them adds them up.
+but a verdict must not need one: each process writes its own minutes, and readers add them up.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _MOST_ROWS = 60  # of one file: an hour
 class ServiceCounts:
     """Counts searches by the minute, and keeps the minutes that are over in files of an hour each.
 
-    A file is `service-<arm>-<its first minute>-<process>.parquet`, written anew, whole, with every minute. What a client did
+    A file is `service-<arm>-<its first minute>-<process>.parquet`, rewritten whole every minute. What a client did
     wrong (4xx) is no request of the service, and minutes without any are no rows.
 
     Args:
-        directory: where the files go.
-        arm: of this process.
-        slow_seconds: an answer that took longer, whatever it was, is slow.
+        directory: folder of the files.
+        arm: arm of this process.
+        slow_seconds: any answer that took longer is slow.
     """
 
     def __init__(self, directory: Path, *, arm: str, slow_seconds: float) -> None:
@@ -53,7 +53,7 @@ class ServiceCounts:
         """Count a request that was answered, or given up by its client (499), if it was a search.
 
         Args:
-            request: with its status.
+            request: request, with the status of its answer.
             at: UTC; None: now.
         """
         if not request.route.endswith(_SEARCHES) or 400 <= request.status < 499:

@@ -13,8 +13,8 @@ class Stages:
     """Times stages.
 
     Args:
-        metrics: where their seconds go.
-        traces: where their spans go.
+        metrics: receives their durations.
+        traces: receiver of the spans.
     """
 
     def __init__(self, metrics: TransformerMetrics, traces: Traces) -> None:

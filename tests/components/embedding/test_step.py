@@ -229,7 +229,7 @@ def test_where_there_is_no_champion_nothing_is_taken_over_and_none_can_encode(ro
         embed(root, encoder="champion", workspace="w3")
     with pytest.raises(ContractError, match=r"neither encoder\.json nor a release"):
         embed(root, encoder="catalogue", workspace="w4")
-    with pytest.raises(ContractError, match="no release"):
+    with pytest.raises(ContractError, match="not a release"):
         embed(root, previous=root / "encoder", workspace="w5")
 
 

@@ -277,7 +277,7 @@ def test_a_full_disk_is_one_clear_sentence_and_leaves_nothing_half_written(tmp_p
     command = [sys.executable, "-c", LIMITED + program, str(tmp_path)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode != 0
-    assert "ResourceError: no room left to write" in result.stderr
+    assert "ResourceError: no space left to write" in result.stderr
     assert not (tmp_path / "index").exists()
     assert not list((tmp_path / "workspace").rglob("*.part"))
     assert build(tmp_path, kind=kind).summary["rows"] == 3000

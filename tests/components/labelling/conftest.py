@@ -15,7 +15,7 @@ import pytest
 
 from components.labelling.engine import Engine, open_engine
 from components.labelling.parameters import LabellingParameters
-from components.rendering.clicks import ClickLog
+from components.rendering.clicks import SimulatedClicks
 from components.shared.files.artifacts import seal_artifact
 from components.shared.files.tables import CATALOGUE, EVENTS, JUDGEMENTS, write_table
 from support.factories.basics import EPOCH
@@ -143,7 +143,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for query in queries
         ]
     )
-    log, truth = ClickLog(
+    log, truth = SimulatedClicks(
         [ids[query] for query in queries], ids, candidates, grades[queries[:, None], candidates], searches=3000, seed=5
     ).whole()
     write_table(root / "events.parquet", log, EVENTS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.training.dataset import Dataset
-from components.training.modes import FULL_PAIRS, Plan, choose_mode, needs_features
+from components.training.modes import FULL_PAIRS, TrainingPlan, choose_mode, needs_features
 from components.training.parameters import TrainingParameters
 from support.inputs.training_inputs import make_dataset, make_pairs
 
@@ -18,7 +18,7 @@ def dataset() -> Dataset:
     return make_dataset(items=2, views=2)
 
 
-def chosen(dataset: Dataset, parameters: TrainingParameters = AUTO, **facts: object) -> Plan:
+def chosen(dataset: Dataset, parameters: TrainingParameters = AUTO, **facts: object) -> TrainingPlan:
     known = {"seconds_per_picture": 0.01, "has_gpu": False, "can_tune": True, **facts}
     return choose_mode(parameters, dataset, **known)  # type: ignore[arg-type]
 

@@ -60,9 +60,9 @@ class Chain:
     """The rules of one query.
 
     Args:
-        parameters: which rules.
-        rows: what is known of every row.
-        options: of the query.
+        parameters: choice of the rules.
+        rows: attributes of every row.
+        options: options of the query.
     """
 
     def __init__(self, parameters: ChainParameters, rows: Rows, options: SearchOptions) -> None:
@@ -84,7 +84,7 @@ class Chain:
         return any(rule.ends(score) for rule in self._ending)
 
     def settled(self, count: int) -> NDArray[np.bool_]:
-        """Return (count,) the rows that are refused from now on, whatever comes."""
+        """Return (count,) the rows that are refused regardless of later results."""
         mask = np.zeros(count, np.bool_)
         for rule in self._rules:
             if (refused := rule.settled()) is not None:

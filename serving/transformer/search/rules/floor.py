@@ -1,4 +1,4 @@
-"""What scores below the floor is no good match."""
+"""Refuses rows whose score is below the floor."""
 
 from __future__ import annotations
 

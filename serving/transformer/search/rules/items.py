@@ -39,7 +39,7 @@ class Items(Rule):
         return np.isin(self.rows.items, list(self._shown))
 
     def about(self, row: int) -> str | None:
-        """Return how many images the item has besides."""
+        """Return how many other images the item has."""
         others = int(self.rows.item_sizes[self.rows.items[row]]) - 1
         return f"the item has {counted(others, 'other image')}" if others else None
 

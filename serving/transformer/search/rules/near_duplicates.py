@@ -39,7 +39,7 @@ class NearDuplicates(Rule):
         return np.isin(self.rows.groups, list(self._shown))
 
     def about(self, row: int) -> str | None:
-        """Return how many it stands for."""
+        """Return how many images it represents."""
         others = int(self.rows.group_sizes[self.rows.groups[row]]) - 1
         return f"represents {counted(others, 'near-duplicate')}" if others else None
 

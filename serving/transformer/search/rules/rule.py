@@ -1,4 +1,4 @@
-"""What a rule is. A fresh one serves one query; the rows come best first."""
+"""The interface of a rule. A new one serves each query; the rows come best first."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Rule(ABC):
-    """Refuses rows. What it refuses depends on the results before, never on how many rows were looked at.
+    """Refuses rows. What it refuses depends on the results before, never on how many rows were examined.
 
     Args:
-        rows: what is known of every row.
-        options: of the query.
+        rows: attributes of every row.
+        options: options of the query.
     """
 
     name: ClassVar[str]
@@ -45,7 +45,7 @@ class Rule(ABC):
         return False
 
     def settled(self) -> NDArray[np.bool_] | None:
-        """Return (n,) the rows that it refuses from now on, whatever comes; None: it knows of none."""
+        """Return (n,) the rows that it refuses regardless of later results; None: it knows of none."""
         return None
 
     def about(self, row: int) -> str | None:

@@ -62,7 +62,7 @@ for write in (write_text, write_with_arrow):
     try:
         write(target)
     except ResourceError as error:
-        assert "no room left" in str(error) and str(target) in str(error), error
+        assert "no space left" in str(error) and str(target) in str(error), error
         assert not [p for p in target.parent.iterdir() if p.name.endswith(".part")]
     else:
         raise SystemExit("written beyond the limit")
