@@ -60,6 +60,9 @@ class _Knative:
             return self._patch(says, replace(_CANARY, self._canary, desired.share), challenger)
         if self._canary:
             return self._patch(f"{self._uri} loses its {self._canary} %", replace(_CANARY, self._canary, 0))
+        if share := self._share_of_newest():
+            # At 100 % KServe counts it as rolled out, and goes back to the one before only once it has seen the 0.
+            return Plan(waiting=f"{self._uri} still has {share} %")
         says = f"the service goes to {desired.champion.release_id}"
         return self._patch(says, self._serve(desired.champion, CHAMPION, desired.champion), desired.champion)
 
@@ -110,6 +113,13 @@ class _Knative:
         elif old != champion.release_id:
             operations += replace(pointer, old, champion.release_id)
         return operations
+
+    def _share_of_newest(self) -> int:
+        """Return the share of the newest revision as Knative routes it now, in percent."""
+        if self._child is None or self._canary is None:
+            return 0
+        newest = self._child.get("status", {}).get("latestCreatedRevisionName")
+        return traffic_of(self._child).get(str(newest), 0)
 
     def _has_everything(self, release: ArmRelease) -> bool:
         """Whether the newest revision has a release and all traffic, and KServe has noted that it is the one to go back to."""

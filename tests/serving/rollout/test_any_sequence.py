@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -168,6 +168,18 @@ class Rollouts(RuleBasedStateMachine):
         self.world.edit_weights(percent)
         self.is_guarded = False  # a person did it; the rollout is to put it right
 
+    def teardown(self) -> None:
+        """When nothing happens any more, users get what the registry says."""
+        if not hasattr(self, "world"):
+            return
+        self.world.controller.delay, self.world.controller.healthy = 0, None
+        self.world.follow(self.desired, rounds=30)
+        champion, challenger = self.desired.champion, self.desired.challenger
+        shares = {champion.uri: 100 - self.desired.share if challenger else 100}
+        if challenger:
+            shares[challenger.uri] = self.desired.share
+        assert self.world.served == {uri: percent for uri, percent in shares.items() if percent}
+
     @invariant()
     def check(self) -> None:
         if not hasattr(self, "world"):
@@ -188,11 +200,15 @@ class KnativeRollouts(Rollouts):
     mode = "knative"
 
 
-def run(machine, examples: int) -> None:
+def run(machine, examples: int, phases=tuple(Phase)) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples,
+            stateful_step_count=30,
+            phases=phases,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
 
@@ -200,6 +216,14 @@ def run(machine, examples: int) -> None:
 @pytest.mark.parametrize("machine", [Rollouts, KnativeRollouts])
 def test_no_sequence_leads_users_astray(machine):
     run(machine, 100)
+
+
+@pytest.mark.parametrize("machine", [Rollouts, KnativeRollouts])
+def test_a_plan_that_trusts_too_early_is_found_out(machine, monkeypatch):
+    monkeypatch.setattr("serving.rollout.knative.newest_revision_has", lambda *_: True)
+    monkeypatch.setattr("serving.rollout.standard.deployment_has", lambda *_: True)
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        run(machine, 100, phases=[Phase.generate])
 
 
 @pytest.mark.long

@@ -17,6 +17,19 @@ DRIFTS = {
 }
 
 
+@pytest.mark.parametrize("share", [5, 50, 100])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_rollback_takes_the_traffic_away_before_the_champion_is_ready_again(mode, share):
+    world = World(mode)
+    world.follow(Desired(A, B, share))
+    assert world.served == {uri: percent for uri, percent in ((A.uri, 100 - share), (B.uri, share)) if percent}
+    world.controller.delay = 1000  # new pods never become ready
+    for _ in range(4):
+        world.reconcile(Desired(A, rolled_back=True))
+        world.round()
+    assert world.served == {A.uri: 100}
+
+
 def never_served(world, since, uri):
     return all(uri not in served for served in world.controller.history[since:])
 
