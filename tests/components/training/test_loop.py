@@ -80,7 +80,7 @@ def test_learns(tmp_path: Path) -> None:
     training = Training(DATASET, with_(epochs=6, batch_pairs=12), tmp_path, Group())
     training.run()
     losses = [figures["loss"] for figures in training.history]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.85 * losses[0]
     assert max(figures["validation_hit_rate_at_1"] for figures in training.history) > 0.6
 
 

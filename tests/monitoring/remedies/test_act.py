@@ -147,10 +147,10 @@ ACTOR = """
             (runs / name).write_text(pipeline)  # the server has it from here on
             if die == "after":
                 os.kill(os.getpid(), signal.SIGKILL)
-            return module.Outcome("running", name)
+            return module.RemedyOutcome("running", name)
 
         def look(self, name, reference):
-            return module.Outcome("running" if (runs / name).exists() else "interrupted", name)
+            return module.RemedyOutcome("running" if (runs / name).exists() else "interrupted", name)
 
     ledger = Ledger(folder)
     put, count = ledger.put, 0

@@ -46,6 +46,9 @@ COMMANDS: dict[str, list[str]] = {
     "rollout auto": [],
     "rollout rehearse": [],
     "manifests check": ["absent.yaml"],
+    "manifests doctor": [],
+    "runs watch": ["run-1"],
+    "runs cancel": ["run-1"],
 }
 
 

@@ -214,7 +214,7 @@ def test_a_full_queue_refuses_and_what_was_accepted_is_answered() -> None:
             await asyncio.sleep(0.001)
         tasks += [asyncio.create_task(batcher.encode(pictures([2, 3]))) for _ in range(3)]
         await asyncio.sleep(0)
-        with pytest.raises(OverloadedError, match="6 pictures wait") as caught:
+        with pytest.raises(OverloadedError, match="6 pictures are already waiting") as caught:
             await batcher.encode(pictures([4]))
         assert caught.value.retry_after_seconds >= 1
         tasks[-1].cancel()  # room that nobody needs any more is room

@@ -225,7 +225,7 @@ def test_a_new_release_is_taken_up_beside_the_old_one_and_a_damaged_one_is_not(
                 data[len(data) // 2] ^= 1
             (damaged / file.name).write_bytes(data)
         write_current(root, Current(release="damaged"))
-        encoder.wait_for("could not be loaded, the one before serves on")
+        encoder.wait_for("could not be loaded, the previous one keeps serving")
         assert encoder.infer(pictures(1))[1]["release_id"] == new.release_id
         first = len(encoder.lines)
         write_current(root, Current(release=old.release_id))

@@ -185,12 +185,15 @@ def test_a_second_process_waits_and_finds_the_work_finished(tmp_path, capsys):
     with Workspace(tmp_path).step("indexing", inputs={}, parameters={}) as work:
         thread = threading.Thread(target=second)
         thread.start()
-        time.sleep(0.2)
+        said, deadline = "", time.monotonic() + 60
+        while "another process is doing this work" not in said and time.monotonic() < deadline:
+            time.sleep(0.05)
+            said += capsys.readouterr().err
         order.append("first")
         work.finish()
     thread.join()
     assert order == ["first", "second, finished"]
-    assert "another process is doing this work" in capsys.readouterr().err
+    assert "another process is doing this work" in said
 
 
 def test_output_of_another_step_cannot_be_taken_for_it(tmp_path):
