@@ -55,7 +55,7 @@ def plan_standard(
         return _without_challenger(desired, services, deployments, route, namespace)
     if not is_wanted or set_stopped(services[CHALLENGER], False):
         if withdrawal is not None:
-            return Plan((withdrawal,))
+            return _withdraw(withdrawal, desired, deployments)
         if not route_is_accepted(route):
             return Plan(waiting=_NOT_ACCEPTED)
         return Plan((_serve(services[CHALLENGER], challenger, namespace),))
@@ -68,17 +68,24 @@ def plan_standard(
     return Plan((patch,))
 
 
+def _withdraw(withdrawal: Patch, desired: Desired, deployments: dict[str, Json | None]) -> Plan:
+    """Take the traffic from the challenger's arm, which has the champion's release since a promotion.
+
+    Those who have the new release already keep it until the champion's pods have it too.
+    """
+    if not deployment_has(deployments[CHAMPION], desired.champion.uri):
+        release_id = desired.champion.release_id
+        return Plan(waiting=f"not all of the champion's pods have {release_id} and are ready yet")
+    return Plan((withdrawal,))
+
+
 def _without_challenger(
     desired: Desired, services: dict[str, Json], deployments: dict[str, Json | None], route: Json, namespace: str
 ) -> Plan:
     """Plan the way to a champion alone, which has the right release in its InferenceService already."""
     withdrawal = _weigh(route, 0, namespace)
     if withdrawal is not None:
-        # After a promotion, those who have the new release already keep it until the champion's pods have it too.
-        if not desired.rolled_back and not deployment_has(deployments[CHAMPION], desired.champion.uri):
-            release_id = desired.champion.release_id
-            return Plan(waiting=f"not all of the champion's pods have {release_id} and are ready yet")
-        return Plan((withdrawal,))
+        return _withdraw(withdrawal, desired, deployments)
     stop = set_stopped(services[CHALLENGER], True)
     if stop and not route_is_accepted(route):
         return Plan(waiting=_NOT_ACCEPTED)
