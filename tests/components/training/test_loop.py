@@ -77,10 +77,10 @@ def test_finished_training_is_not_trained_again(tmp_path: Path) -> None:
 
 
 def test_learns(tmp_path: Path) -> None:
-    training = Training(DATASET, with_(epochs=6, batch_pairs=12), tmp_path, Group())
+    training = Training(DATASET, with_(epochs=6, batch_pairs=12, objective="each"), tmp_path, Group())
     training.run()
     losses = [figures["loss"] for figures in training.history]
-    assert losses[-1] < 0.85 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
     assert max(figures["validation_hit_rate_at_1"] for figures in training.history) > 0.6
 
 
